@@ -1,0 +1,77 @@
+"""The command `mlpwf`: one verb per stage."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mlpwf import __version__
+from mlpwf.errors import MlpwfError
+
+app = typer.Typer(
+    help="From a molecule to a first-principles neural-network potential and the physics of its liquid.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"mlpwf {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    log: Annotated[Path | None, typer.Option(help="Also write the full log, with tracebacks, to this file.")] = None,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    root = logging.getLogger("mlpwf")
+    root.setLevel(logging.DEBUG)
+    root.handlers.clear()
+    terminal = logging.StreamHandler(sys.stderr)
+    terminal.setLevel(logging.INFO)
+    terminal.setFormatter(logging.Formatter("%(message)s"))
+    root.addHandler(terminal)
+    if log is not None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        file = logging.FileHandler(log)
+        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        root.addHandler(file)
+
+
+def _register() -> None:
+    from mlpwf.commands import analyse, build, configure, explore, label, report, select, simulate, status, train, validate
+
+    app.command("config")(configure.config)
+    app.command("build")(build.build)
+    app.add_typer(label.app, name="label")
+    app.add_typer(train.app, name="train")
+    app.command("explore")(explore.explore)
+    app.command("select")(select.select)
+    app.command("validate")(validate.validate)
+    app.command("simulate")(simulate.simulate)
+    app.command("analyse")(analyse.analyse)
+    app.command("report")(report.report)
+    app.command("status")(status.status)
+
+
+def main() -> None:
+    """Run a verb; an error a user can act on is one line and exit status 2."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    _register()
+    log = logging.getLogger("mlpwf")
+    try:
+        app()
+    except MlpwfError as error:
+        for handler in log.handlers:
+            if isinstance(handler, logging.FileHandler):
+                handler.emit(log.makeRecord(log.name, logging.ERROR, __file__, 0, "failed", (), sys.exc_info()))
+        print(f"mlpwf: {error}", file=sys.stderr)
+        raise SystemExit(2) from None

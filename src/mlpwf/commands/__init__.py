@@ -1,0 +1,1 @@
+"""One module per verb: read files, call science, write files."""

@@ -1,0 +1,145 @@
+"""One pydantic model per section; a user's file holds only what differs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import Field, ValidationError
+
+from mlpwf.config.analyse import Analyse
+from mlpwf.config.base import Section
+from mlpwf.config.build import Build
+from mlpwf.config.explore import Explore
+from mlpwf.config.label import Label
+from mlpwf.config.report import Report
+from mlpwf.config.select import Select
+from mlpwf.config.simulate import Simulate
+from mlpwf.config.site import Site
+from mlpwf.config.system import Molecule, System
+from mlpwf.config.train import Train
+from mlpwf.config.validate import Validate
+from mlpwf.errors import ConfigError
+
+__all__ = [
+    "Analyse", "Build", "Campaign", "Explore", "Label", "Molecule", "Report", "Section", "Select",
+    "Simulate", "Site", "System", "Train", "Validate", "load_campaign", "load_section", "load_site",
+]  # fmt: skip
+
+S = TypeVar("S", bound=Section)
+
+
+class Campaign(Section):
+    """A whole campaign: the content of one file in config/systems."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="name of the campaign and of its results folder")
+    seed: int = Field(1, ge=0, lt=2**31, description="seed of every random choice")
+    system: System
+    build: Build = Build()
+    label: Label = Label()
+    train: Train = Train()
+    explore: Explore = Explore()
+    select: Select = Select()
+    validate_: Validate = Field(Validate(), alias="validate")
+    simulate: Simulate = Simulate()
+    analyse: Analyse = Analyse()
+    report: Report = Report()
+
+    def sections(self) -> dict[str, dict[str, Any]]:
+        """Each section with all defaults filled in, as plain JSON types; every one carries the seed."""
+        whole = self.model_dump(mode="json", by_alias=True)
+        seed = {"seed": whole.pop("seed")}
+        name = whole.pop("name")
+        whole["report"]["title"] = whole["report"]["title"] or name
+        return {section: {**values, **seed} for section, values in whole.items()}
+
+
+def one_line(error: ValidationError) -> str:
+    """The first problem of a pydantic error: key, value found, what is expected."""
+    problem = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in problem["loc"]) or "the file"
+    if problem["type"] == "extra_forbidden":
+        return f"{key}: unknown key"
+    if problem["type"] == "missing":
+        return f"{key}: missing; expected a value"
+    message = problem["msg"].removeprefix("Value error, ")
+    value = problem["input"]
+    shown = "" if isinstance(value, dict) else f" is {value!r};"
+    return f"{key}:{shown} {message[0].lower() + message[1:]}"
+
+
+def _suggestion(error: ValidationError, model: type[Section]) -> str:
+    """For an unknown key, the known key that comes closest."""
+    import difflib
+
+    problem = error.errors(include_url=False)[0]
+    if problem["type"] != "extra_forbidden":
+        return ""
+    known: set[str] = set()
+    current: Any = model
+    for part in problem["loc"][:-1]:
+        fields = getattr(current, "model_fields", {})
+        field = fields.get(str(part)) or next((f for f in fields.values() if f.alias == part), None)
+        current = getattr(field, "annotation", None)
+    for name, field in getattr(current, "model_fields", {}).items():
+        known.add(field.alias or name)
+    close = difflib.get_close_matches(str(problem["loc"][-1]), sorted(known), n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    return f"; expected one of {', '.join(sorted(known))}" if known else ""
+
+
+def _parse(model: type[S], values: Any, source: Path | str) -> S:
+    if not isinstance(values, dict):
+        raise ConfigError(f"{source}: found {type(values).__name__}; expected a mapping of keys to values")
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {one_line(error)}{_suggestion(error, model)}") from None
+
+
+def _read_yaml(source: Path | str) -> Any:
+    try:
+        return yaml.safe_load(Path(source).read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"{source}: no such file; give the path of a config file such as config/systems/tiny_toluene.yaml") from None
+    except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
+        raise ConfigError(f"{source}: not a YAML file ({' '.join(str(error).split())})") from None
+
+
+def load_campaign(source: Path | str) -> Campaign:
+    """Read and check a campaign file.
+
+    Structure files named in it are taken relative to the file itself.
+
+    Raises
+    ------
+    ConfigError
+        With the key, the value found and what is expected.
+    """
+    campaign = _parse(Campaign, _read_yaml(source), source)
+    molecules = {}
+    for name, molecule in campaign.system.molecules.items():
+        if molecule.structure is not None:
+            path = (Path(source).parent / molecule.structure).resolve()
+            if not path.is_file():
+                raise ConfigError(f"{source}: system.molecules.{name}.structure: no such file {path}")
+            molecule = molecule.model_copy(update={"structure": path})
+        molecules[name] = molecule
+    return campaign.model_copy(update={"system": campaign.system.model_copy(update={"molecules": molecules})})
+
+
+def load_site(source: Path | str) -> Site:
+    """Read and check a site file (ConfigError as for `load_campaign`)."""
+    values = _read_yaml(source)
+    return _parse(Site, {} if values is None else values, source)
+
+
+def load_section(model: type[S], source: Path | str) -> tuple[S, int]:
+    """Read a resolved section, as the workflow writes it, and its seed."""
+    from mlpwf.files import read_json
+
+    values = read_json(source)
+    seed = values.pop("seed")
+    return _parse(model, values, source), seed

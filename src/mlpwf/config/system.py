@@ -1,0 +1,38 @@
+"""Section `system`: what is simulated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, field_validator, model_validator
+
+from mlpwf.config.base import Density, Section
+
+
+class Molecule(Section):
+    """One species: a SMILES or a structure file, and how many of it a box holds."""
+
+    smiles: str | None = Field(None, description="SMILES of the molecule, hydrogens implied")
+    structure: Path | None = Field(None, description="structure file of one molecule, any format ASE reads")
+    count: int = Field(1, ge=1, le=100_000, description="molecules of this species in a labelled box")
+
+    @field_validator("smiles")
+    @classmethod
+    def _not_empty(cls, smiles: str | None) -> str | None:
+        if smiles is not None and not smiles.strip():
+            raise ValueError("an empty SMILES; expected for example 'Cc1ccccc1' (toluene)")
+        return smiles
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.smiles is None) == (self.structure is None):
+            raise ValueError("exactly one of 'smiles' and 'structure' is expected")
+        return self
+
+
+class System(Section):
+    """Molecules and the density of the liquid they form."""
+
+    molecules: dict[str, Molecule] = Field(min_length=1, description="species by name")
+    density_g_cm3: Density = Field(description="mass density of the liquid in g/cm³")

@@ -1,0 +1,1 @@
+"""Glass-dynamics observables from molecular trajectories."""

@@ -1,0 +1,1 @@
+"""Engines: write an input, run the program, parse what it wrote. No policy."""

@@ -1,0 +1,1 @@
+"""Labels: what is accepted, and where it is kept."""

@@ -1,0 +1,76 @@
+"""Molecules inside frames: centres of mass, net forces, integrity."""
+
+from __future__ import annotations
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+def molecule_sums(values: Array, molecule: NDArray[np.integer]) -> Array:
+    """Sum per-atom `values` (n_atoms, ...) over each molecule; shape (n_molecules, ...)."""
+    sums = np.zeros((int(molecule.max()) + 1, *values.shape[1:]))
+    np.add.at(sums, molecule, values)
+    return sums
+
+
+def split_forces(forces: Array, masses: Array, molecule: NDArray[np.integer]) -> tuple[Array, Array]:
+    """Split forces into the net force on each molecule and what is left inside it.
+
+    Parameters
+    ----------
+    forces
+        Forces on atoms in eV/Å, shape (n_atoms, 3).
+    masses
+        Atomic masses in amu, shape (n_atoms,).
+    molecule
+        Molecule of each atom, shape (n_atoms,).
+
+    Returns
+    -------
+    inter
+        Net force on each molecule in eV/Å, shape (n_molecules, 3).
+    intra
+        Force on each atom less its mass share of the net force, shape (n_atoms, 3);
+        it sums to zero over each molecule.
+    """
+    inter = molecule_sums(forces, molecule)
+    share = masses / molecule_sums(masses, molecule)[molecule]
+    return inter, forces - share[:, None] * inter[molecule]
+
+
+def centres_of_mass(positions: Array, masses: Array, molecule: NDArray[np.integer]) -> Array:
+    """Centres of mass in Å of whole molecules, shape (n_molecules, 3)."""
+    return molecule_sums(positions * masses[:, None], molecule) / molecule_sums(masses, molecule)[:, None]
+
+
+def bonds(atoms: Atoms, tolerance: float = 1.25) -> NDArray[np.int64]:
+    """Bonded pairs within molecules of a reference frame, shape (n_bonds, 2), i < j.
+
+    Two atoms of one molecule are bonded when closer than `tolerance` times the
+    sum of their covalent radii (Cordero et al., DOI 10.1039/b801115j).
+    """
+    from ase.data import covalent_radii
+    from ase.neighborlist import neighbor_list
+
+    i, j, d = neighbor_list("ijd", atoms, tolerance * 2 * covalent_radii[atoms.numbers].max())
+    molecule = atoms.arrays["molecule"]
+    near = (i < j) & (molecule[i] == molecule[j])
+    near &= d < tolerance * (covalent_radii[atoms.numbers[i]] + covalent_radii[atoms.numbers[j]])
+    return np.unique(np.stack([i[near], j[near]], axis=1), axis=0)
+
+
+def intact(atoms: Atoms, bonded: NDArray[np.int64], tolerance: float = 1.5) -> bool:
+    """Whether every bond of the reference is still shorter than `tolerance` covalent sums."""
+    from ase.data import covalent_radii
+
+    if len(bonded) == 0:
+        return True
+    vectors = atoms.positions[bonded[:, 0]] - atoms.positions[bonded[:, 1]]
+    fractional = vectors @ np.linalg.inv(atoms.cell.array)
+    vectors = (fractional - np.round(fractional)) @ atoms.cell.array
+    limit = tolerance * (covalent_radii[atoms.numbers[bonded[:, 0]]] + covalent_radii[atoms.numbers[bonded[:, 1]]])
+    distances = np.linalg.norm(vectors, axis=1)
+    return bool(np.all(np.isfinite(distances)) and np.all(distances < limit))
