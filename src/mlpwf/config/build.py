@@ -31,3 +31,7 @@ class Build(Section):
     minimum_distance_angstrom: float = Field(
         0.6, gt=0.3, le=1.0, description="closest pair of atoms allowed in any frame, in Å"
     )
+
+    def start_frames(self, species: int) -> int:
+        """Frames the first cycle labels, for a system of so many species."""
+        return self.single_frames * species + self.dimer_frames + self.bulk_frames

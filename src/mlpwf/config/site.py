@@ -12,6 +12,7 @@ class Site(Section):
 
     pw: list[str] = Field(["pw.x"], min_length=1, description="command that runs pw.x, words of a list")
     pseudopotential_folder: str = Field("/usr/share/espresso/pseudo", description="folder of the pseudopotential files")
+    label_store: str = Field("store", description="folder of the label store; campaigns may share it")
     dp: list[str] = Field(["dp"], min_length=1, description="command that runs DeePMD-kit")
     lammps_launcher: list[str] = Field([], description="words put before the LAMMPS worker, for example srun -n 1")
     label_threads: int = Field(1, ge=1, description="cores of a label job")

@@ -1,0 +1,44 @@
+"""A campaign from a molecule to its potential, its dynamics and a report.
+
+    snakemake --cores 2                                    the system config/config.yaml names
+    snakemake --cores 2 --config system=config/systems/tiny_water.yaml
+    snakemake --profile slurm                              the same on a cluster
+    snakemake -n --config plan=10                          the plan, as if it took 10 cycles
+"""
+
+configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/build.smk"
+include: "workflow/rules/label.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/explore.smk"
+include: "workflow/rules/select.smk"
+include: "workflow/rules/validate.smk"
+include: "workflow/rules/simulate.smk"
+include: "workflow/rules/analyse.smk"
+include: "workflow/rules/report.smk"
+
+
+localrules:
+    all,
+
+
+rule all:
+    default_target: True
+    input:
+        f"{C}/report/report.html",
+
+
+onstart:
+    if PLAN:
+        raise WorkflowError("plan= is for a dry run; leave it out, or add -n")
+
+
+onsuccess:
+    print(f"mlpwf: {CAMPAIGN.name} is complete; open {C}/report/report.html")
+
+
+onerror:
+    print(f"mlpwf: {CAMPAIGN.name} stopped; what is done is kept. The log of the failed job is below logs/{CAMPAIGN.name}; run the same command to go on")

@@ -1,0 +1,186 @@
+"""Quantum ESPRESSO's pw.x: write an input, run it, read its output's numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from mlpwf.config.label import Label
+from mlpwf.config.site import Site
+from mlpwf.engines.process import run_engine
+from mlpwf.errors import ConfigError
+
+_VERSION = re.compile(r"Program PWSCF v\.(\S+) starts")
+_SMEARING = {"gaussian": "gaussian", "mv": "mv", "mp": "mp"}
+
+
+@dataclass(frozen=True)
+class Result:
+    """Numbers of one pw.x output, in its own atom order.
+
+    energy in eV, forces in eV/Å (n_atoms, 3), stress in eV/Å³ (3, 3; ASE's sign:
+    the virial is −stress × volume).
+    """
+
+    energy: float
+    forces: NDArray[np.float64]
+    stress: NDArray[np.float64]
+
+
+def pseudopotential_hashes(elements: list[str], label: Label, folder: Path) -> dict[str, str]:
+    """MD5 of the content of each element's pseudopotential file (the sum pw.x itself prints).
+
+    Raises
+    ------
+    ConfigError
+        If an element has no file in the table, or the file is not in the folder.
+    """
+    hashes = {}
+    for element in elements:
+        name = label.pseudopotentials.get(element)
+        if name is None:
+            raise ConfigError(
+                f"label.pseudopotentials: no file for {element}; expected one for each element, "
+                f"found {', '.join(sorted(label.pseudopotentials))}"
+            )
+        path = folder / name
+        if not path.is_file():
+            raise ConfigError(
+                f"label.pseudopotentials.{element}: no file {path}; put it there, name another in label.pseudopotentials, "
+                "or set pseudopotential_folder in the site file"
+            )
+        hashes[element] = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    return hashes
+
+
+def physics(label: Label, pseudopotentials: dict[str, str]) -> dict[str, Any]:
+    """What a label's numbers depend on beside the structure; part of its key in the store."""
+    smearing = None if label.smearing == "none" else [label.smearing, label.smearing_width_ry]
+    return {
+        "engine": "qe",
+        "functional": label.functional,
+        "dispersion": [label.dispersion, label.dispersion_threebody if label.dispersion != "none" else False],
+        "cutoff_ry": label.cutoff_ry,
+        "density_cutoff_ry": label.density_cutoff_ry,
+        "kpoints": label.kpoints if label.kpoints == "gamma" else list(label.kpoints),
+        "smearing": smearing,
+        "convergence_ry": label.convergence_ry,
+        "pseudopotentials": dict(sorted(pseudopotentials.items())),
+    }
+
+
+def numerics(label: Label) -> dict[str, Any]:
+    """Settings that decide whether the SCF gets there, not where it gets."""
+    return {
+        "mixing_beta": label.mixing_beta,
+        "mixing_mode": label.mixing_mode,
+        "maximum_scf_steps": label.maximum_scf_steps,
+        "timeout_seconds": label.timeout_seconds,
+    }
+
+
+def write_input(target: Path, atoms: Atoms, label: Label, pseudopotential_folder: Path) -> None:
+    """Write a pw.x single-point input for `atoms` (positions and cell in Å)."""
+    from ase.io.espresso import write_espresso_in
+
+    system: dict[str, Any] = {
+        "ecutwfc": label.cutoff_ry,
+        "ecutrho": label.density_cutoff_ry,
+        "input_dft": label.functional,
+        "nosym": True,
+    }
+    if label.dispersion == "d3bj":
+        system |= {"vdw_corr": "dft-d3", "dftd3_version": 4, "dftd3_threebody": label.dispersion_threebody}
+    if label.smearing != "none":
+        system |= {
+            "occupations": "smearing",
+            "smearing": _SMEARING[label.smearing],
+            "degauss": label.smearing_width_ry,
+        }
+    sections = {
+        "control": {
+            "calculation": "scf",
+            "tprnfor": True,
+            "tstress": True,
+            "disk_io": "none",
+            "outdir": "./scratch",
+            "pseudo_dir": str(pseudopotential_folder.resolve()),
+        },
+        "system": system,
+        "electrons": {
+            "conv_thr": label.convergence_ry,
+            "electron_maxstep": label.maximum_scf_steps,
+            "mixing_beta": label.mixing_beta,
+            "mixing_mode": label.mixing_mode,
+        },
+    }
+    bare = Atoms(atoms.symbols, positions=atoms.positions, cell=atoms.cell, pbc=True)
+    text = io.StringIO()
+    write_espresso_in(
+        text,
+        bare,
+        input_data=sections,
+        pseudopotentials={element: label.pseudopotentials[element] for element in set(bare.symbols)},
+        kpts=None if label.kpoints == "gamma" else label.kpoints,
+    )
+    # pw.x before 7.1 warns about the name lists it does not know; an scf needs none of them.
+    target.write_text(re.sub(r"&(IONS|CELL|FCP|RISM)\n/\n", "", text.getvalue()))
+
+
+def run(atoms: Atoms, label: Label, site: Site, folder: Path) -> tuple[int, str]:
+    """Run pw.x on `atoms` in `folder`; return its exit status and all it printed.
+
+    Raises
+    ------
+    EngineError
+        If pw.x cannot be started.
+    """
+    write_input(folder / "pw.in", atoms, label, Path(site.pseudopotential_folder))
+    output = folder / "pw.out"
+    status = run_engine(
+        [*site.pw, "-in", "pw.in"],
+        folder=folder,
+        output=output,
+        environment={"OMP_NUM_THREADS": "1"},
+        timeout_seconds=label.timeout_seconds,
+    )
+    return status, output.read_text(errors="replace")
+
+
+def version(text: str) -> str | None:
+    """Version pw.x prints of itself, None if it printed none."""
+    match = _VERSION.search(text)
+    return match[1] if match else None
+
+
+def read_output(text: str) -> Result:
+    """Energy, forces and stress through ASE's reader.
+
+    Raises
+    ------
+    ValueError
+        If ASE finds no single complete configuration.
+    """
+    from ase.io.espresso import read_espresso_out
+
+    try:
+        images = list(read_espresso_out(io.StringIO(text), index=slice(None)))
+    except Exception as error:
+        raise ValueError(f"ASE cannot read it ({type(error).__name__}: {error})") from error
+    if len(images) != 1:
+        raise ValueError(f"{len(images)} configurations found, 1 expected")
+    found = images[0].calc.results
+    missing = [name for name in ("energy", "forces", "stress") if name not in found]
+    if missing:
+        raise ValueError(f"no {', '.join(missing)}")
+    xx, yy, zz, yz, xz, xy = found["stress"]
+    stress = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]], dtype=float)
+    return Result(float(found["energy"]), np.asarray(found["forces"], dtype=float), stress)

@@ -1,0 +1,87 @@
+"""Run an external program so that nothing of it is lost and nothing outlives its parent."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from mlpwf.errors import EngineError
+
+TIMED_OUT = -1000
+_PR_SET_PDEATHSIG = 1
+
+
+def _die_with_parent(parent: int) -> Callable[[], None]:
+    libc = ctypes.CDLL(None)
+
+    def ask() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return ask
+
+
+def run_engine(
+    command: list[str],
+    *,
+    folder: Path,
+    output: Path,
+    environment: dict[str, str] | None = None,
+    timeout_seconds: float | None = None,
+) -> int:
+    """Run `command` in `folder` without a shell; standard output and error go to `output`.
+
+    The program is killed when this process dies, however it dies.
+
+    Parameters
+    ----------
+    command
+        Words of the command; the first is looked up on PATH.
+    folder
+        Working folder of the program.
+    output
+        File that receives everything the program prints.
+    environment
+        Variables set on top of this process's own.
+    timeout_seconds
+        Wall time after which the program is killed; None: unlimited.
+
+    Returns
+    -------
+    int
+        Exit status; negative for a signal; `TIMED_OUT` after the wall time.
+
+    Raises
+    ------
+    EngineError
+        If the program cannot be started at all.
+    """
+    with output.open("wb") as sink:
+        try:
+            process = subprocess.Popen(
+                command,
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **(environment or {})},
+                preexec_fn=_die_with_parent(os.getpid()),
+            )
+        except OSError as error:
+            raise EngineError(
+                f"cannot start '{command[0]}' ({error.strerror}); expected a program on this machine: "
+                "install it, or name it in the site file (config/sites)"
+            ) from None
+        try:
+            return process.wait(timeout_seconds)
+        except subprocess.TimeoutExpired:
+            return TIMED_OUT
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()

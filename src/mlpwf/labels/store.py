@@ -1,0 +1,161 @@
+"""The label store: one file per label, named by what the label depends on.
+
+A label depends on its structure, atoms in any order and any periodic image, and
+on the physics of the calculation. It lives outside every campaign; a label once
+stored is never computed again, by whatever campaign, job or machine.
+
+    STORE/labels/ab/abcdef….json        accepted
+    STORE/aside/ab/abcdef….json         set aside, with the typed reason
+    STORE/aside/ab/abcdef….out.gz       its raw output
+    STORE/flight/abcdef….lock           being computed now
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gzip
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from mlpwf.errors import DataError
+from mlpwf.files import read_json, replacing, write_json
+from mlpwf.frames import RESOLUTION_ANGSTROM
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A structure in canonical form.
+
+    cell (3, 3) and positions (n_atoms, 3) are whole numbers of 1e-6 Å, positions
+    wrapped into the cell and sorted by element and coordinates; `order[i]` is the
+    index in the caller's frame of canonical atom i.
+    """
+
+    numbers: NDArray[np.int64]
+    cell: NDArray[np.int64]
+    positions: NDArray[np.int64]
+    order: NDArray[np.int64]
+
+    def atoms(self) -> Atoms:
+        """The canonical structure, in Å."""
+        return Atoms(
+            self.numbers, positions=self.positions * RESOLUTION_ANGSTROM, cell=self.cell * RESOLUTION_ANGSTROM, pbc=True
+        )
+
+
+def canonical(atoms: Atoms) -> Structure:
+    """Canonical form of a periodic frame.
+
+    Raises
+    ------
+    DataError
+        If a coordinate is not finite or the cell has no volume.
+    """
+    if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
+        raise DataError("a structure with coordinates that are not finite cannot be labelled")
+    cell = np.rint(atoms.cell.array / RESOLUTION_ANGSTROM).astype(np.int64)
+    if abs(np.linalg.det(atoms.cell.array)) < 1e-3:
+        raise DataError("a structure without a periodic cell cannot be labelled")
+    positions = np.rint(atoms.positions / RESOLUTION_ANGSTROM).astype(np.int64)
+    # a hair inside the boundary, so that an atom on it falls on one side however it was written
+    images = np.floor(positions @ np.linalg.inv(cell.astype(float)) + 1e-11).astype(np.int64)
+    positions = positions - images @ cell
+    order = np.lexsort((positions[:, 2], positions[:, 1], positions[:, 0], atoms.numbers))
+    return Structure(atoms.numbers[order].astype(np.int64), cell, positions[order], order)
+
+
+def label_key(structure: Structure, physics: dict[str, Any]) -> str:
+    """SHA-256 of a canonical structure and the physics of its calculation."""
+    used = sorted(Atoms(np.unique(structure.numbers)).symbols)
+    physics = {**physics, "pseudopotentials": {e: physics["pseudopotentials"][e] for e in used}}
+    digest = hashlib.sha256(json.dumps(physics, sort_keys=True).encode())
+    for array in (structure.numbers, structure.cell, structure.positions):
+        digest.update(np.ascontiguousarray(array, dtype="<i8").tobytes())
+    return digest.hexdigest()
+
+
+class Store:
+    """Labels by key in a folder; safe for many processes, whole at any instant.
+
+    Parameters
+    ----------
+    root
+        The store's folder; made when the first label is written.
+    """
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+
+    def _path(self, shelf: str, key: str, suffix: str = ".json") -> Path:
+        return self.root / shelf / key[:2] / f"{key}{suffix}"
+
+    def get(self, key: str) -> dict[str, Any] | None:
+        """The accepted label of `key`, or None."""
+        path = self._path("labels", key)
+        return read_json(path) if path.exists() else None
+
+    def get_aside(self, key: str) -> dict[str, Any] | None:
+        """The record of a frame that was set aside, or None."""
+        path = self._path("aside", key)
+        return read_json(path) if path.exists() else None
+
+    def put(self, key: str, record: dict[str, Any]) -> None:
+        """Keep an accepted label."""
+        write_json(self._path("labels", key), record)
+
+    def put_aside(self, key: str, record: dict[str, Any], output: str | None) -> None:
+        """Keep why a frame was set aside, and its raw output, compressed."""
+        if output is not None:
+            with replacing(self._path("aside", key, ".out.gz")) as temporary:
+                temporary.write_bytes(gzip.compress(output.encode(), mtime=0))
+        write_json(self._path("aside", key), record)
+
+    @contextmanager
+    def in_flight(self, key: str) -> Iterator[None]:
+        """Hold `key` while it is computed; another process that wants it waits.
+
+        The kernel frees the lock when its holder dies.
+        """
+        path = self.root / "flight" / f"{key}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            handle = path.open("a")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            try:
+                if os.fstat(handle.fileno()).st_ino == path.stat().st_ino:
+                    break
+            except FileNotFoundError:
+                pass
+            handle.close()
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+            handle.close()
+
+
+def labelled(atoms: Atoms, structure: Structure, record: dict[str, Any]) -> Atoms:
+    """A copy of `atoms` that carries the label, in the order of its own atoms."""
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    forces = np.empty((len(atoms), 3))
+    forces[structure.order] = record["forces_ev_angstrom"]
+    stress = np.array(record["stress_ev_angstrom3"])
+    copy = atoms.copy()
+    copy.calc = SinglePointCalculator(
+        copy,
+        energy=record["energy_ev"],
+        forces=forces,
+        stress=stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]],
+    )
+    return copy

@@ -1,0 +1,33 @@
+"""analyse: correlators, relaxation times and activation energies of the production runs.
+
+INPUTS   every segment of every state, C/config/analyse.json
+OUTPUTS  C/analyse/{correlators,states,activation}.csv, summary.json
+"""
+
+
+rule analyse_dynamics:
+    """Correlators by temperature and what follows from them."""
+    input:
+        segments=[
+            f"{C}/simulate/{state}/segment/{segment:03d}/trajectory.trr"
+            for state in SIMULATE_STATES
+            for segment in SEGMENTS
+        ],
+        config=f"{C}/config/analyse.json",
+    output:
+        correlators=f"{C}/analyse/correlators.csv",
+        states=f"{C}/analyse/states.csv",
+        activation=f"{C}/analyse/activation.csv",
+        summary=f"{C}/analyse/summary.json",
+    log:
+        f"{LOGS}/analyse/dynamics.log",
+    benchmark:
+        f"{LOGS}/analyse/dynamics.tsv"
+    resources:
+        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+        runtime=lambda wildcards, attempt: 240 * attempt,
+    params:
+        simulate=f"{C}/simulate",
+        out=f"{C}/analyse",
+    shell:
+        "mlpwf --log {log:q} analyse --config {input.config:q} --simulate {params.simulate:q} --out {params.out:q}"

@@ -1,0 +1,74 @@
+"""What every rule file shares: the campaign, its folder, wildcards, cycles.
+
+Parsed in every job of a cluster: only the standard library, yaml and mlpwf.config.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from mlpwf.config import load_campaign, load_site
+from mlpwf.config.resolve import write_sections
+from mlpwf.errors import MlpwfError
+from mlpwf.states import simulate_states, states
+
+try:
+    CAMPAIGN = load_campaign(config["system"])
+    SITE = load_site(config["site"])
+    write_sections(CAMPAIGN, SITE, config.get("results", "results"))
+except MlpwfError as error:
+    print(f"mlpwf: {error}", file=sys.stderr)
+    raise SystemExit(2)
+
+C = f"{config.get('results', 'results')}/{CAMPAIGN.name}"
+LOGS = f"logs/{CAMPAIGN.name}"
+PLAN = int(config.get("plan", 0))
+MODELS = range(CAMPAIGN.train.models)
+EXPLORE_STATES = list(states(CAMPAIGN.explore, CAMPAIGN.system.density_g_cm3))
+SIMULATE_STATES = list(simulate_states(CAMPAIGN.simulate))
+SEGMENTS = range(CAMPAIGN.simulate.segments)
+
+
+wildcard_constraints:
+    cycle=r"\d{3}",
+    set=r"cycle/\d{3}|test",
+    batch=r"\d{3}",
+    index=r"\d+",
+    state=r"[A-Za-z0-9.]+(_[A-Za-z0-9.-]+)?",
+    segment=r"\d{3}",
+
+
+def previous(cycle):
+    """The number of the cycle before, as a folder name."""
+    return f"{int(cycle) - 1:03d}"
+
+
+def repeated(flag, name):
+    """A params function: `flag` before each file of the named input."""
+
+    def words(wildcards, input):
+        return [word for path in input.get(name) for word in (flag, path)]
+
+    return words
+
+
+def models_of(cycle, file):
+    """The files of a cycle's whole committee."""
+    return [f"{C}/cycle/{cycle}/train/model/{k}/{file}" for k in MODELS]
+
+
+def labels_until(cycle):
+    """Labels of this cycle and all before it."""
+    return [f"{C}/cycle/{c:03d}/label/labels.extxyz" for c in range(int(cycle) + 1)]
+
+
+def final_cycle(wildcards):
+    """The cycle the campaign ends with: found by walking the finished selections."""
+    if PLAN:
+        return f"{PLAN - 1:03d}"
+    for number in range(CAMPAIGN.select.maximum_cycles):
+        cycle = f"{number:03d}"
+        status = checkpoints.select_frames.get(cycle=cycle).output.status
+        if json.loads(Path(status).read_text())["verdict"] != "continue":
+            return cycle
+    raise WorkflowError(f"no selection below {C}/cycle ends the campaign; expected one within select.maximum_cycles")

@@ -1,0 +1,36 @@
+"""explore: molecular dynamics with the committee, over states and walkers.
+
+INPUTS   the cycle's committee, C/build/{bulk,molecules}.extxyz, C/config/{explore,system,site}.json
+OUTPUTS  C/cycle/NNN/explore/STATE/{frames.extxyz,deviations.csv,walkers.json}
+"""
+
+
+rule explore_state:
+    """All walkers of one state; a walker that explodes is a result."""
+    input:
+        models=lambda wildcards: models_of(wildcards.cycle, "compressed.pb"),
+        starts=f"{C}/build/bulk.extxyz",
+        molecules=f"{C}/build/molecules.extxyz",
+        config=f"{C}/config/explore.json",
+        system=f"{C}/config/system.json",
+        site=f"{C}/config/site.json",
+    output:
+        frames=f"{C}/cycle/{{cycle}}/explore/{{state}}/frames.extxyz",
+        deviations=f"{C}/cycle/{{cycle}}/explore/{{state}}/deviations.csv",
+        walkers=f"{C}/cycle/{{cycle}}/explore/{{state}}/walkers.json",
+    log:
+        f"{LOGS}/cycle/{{cycle}}/explore/{{state}}.log",
+    benchmark:
+        f"{LOGS}/cycle/{{cycle}}/explore/{{state}}.tsv"
+    threads: SITE.md_threads
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 480 * attempt,
+    params:
+        out=f"{C}/cycle/{{cycle}}/explore/{{state}}",
+        models=repeated("--model", "models"),
+        cycle=lambda wildcards: int(wildcards.cycle),
+    shell:
+        "mlpwf --log {log:q} explore --config {input.config:q} --site {input.site:q} --system {input.system:q}"
+        " {params.models:q} --starts {input.starts:q} --molecules {input.molecules:q} --state {wildcards.state:q}"
+        " --cycle {params.cycle} --out {params.out:q}"

@@ -1,0 +1,81 @@
+"""label: first-principles labels in batches, through the store.
+
+INPUTS   the frames of a set, C/config/{label,site}.json
+OUTPUTS  SET/label/batch/BBB.json, SET/label/{labels.extxyz,summary.json}
+
+A frame that cannot be labelled is a record, never a failed job; the labels
+themselves live in the store, where no failed job can take them away.
+"""
+
+
+def frames_of(wildcards):
+    """The frames a set's labels are computed for."""
+    if wildcards.set == "test":
+        return f"{C}/build/test.extxyz"
+    cycle = wildcards.set.removeprefix("cycle/")
+    if cycle == "000":
+        return f"{C}/build/start.extxyz"
+    return f"{C}/cycle/{previous(cycle)}/select/frames.extxyz"
+
+
+def batches_of(wildcards):
+    """How many batches a set's frames are dealt to."""
+    if wildcards.set == "test":
+        frames = CAMPAIGN.build.test_frames
+    elif wildcards.set == "cycle/000":
+        frames = CAMPAIGN.build.start_frames(len(CAMPAIGN.system.molecules))
+    else:
+        frames = CAMPAIGN.select.budget
+    return -(-frames // CAMPAIGN.label.batch_frames)
+
+
+rule label_batch:
+    """Label one batch of frames, one pw.x after another."""
+    input:
+        frames=frames_of,
+        config=f"{C}/config/label.json",
+        site=f"{C}/config/site.json",
+    output:
+        record=f"{C}/{{set}}/label/batch/{{batch}}.json",
+    log:
+        f"{LOGS}/{{set}}/label/batch/{{batch}}.log",
+    benchmark:
+        f"{LOGS}/{{set}}/label/batch/{{batch}}.tsv"
+    threads: SITE.label_threads
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 480 * attempt,
+    params:
+        out=f"{C}/{{set}}/label",
+        batch=lambda wildcards: int(wildcards.batch),
+        batches=batches_of,
+    shell:
+        "mlpwf --log {log:q} label batch --config {input.config:q} --site {input.site:q} --frames {input.frames:q}"
+        " --batch {params.batch} --batches {params.batches} --out {params.out:q}"
+
+
+rule label_collect:
+    """Gather the batches of a set into one file of labelled frames."""
+    input:
+        frames=frames_of,
+        config=f"{C}/config/label.json",
+        site=f"{C}/config/site.json",
+        records=lambda wildcards: [
+            f"{C}/{wildcards.set}/label/batch/{batch:03d}.json" for batch in range(batches_of(wildcards))
+        ],
+    output:
+        labels=f"{C}/{{set}}/label/labels.extxyz",
+        summary=f"{C}/{{set}}/label/summary.json",
+    log:
+        f"{LOGS}/{{set}}/label/collect.log",
+    benchmark:
+        f"{LOGS}/{{set}}/label/collect.tsv"
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 30 * attempt,
+    params:
+        out=f"{C}/{{set}}/label",
+        records=repeated("--batch", "records"),
+    shell:
+        "mlpwf --log {log:q} label collect --config {input.config:q} --site {input.site:q} --frames {input.frames:q}"
+        " {params.records:q} --out {params.out:q}"

@@ -1,0 +1,28 @@
+"""report: the page a campaign ends with.
+
+INPUTS   everything above
+OUTPUTS  C/report/report.html
+"""
+
+
+rule report_page:
+    """One self-contained page."""
+    input:
+        final=f"{C}/train/final/final.json",
+        errors=f"{C}/validate/errors.json",
+        dynamics=f"{C}/analyse/summary.json",
+        config=f"{C}/config/report.json",
+    output:
+        page=f"{C}/report/report.html",
+    log:
+        f"{LOGS}/report/page.log",
+    benchmark:
+        f"{LOGS}/report/page.tsv"
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 30 * attempt,
+    params:
+        campaign=C,
+        out=f"{C}/report",
+    shell:
+        "mlpwf --log {log:q} report --config {input.config:q} --campaign {params.campaign:q} --out {params.out:q}"

@@ -1,0 +1,38 @@
+"""select: which explored frames are worth a label, and whether the campaign ends.
+
+INPUTS   explored frames of every state, labels so far, a model's descriptors, C/cycle/NNN/train/errors.json
+OUTPUTS  C/cycle/NNN/select/{frames.extxyz,decisions.csv,status.json}
+"""
+
+
+checkpoint select_frames:
+    """Classify, deduplicate and pick within the budget; say whether to continue."""
+    input:
+        explored=lambda wildcards: [
+            f"{C}/cycle/{wildcards.cycle}/explore/{state}/frames.extxyz" for state in EXPLORE_STATES
+        ],
+        labels=lambda wildcards: labels_until(wildcards.cycle),
+        model=lambda wildcards: models_of(wildcards.cycle, "model.pb")[0],
+        errors=f"{C}/cycle/{{cycle}}/train/errors.json",
+        molecules=f"{C}/build/molecules.extxyz",
+        config=f"{C}/config/select.json",
+    output:
+        frames=f"{C}/cycle/{{cycle}}/select/frames.extxyz",
+        decisions=f"{C}/cycle/{{cycle}}/select/decisions.csv",
+        status=f"{C}/cycle/{{cycle}}/select/status.json",
+    log:
+        f"{LOGS}/cycle/{{cycle}}/select/frames.log",
+    benchmark:
+        f"{LOGS}/cycle/{{cycle}}/select/frames.tsv"
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 60 * attempt,
+    params:
+        out=f"{C}/cycle/{{cycle}}/select",
+        explored=repeated("--explored", "explored"),
+        labels=repeated("--labels", "labels"),
+        cycle=lambda wildcards: int(wildcards.cycle),
+    shell:
+        "mlpwf --log {log:q} select --config {input.config:q} {params.explored:q} {params.labels:q}"
+        " --descriptor-model {input.model:q} --errors {input.errors:q} --molecules {input.molecules:q}"
+        " --cycle {params.cycle} --out {params.out:q}"

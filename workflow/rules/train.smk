@@ -1,0 +1,89 @@
+"""train: a committee of models a cycle, their errors, and the final model.
+
+INPUTS   labels of this cycle and all before, C/config/{train,site}.json, the previous committee
+OUTPUTS  C/cycle/NNN/train/model/K/{model.pb,compressed.pb,check.json,lcurve.csv},
+         C/cycle/NNN/train/{errors.json,parity.csv}, C/train/final/{model.pb,final.json}
+"""
+
+
+def start_of(wildcards):
+    """The model a later cycle's model starts from."""
+    if wildcards.cycle == "000" or not CAMPAIGN.train.continue_models:
+        return []
+    return f"{C}/cycle/{previous(wildcards.cycle)}/train/model/{wildcards.index}/check.json"
+
+
+rule train_model:
+    """Train, freeze and compress one model of the committee."""
+    input:
+        labels=lambda wildcards: labels_until(wildcards.cycle),
+        config=f"{C}/config/train.json",
+        site=f"{C}/config/site.json",
+        start=start_of,
+    output:
+        model=f"{C}/cycle/{{cycle}}/train/model/{{index}}/model.pb",
+        compressed=f"{C}/cycle/{{cycle}}/train/model/{{index}}/compressed.pb",
+        check=f"{C}/cycle/{{cycle}}/train/model/{{index}}/check.json",
+        lcurve=f"{C}/cycle/{{cycle}}/train/model/{{index}}/lcurve.csv",
+    log:
+        f"{LOGS}/cycle/{{cycle}}/train/model/{{index}}.log",
+    benchmark:
+        f"{LOGS}/cycle/{{cycle}}/train/model/{{index}}.tsv"
+    threads: SITE.train_threads
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 720 * attempt,
+    params:
+        out=f"{C}/cycle/{{cycle}}/train/model/{{index}}",
+        labels=repeated("--labels", "labels"),
+        start=lambda wildcards, input: ["--start", str(Path(input.start[0]).parent)] if input.get("start") else [],
+    shell:
+        "mlpwf --log {log:q} train model --config {input.config:q} --site {input.site:q} {params.labels:q}"
+        " --index {wildcards.index} {params.start:q} --out {params.out:q}"
+
+
+rule train_test:
+    """Errors on the held-out frames, and the previous committee's on the new labels."""
+    input:
+        models=lambda wildcards: models_of(wildcards.cycle, "compressed.pb"),
+        test=f"{C}/test/label/labels.extxyz",
+        labels=lambda wildcards: labels_until(wildcards.cycle),
+        previous=lambda wildcards: (
+            [] if wildcards.cycle == "000" else models_of(previous(wildcards.cycle), "compressed.pb")
+        ),
+    output:
+        errors=f"{C}/cycle/{{cycle}}/train/errors.json",
+        parity=f"{C}/cycle/{{cycle}}/train/parity.csv",
+    log:
+        f"{LOGS}/cycle/{{cycle}}/train/test.log",
+    benchmark:
+        f"{LOGS}/cycle/{{cycle}}/train/test.tsv"
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 60 * attempt,
+    params:
+        models=repeated("--model", "models"),
+        labels=repeated("--train-labels", "labels"),
+        new=lambda wildcards, input: ["--new", input.labels[-1]] if wildcards.cycle != "000" else [],
+        previous=repeated("--previous", "previous"),
+    shell:
+        "mlpwf --log {log:q} train test {params.models:q} --test {input.test:q} {params.new:q} {params.previous:q}"
+        " {params.labels:q} --out {output.errors:q}"
+
+
+rule train_final:
+    """Name the model the campaign ends with."""
+    input:
+        status=lambda wildcards: f"{C}/cycle/{final_cycle(wildcards)}/select/status.json",
+        model=lambda wildcards: models_of(final_cycle(wildcards), "compressed.pb")[0],
+    output:
+        model=f"{C}/train/final/model.pb",
+        final=f"{C}/train/final/final.json",
+    log:
+        f"{LOGS}/train/final.log",
+    benchmark:
+        f"{LOGS}/train/final.tsv"
+    params:
+        out=f"{C}/train/final",
+    shell:
+        "mlpwf --log {log:q} train final --status {input.status:q} --model {input.model:q} --out {params.out:q}"
