@@ -1,0 +1,5 @@
+"""`python -m mlpwf`."""
+
+from mlpwf.cli import main
+
+main()
