@@ -6,7 +6,7 @@
     snakemake -n --config plan=10                          the plan, as if it took 10 cycles
 """
 
-configfile: "config/config.yaml"
+configfile: f"{workflow.basedir}/config/config.yaml"
 
 
 include: "workflow/rules/common.smk"

@@ -1,0 +1,543 @@
+"""Molecules, packed boxes and the frames a campaign starts from.
+
+Frames come from a cheap xTB sampler. Chance enters through generators only:
+`generator(seed, part, index)` gives every part of a build a stream of its own,
+so that no part depends on how many frames another one asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from mlpwf.engines import packing, xtb
+from mlpwf.errors import ConfigError, DataError, EngineError
+from mlpwf.frames import minimum_distance, quantised
+from mlpwf.molecules import bonds, centres_of_mass, intact
+from mlpwf.units import AMU_PER_A3_PER_G_CM3
+
+log = logging.getLogger(__name__)
+Array = NDArray[np.float64]
+
+EQUILIBRATION_INTERVALS = 2  # intervals between frames, sampled and thrown away before the first kept frame
+RELAXATION_STEPS = 30  # a packed box only has to lose its clashes: dynamics follow
+RELAXATION_FMAX_EV_ANGSTROM = 0.3
+MOLECULE_STEPS = 300
+MOLECULE_FMAX_EV_ANGSTROM = 0.02
+DIMER_CONTACT_ANGSTROM = (1.8, 3.5)
+SMALLEST_CELL_ANGSTROM = 6.0
+LOWEST_TOLERANCE_ANGSTROM = 1.0
+_DRAWS = 50
+_RESTARTS = 3
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """How frames are sampled: method `gfn1` or `gfn2`, times in fs, lengths in Å, strain as a fraction."""
+
+    method: str = "gfn1"
+    timestep_fs: float = 1.0
+    steps_between_frames: int = 20
+    rattle_angstrom: float = 0.03
+    strain: float = 0.03
+    vacuum_angstrom: float = 3.0
+    minimum_distance_angstrom: float = 0.6
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the sampler: where it starts, how hot, how many frames are kept, and its random stream.
+
+    `kind` is `single` (a molecule in vacuum) or `bulk`; of a bulk run every second frame is distorted.
+    """
+
+    name: str
+    kind: str
+    state: str
+    start: Atoms
+    temperature_kelvin: float
+    frames: int
+    stream: tuple[int, int, int]
+
+
+def generator(seed: int, part: int, index: int) -> np.random.Generator:
+    """Random generator of item `index` of one part of a build, independent of all others."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(part, index)))
+
+
+def even_shares(total: int, parts: int) -> list[int]:
+    """Split `total` into `parts` whole numbers that differ by at most one, the larger ones first."""
+    share, rest = divmod(total, parts)
+    return [share + (part < rest) for part in range(parts)]
+
+
+def scaled_counts(counts: Sequence[int], total: int) -> list[int]:
+    """Molecules of each species in a box of `total` molecules with the composition of `counts`.
+
+    Shares are rounded by largest remainder; every species keeps at least one molecule.
+
+    Raises
+    ------
+    ConfigError
+        If `total` is smaller than the number of species.
+    """
+    if total < len(counts):
+        raise ConfigError(f"a box of {total} molecules; expected at least one of each of {len(counts)} species")
+    exact = np.asarray(counts, dtype=float) * total / sum(counts)
+    scaled = np.maximum(np.floor(exact).astype(int), 1)
+    while scaled.sum() < total:
+        scaled[np.argmax(exact - scaled)] += 1
+    while scaled.sum() > total:
+        scaled[np.argmin(np.where(scaled > 1, exact - scaled, np.inf))] -= 1
+    return [int(count) for count in scaled]
+
+
+def cell_length(molecules: Sequence[Atoms], counts: Sequence[int], density_g_cm3: float) -> float:
+    """Edge in Å of the cube that holds `counts[k]` of each of `molecules[k]` at a density in g/cm³."""
+    mass = sum(atoms.get_masses().sum() * count for atoms, count in zip(molecules, counts, strict=True))
+    return float((mass / (density_g_cm3 * AMU_PER_A3_PER_G_CM3)) ** (1 / 3))
+
+
+def density(atoms: Atoms) -> float:
+    """Mass density in g/cm³."""
+    return float(atoms.get_masses().sum() / atoms.get_volume() / AMU_PER_A3_PER_G_CM3)
+
+
+def molecule_from_smiles(name: str, smiles: str, seed: int) -> Atoms:
+    """Geometry of a SMILES by RDKit: ETKDGv3, then MMFF94 (UFF where MMFF lacks parameters).
+
+    Parameters
+    ----------
+    name
+        Name of the species, for messages.
+    smiles
+        SMILES, hydrogens implied.
+    seed
+        Seed of the embedding.
+
+    Raises
+    ------
+    ConfigError
+        If the SMILES is empty or cannot be parsed, or has no three-dimensional geometry.
+    """
+    from rdkit import Chem, rdBase
+    from rdkit.Chem import rdForceFieldHelpers
+
+    expected = "expected for example 'Cc1ccccc1' (toluene)"
+    if not smiles.strip():
+        raise ConfigError(f"system.molecules.{name}.smiles: an empty SMILES; {expected}")
+    with rdBase.BlockLogs():
+        parsed = Chem.MolFromSmiles(smiles)
+        if parsed is None or parsed.GetNumAtoms() == 0:
+            raise ConfigError(f"system.molecules.{name}.smiles: '{smiles}' is not a SMILES; {expected}")
+        charge = Chem.GetFormalCharge(parsed)
+        if charge != 0:
+            raise ConfigError(f"system.molecules.{name}.smiles: '{smiles}' has charge {charge:+d}; expected 0")
+        fragments = len(Chem.GetMolFrags(parsed))
+        if fragments != 1:
+            raise ConfigError(
+                f"system.molecules.{name}.smiles: '{smiles}' has {fragments} fragments; "
+                "expected one (list each as a species)"
+            )
+        molecule = Chem.AddHs(parsed)
+        if not _embedded(molecule, seed):
+            raise ConfigError(
+                f"system.molecules.{name}.smiles: no geometry found for '{smiles}'; "
+                "give one by 'structure: FILE' instead of 'smiles'"
+            )
+        if rdForceFieldHelpers.MMFFHasAllMoleculeParams(molecule):
+            rdForceFieldHelpers.MMFFOptimizeMolecule(molecule, maxIters=1000)
+        elif rdForceFieldHelpers.UFFHasAllMoleculeParams(molecule):
+            rdForceFieldHelpers.UFFOptimizeMolecule(molecule, maxIters=1000)
+        numbers = [atom.GetAtomicNum() for atom in molecule.GetAtoms()]
+        return Atoms(numbers, molecule.GetConformer().GetPositions())
+
+
+def _embedded(molecule: Any, seed: int) -> bool:
+    """Give an RDKit molecule with hydrogens a conformer; whether that worked."""
+    from rdkit.Chem import rdDistGeom
+
+    parameters: Any = rdDistGeom.ETKDGv3()
+    parameters.randomSeed = seed % 2**31
+    for random_start in (False, True):
+        parameters.useRandomCoords = random_start
+        if rdDistGeom.EmbedMolecule(molecule, parameters) == 0:
+            return True
+    return False
+
+
+def relaxed_molecule(name: str, species: int, atoms: Atoms, method: str) -> Atoms:
+    """The reference frame of a species: checked, relaxed by xTB in vacuum, in a cell of its own.
+
+    Parameters
+    ----------
+    name
+        Name of the species, kept in `info['species']`.
+    species
+        Its index among the species of the system.
+    atoms
+        A geometry of one molecule; its cell, if any, is dropped.
+    method
+        `gfn1` or `gfn2`.
+
+    Raises
+    ------
+    ConfigError
+        If it is not one neutral closed-shell molecule of elements xTB knows.
+    """
+    bare = Atoms(atoms.numbers, atoms.positions)
+    label_molecules([bare], [species])
+    where = f"system.molecules.{name}"
+    if len(bare) == 0 or not xtb.supports(bare.numbers):
+        raise ConfigError(f"{where}: found '{bare.get_chemical_formula()}'; expected atoms of elements H to Rn")
+    if bare.numbers.sum() % 2:
+        raise ConfigError(f"{where}: {bare.numbers.sum()} electrons; expected an even number (a closed-shell molecule)")
+    if (fragments := _fragments(bare)) != 1:
+        raise ConfigError(f"{where}: {fragments} fragments; expected one whole molecule (list each as a species)")
+    relaxed = bare
+    if len(bare) > 1:
+        relaxed = xtb.relax(bare, method, steps=MOLECULE_STEPS, fmax_ev_angstrom=MOLECULE_FMAX_EV_ANGSTROM)
+        if not np.array_equal(bonds(relaxed), bonds(bare)):
+            log.warning("build: %s changed its bonds when relaxed by %s: look at molecules.extxyz", name, method)
+    boxed = isolated(relaxed, SMALLEST_CELL_ANGSTROM / 2)
+    boxed.info = {"species": name}
+    return quantised(boxed)
+
+
+def _fragments(atoms: Atoms) -> int:
+    """Number of pieces that bonds hold together."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    pairs = bonds(atoms)
+    graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(atoms), len(atoms)))
+    return int(connected_components(graph, directed=False, return_labels=False))
+
+
+def label_molecules(parts: Sequence[Atoms], species: Sequence[int]) -> None:
+    """Set the arrays `molecule` (0, 1, …) and `species` of consecutive molecules, in place."""
+    for number, (atoms, kind) in enumerate(zip(parts, species, strict=True)):
+        atoms.set_array("molecule", np.full(len(atoms), number, dtype=int))
+        atoms.set_array("species", np.full(len(atoms), kind, dtype=int))
+
+
+def isolated(atoms: Atoms, vacuum_angstrom: float) -> Atoms:
+    """A copy in a periodic cell of its own, along its principal axes, with vacuum on every side.
+
+    Parameters
+    ----------
+    atoms
+        One molecule or a pair of molecules.
+    vacuum_angstrom
+        Distance in Å from the outermost atoms to each face of the cell; every edge
+        is at least `SMALLEST_CELL_ANGSTROM` long.
+    """
+    copy: Atoms = atoms.copy()
+    centred = atoms.positions - atoms.positions.mean(axis=0)
+    axes = np.linalg.svd(centred, full_matrices=True)[2]
+    axes[2] *= np.linalg.det(axes)
+    aligned = centred @ axes.T
+    lengths = np.maximum(np.ptp(aligned, axis=0) + 2 * vacuum_angstrom, SMALLEST_CELL_ANGSTROM)
+    copy.set_cell(np.diag(lengths))
+    copy.positions = aligned - (aligned.max(axis=0) + aligned.min(axis=0)) / 2 + lengths / 2
+    copy.pbc = True
+    return copy
+
+
+def closest_contact(atoms: Atoms, reach: float) -> float:
+    """Smallest distance in Å between atoms of different molecules, periodic images of one molecule
+    counted as different; inf if none is within `reach`. Molecules must be whole."""
+    from ase.neighborlist import neighbor_list
+
+    i, j, d, image = neighbor_list("ijdS", atoms, reach)
+    molecule = atoms.arrays["molecule"]
+    apart = (molecule[i] != molecule[j]) | np.any(image != 0, axis=1)
+    return float(d[apart].min()) if apart.any() else float("inf")
+
+
+def pack_box(
+    molecules: Sequence[Atoms],
+    counts: Sequence[int],
+    density_g_cm3: float,
+    rng: np.random.Generator,
+    *,
+    tolerance_angstrom: float = 2.0,
+) -> Atoms:
+    """A periodic cube of randomly placed rigid molecules, not relaxed.
+
+    Where no packing is found, the tolerance is lowered in steps of 0.2 Å.
+
+    Parameters
+    ----------
+    molecules
+        Geometry of each species.
+    counts
+        Molecules of each species.
+    density_g_cm3
+        Mass density in g/cm³.
+    rng
+        Source of Packmol's seeds.
+    tolerance_angstrom
+        Distance kept between molecules, in Å.
+
+    Returns
+    -------
+    Atoms
+        Molecules whole, with arrays `molecule` and `species`; `info['kind']` is `bulk`.
+
+    Raises
+    ------
+    DataError
+        If there is no packing with `LOWEST_TOLERANCE_ANGSTROM` either.
+    """
+    length = cell_length(molecules, counts, density_g_cm3)
+    species = [kind for kind, count in enumerate(counts) for _ in range(count)]
+    parts = [Atoms(molecules[kind].numbers) for kind in species]
+    label_molecules(parts, species)
+    box = _joined(parts)
+    box.set_cell([length] * 3)
+    box.pbc = True
+    box.info = {"kind": "bulk", "density_g_cm3": round(density(box), 6)}
+    tolerance = tolerance_angstrom
+    while tolerance >= LOWEST_TOLERANCE_ANGSTROM - 1e-9:
+        if _packed(box, molecules, counts, tolerance, rng):
+            return wrapped_molecules(box)
+        log.info("build: no packing at %.1f Å in a box of %.2f Å; trying %.1f Å", tolerance, length, tolerance - 0.2)
+        tolerance -= 0.2
+    raise DataError(
+        f"{len(species)} molecules in a box of {length:.2f} Å ({density_g_cm3:g} g/cm³): no packing with contacts of "
+        f"{LOWEST_TOLERANCE_ANGSTROM:g} Å or more; lower the density or put more molecules in the box"
+    )
+
+
+def _joined(parts: Sequence[Atoms]) -> Atoms:
+    """One frame of several molecules, arrays included."""
+    joined = Atoms(np.concatenate([part.numbers for part in parts]), np.concatenate([part.positions for part in parts]))
+    for name in ("molecule", "species"):
+        joined.set_array(name, np.concatenate([part.arrays[name] for part in parts]))
+    return joined
+
+
+def _packed(
+    box: Atoms, molecules: Sequence[Atoms], counts: Sequence[int], tolerance: float, rng: np.random.Generator
+) -> bool:
+    """Place the molecules of `box` in it; False if Packmol fails or a molecule keeps touching its own images."""
+    for _ in range(_DRAWS):
+        seed = int(rng.integers(1, 2**31 - 1))
+        positions = packing.pack(molecules, counts, box.cell.lengths(), tolerance_angstrom=tolerance, seed=seed)
+        if positions is None:
+            return False
+        box.positions = positions
+        if closest_contact(box, tolerance) >= 0.95 * tolerance:
+            return True
+        if len(set(box.arrays["molecule"])) > 64:
+            return False
+    return False
+
+
+def wrapped_molecules(atoms: Atoms) -> Atoms:
+    """A copy whose molecules, kept whole, have their centres of mass inside the cell."""
+    copy: Atoms = atoms.copy()
+    molecule = atoms.arrays["molecule"]
+    centres = centres_of_mass(atoms.positions, atoms.get_masses(), molecule)
+    copy.positions -= (np.floor(centres @ np.linalg.inv(atoms.cell.array)) @ atoms.cell.array)[molecule]
+    return copy
+
+
+def relaxed_box(box: Atoms, state: str, sampler: Sampler) -> Atoms:
+    """A packed box relaxed by xTB until it is free of clashes; `info['state']` is `state`.
+
+    Raises
+    ------
+    DataError
+        If a molecule breaks, or two atoms stay closer than the sampler's minimum distance.
+    """
+    bonded = bonds(box)
+    relaxed = box
+    for _ in range(_RESTARTS):
+        relaxed = xtb.relax(
+            relaxed, sampler.method, steps=RELAXATION_STEPS, fmax_ev_angstrom=RELAXATION_FMAX_EV_ANGSTROM
+        )
+        if _sound(relaxed, bonded, sampler):
+            return _finished(relaxed, "bulk", state)
+    raise DataError(
+        f"{state}: the relaxed box has atoms {minimum_distance(relaxed):.2f} Å apart or broken molecules; "
+        "lower the density (build.density_scales) or put more molecules in the box"
+    )
+
+
+def _sound(atoms: Atoms, bonded: NDArray[np.int64], sampler: Sampler) -> bool:
+    """Whether all molecules are intact and no two atoms too close."""
+    if not np.all(np.isfinite(atoms.positions)):
+        return False
+    return intact(atoms, bonded) and minimum_distance(atoms) >= sampler.minimum_distance_angstrom
+
+
+def _finished(atoms: Atoms, kind: str, state: str) -> Atoms:
+    """The frame as it is written: whole molecules inside the cell, quantised, with its kind and state."""
+    frame = quantised(wrapped_molecules(atoms))
+    frame.pbc = True
+    frame.info = {"kind": kind, "state": state}
+    if kind == "bulk":
+        frame.info["density_g_cm3"] = round(density(frame), 6)
+    return frame
+
+
+def distorted(atoms: Atoms, sampler: Sampler, rng: np.random.Generator) -> Atoms:
+    """A copy under a random strain, its atoms displaced.
+
+    The cell and the molecules' centres of mass follow a symmetric strain whose
+    components are at most `sampler.strain`; molecules move rigidly with their
+    centres. Then every coordinate is displaced by a Gaussian of width
+    `sampler.rattle_angstrom`.
+    """
+    copy: Atoms = atoms.copy()
+    drawn = rng.uniform(-sampler.strain, sampler.strain, size=(3, 3))
+    strain = (drawn + drawn.T) / 2
+    molecule = atoms.arrays["molecule"]
+    centres = centres_of_mass(atoms.positions, atoms.get_masses(), molecule)
+    copy.set_cell(atoms.cell.array @ (np.eye(3) + strain), scale_atoms=False)
+    copy.positions += (centres @ strain)[molecule]
+    copy.positions += rng.normal(0.0, sampler.rattle_angstrom, size=(len(atoms), 3))
+    return copy
+
+
+def _redrawn(draw: Callable[[], Atoms], bonded: NDArray[np.int64], sampler: Sampler, what: str) -> Atoms:
+    """The first frame drawn that is sound."""
+    for _ in range(_DRAWS):
+        frame = draw()
+        if _sound(frame, bonded, sampler):
+            return frame
+    raise DataError(
+        f"{what}: none of {_DRAWS} distorted frames keeps atoms {sampler.minimum_distance_angstrom:g} Å apart and "
+        "molecules intact; lower build.rattle_angstrom, build.strain or build.minimum_distance_angstrom"
+    )
+
+
+def sample(run: Run, sampler: Sampler) -> list[Atoms]:
+    """Frames of one run of the sampler, `steps_between_frames` apart.
+
+    The run starts from a minimum with velocities of twice the temperature, of
+    which half turns into potential energy, and its first
+    `EQUILIBRATION_INTERVALS` intervals are thrown away. Of a bulk run every
+    second frame is replaced by a distorted copy. A run that breaks a molecule
+    goes on from its last sound frame with new velocities.
+
+    Raises
+    ------
+    DataError
+        If the run breaks a molecule again and again.
+    """
+    rng = generator(*run.stream)
+    bonded = bonds(run.start)
+    kept: list[Atoms] = []
+    thrown = restarts = 0
+    last = run.start.copy()
+    last.pbc = run.kind == "bulk"
+    while len(kept) < run.frames:
+        reason = "a molecule broke or two atoms came too close"
+        try:
+            for frame in _intervals(last, run, sampler, rng):
+                if not _sound(frame, bonded, sampler):
+                    break
+                last = frame
+                if thrown < EQUILIBRATION_INTERVALS:
+                    thrown += 1
+                    continue
+                kept.append(_kept(frame, len(kept), run, sampler, bonded, rng))
+                if len(kept) == run.frames:
+                    return kept
+        except EngineError as error:
+            reason = str(error)
+        restarts += 1
+        if restarts > _RESTARTS:
+            raise DataError(
+                f"{run.name}: {_RESTARTS + 1} times {reason}, at {run.temperature_kelvin:g} K with steps of "
+                f"{sampler.timestep_fs:g} fs; lower build.timestep_fs or build.temperatures_kelvin"
+            )
+        log.info("build: %s: %s; on from the last sound frame", run.name, reason)
+    return kept
+
+
+def _intervals(start: Atoms, run: Run, sampler: Sampler, rng: np.random.Generator) -> Iterator[Atoms]:
+    """Every `steps_between_frames`-th step of the dynamics, without end."""
+    steps = xtb.langevin(
+        start,
+        sampler.method,
+        rng,
+        temperature_kelvin=run.temperature_kelvin,
+        timestep_fs=sampler.timestep_fs,
+        starting_kelvin=2 * run.temperature_kelvin,
+    )
+    for step, atoms in enumerate(steps, start=1):
+        if step % sampler.steps_between_frames == 0:
+            yield atoms
+
+
+def _kept(
+    frame: Atoms, index: int, run: Run, sampler: Sampler, bonded: NDArray[np.int64], rng: np.random.Generator
+) -> Atoms:
+    """A sampled frame as it is kept: isolated in its cell, or bulk and, if its index is odd, distorted."""
+    if run.kind == "single":
+        return _finished(isolated(frame, sampler.vacuum_angstrom), run.kind, run.state)
+    if index % 2 == 0:
+        return _finished(frame, run.kind, run.state)
+    return _redrawn(lambda: _finished(distorted(frame, sampler, rng), run.kind, run.state), bonded, sampler, run.name)
+
+
+def dimer(pool: Sequence[Sequence[Atoms]], weights: Sequence[int], sampler: Sampler, rng: np.random.Generator) -> Atoms:
+    """Two molecules in vacuum, turned at random, their closest atoms 1.8 to 3.5 Å apart, distorted.
+
+    Parameters
+    ----------
+    pool
+        Geometries of each species.
+    weights
+        Molecules of each species in the liquid: the odds of its being drawn.
+    sampler
+        Gives the vacuum, the displacements and the smallest distance allowed.
+    rng
+        Source of the species, geometries, rotations, contact and displacements.
+
+    Raises
+    ------
+    DataError
+        If no draw keeps the molecules intact and apart.
+    """
+    odds = np.asarray(weights, dtype=float) / np.sum(weights)
+    pair = sorted(int(kind) for kind in rng.choice(len(pool), size=2, p=odds))
+    parts = [pool[kind][int(rng.integers(len(pool[kind])))].copy() for kind in pair]
+    label_molecules(parts, pair)
+    bonded = bonds(_joined(parts))
+
+    def draw() -> Atoms:
+        joined = _joined(_in_contact(parts, rng))
+        joined.positions += rng.normal(0.0, sampler.rattle_angstrom, size=(len(joined), 3))
+        return _finished(isolated(joined, sampler.vacuum_angstrom), "dimer", "dimer")
+
+    return _redrawn(draw, bonded, sampler, "dimer")
+
+
+def _in_contact(parts: Sequence[Atoms], rng: np.random.Generator) -> list[Atoms]:
+    """Copies of two molecules, turned at random, the second moved along x to a random contact distance."""
+    from scipy.spatial.distance import cdist
+    from scipy.spatial.transform import Rotation
+
+    first, second = (part.copy() for part in parts)
+    for part in (first, second):
+        matrix = Rotation.random(random_state=rng).as_matrix()
+        part.positions = (part.positions - part.get_center_of_mass()) @ matrix.T
+    contact = rng.uniform(*DIMER_CONTACT_ANGSTROM)
+    away = np.ptp(first.positions, axis=0).max() + np.ptp(second.positions, axis=0).max() + contact
+    along_x = np.array([1.0, 0.0, 0.0])
+    for shift in np.arange(away, 0.0, -0.02):
+        if cdist(first.positions, second.positions + shift * along_x).min() <= contact:
+            second.positions += shift * along_x
+            break
+    return [first, second]

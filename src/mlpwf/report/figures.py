@@ -1,0 +1,325 @@
+"""Figures of the report: arrays in, a matplotlib Figure out, and the same numbers as rows of a CSV."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C8C")
+"""Okabe and Ito's colour-blind safe colours, without those that vanish on a white or a dark page."""
+
+VERDICT_COLOURS = {"accurate": "#009E73", "candidate": "#E69F00", "failed": "#D55E00", "broken": "#8C8C8C"}
+
+INK = "#123457"
+"""Colour of all text and axes; `to_svg` replaces it by the colour of the page's text."""
+
+MOST_POINTS = 20_000
+
+STYLE: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "font.family": "DejaVu Sans",
+    "font.size": 10.5,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 9,
+    "axes.labelsize": 10.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "axes.unicode_minus": True,
+    "legend.frameon": False,
+    "legend.fontsize": 9.5,
+    "lines.linewidth": 1.7,
+    "lines.markersize": 5,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
+}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line or set of points of a panel."""
+
+    label: str
+    x: Floats
+    y: Floats
+    y_error: Floats | None = None
+    style: Literal["line", "points", "hollow", "both", "step", "dashed"] = "line"
+    colour: str | None = None
+
+    def __post_init__(self) -> None:
+        shapes = [np.shape(a) for a in (self.x, self.y, self.y_error) if a is not None]
+        if len(set(shapes)) != 1 or len(shapes[0]) != 1:
+            raise ValueError(f"curve '{self.label}': shapes {shapes}; expected one-dimensional arrays of one length")
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes: curves, scales, and vertical or diagonal guides."""
+
+    title: str
+    x_label: str
+    y_label: str
+    curves: Sequence[Curve]
+    x_log: bool = False
+    y_log: bool = False
+    marks: Mapping[str, float] = field(default_factory=dict)
+    diagonal: bool = False
+    integer_x: bool = False
+
+
+def thermal_colours(count: int) -> list[str]:
+    """Colours from cold (blue) to hot (orange), readable on a white and on a dark page.
+
+    Parameters
+    ----------
+    count
+        How many colours.
+    """
+    from matplotlib.colors import LinearSegmentedColormap, to_hex
+
+    ramp = LinearSegmentedColormap.from_list("thermal", ["#2F6DB5", "#2FA4A0", "#B9A13A", "#D9622B"])
+    return [to_hex(ramp(k / max(count - 1, 1))) for k in range(count)]
+
+
+def thinned(x: Floats, most: int = MOST_POINTS) -> slice:
+    """The evenly spaced part of an array of which at most `most` points are drawn."""
+    return slice(None, None, max(1, math.ceil(len(x) / most)))
+
+
+def rows(panels: Sequence[Panel]) -> Iterator[tuple[str, ...]]:
+    """The numbers drawn by `lines`, as rows of a CSV, header first.
+
+    Yields
+    ------
+    tuple of str
+        panel, curve, x_axis, y_axis (names with units), x, y, y_error.
+    """
+    yield ("panel", "curve", "x_axis", "y_axis", "x", "y", "y_error")
+    for panel in panels:
+        for curve in panel.curves:
+            errors = [""] * len(curve.x) if curve.y_error is None else [f"{value:.8g}" for value in curve.y_error]
+            for x, y, error in zip(curve.x, curve.y, errors, strict=True):
+                yield (panel.title, curve.label, panel.x_label, panel.y_label, f"{x:.8g}", f"{y:.8g}", error)
+
+
+def bar_rows(labels: Sequence[str], parts: Mapping[str, Floats], value_label: str) -> Iterator[tuple[str, ...]]:
+    """The numbers drawn by `bars`, as rows of a CSV, header first."""
+    yield ("bar", "part", "axis", "value")
+    for part, values in parts.items():
+        for label, value in zip(labels, values, strict=True):
+            yield (label, part, value_label, f"{value:.8g}")
+
+
+def lines(panels: Sequence[Panel], columns: int = 2, height: float = 3.1) -> Figure:
+    """Panels side by side, `columns` to a row; curves shared by all panels get one legend.
+
+    Parameters
+    ----------
+    panels
+        What to draw; at least one.
+    columns
+        Panels in a row, at most.
+    height
+        Height of a row of panels, in inches of a page 10 inches wide.
+    """
+    if not panels:
+        raise ValueError("no panels; expected at least one")
+    columns = min(columns, len(panels))
+    count = math.ceil(len(panels) / columns)
+    with _style():
+        figure = _blank(10.0 if columns > 1 else 7.0, height * count)
+        grid = figure.subplots(count, columns, squeeze=False)
+        legends = [[curve.label for curve in panel.curves] for panel in panels]
+        shared = len(panels) > 1 and len(legends[0]) > 1 and all(legend == legends[0] for legend in legends)
+        for axes, panel in zip(grid.flat, panels, strict=False):
+            _draw(axes, panel)
+            if not shared and len(panel.curves) > 1:
+                axes.legend(loc="best", handlelength=1.6)
+        if shared:
+            handles, labels = grid.flat[0].get_legend_handles_labels()
+            figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 8), handlelength=1.6)
+        for axes in list(grid.flat)[len(panels) :]:
+            axes.set_visible(False)
+    return figure
+
+
+def bars(
+    labels: Sequence[str],
+    parts: Mapping[str, Floats],
+    value_label: str,
+    colours: Mapping[str, str] | None = None,
+    numbers: str = "{:.3g}",
+) -> Figure:
+    """Horizontal stacked bars, one for each label, with the total written at the end.
+
+    Parameters
+    ----------
+    labels
+        Names of the bars, top to bottom.
+    parts
+        Stacked contributions by name, each of shape (bars,).
+    value_label
+        Name of the axis, with its unit.
+    colours
+        Colour by part; unset: the palette in order.
+    numbers
+        Format of the totals.
+    """
+    for part, values in parts.items():
+        if np.shape(values) != (len(labels),):
+            raise ValueError(f"part '{part}' has shape {np.shape(values)}; expected ({len(labels)},)")
+    with _style():
+        figure = _blank(8.5, 0.95 + 0.36 * len(labels) + (0.3 if len(parts) > 1 else 0))
+        axes = figure.subplots()
+        place = np.arange(len(labels))
+        left = np.zeros(len(labels))
+        for k, (part, values) in enumerate(parts.items()):
+            colour = (colours or {}).get(part, PALETTE[k % len(PALETTE)])
+            axes.barh(place, values, left=left, height=0.62, color=colour, label=_plain(part))
+            left = left + np.asarray(values, dtype=float)
+        for y, total in zip(place, left, strict=True):
+            axes.annotate(
+                numbers.format(total), (total, y), xytext=(5, 0), textcoords="offset points", va="center", fontsize=9.5
+            )
+        axes.set_yticks(place, [_plain(label) for label in labels])
+        axes.tick_params(axis="y", length=0)
+        axes.invert_yaxis()
+        axes.set_xlabel(_plain(value_label))
+        axes.set_xlim(0, max(float(left.max(initial=0.0)) * 1.1, 1e-9))
+        if len(parts) > 1:
+            figure.legend(loc="outside upper center", ncols=len(parts), handlelength=1.2)
+    return figure
+
+
+def to_svg(figure: Figure, name: str) -> str:
+    """An SVG element to stand inside a page: no prolog, text as text, ids made unique by `name`."""
+    with _style(**{"svg.hashsalt": name}):
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", dpi=160, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    svg = re.sub(r'href="#', f'href="#{name}-', svg)
+    svg = svg.replace("url(#", f"url(#{name}-")
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
+    width = round(figure.get_figwidth() * 100)
+    svg = svg.replace("<svg", f'<svg role="img" style="max-width: {width}px"', 1)
+    return re.sub(INK, "currentColor", svg, flags=re.IGNORECASE)
+
+
+def _style(**more: Any) -> Any:
+    import matplotlib
+
+    settings: Any = {**STYLE, **more}
+    return matplotlib.rc_context(settings)
+
+
+def _blank(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    spacing = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08, wspace=0.05, hspace=0.06)
+    return Figure(figsize=(width, height), layout=spacing)
+
+
+def _plain(text: str) -> str:
+    """Text that matplotlib draws as it stands: a dollar sign would start a formula."""
+    return text.replace("$", r"\$")
+
+
+def _draw(axes: Axes, panel: Panel) -> None:
+    for k, curve in enumerate(panel.curves):
+        _draw_curve(axes, curve, curve.colour or PALETTE[k % len(PALETTE)])
+    for k, (name, x) in enumerate(panel.marks.items()):
+        axes.axvline(x, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), alpha=0.7)
+        axes.annotate(
+            _plain(name), (x, 1), xycoords=("data", "axes fraction"), xytext=(0, 3), textcoords="offset points",
+            va="bottom", ha="right" if k % 2 == 0 and len(panel.marks) > 1 else "left", fontsize=9,
+        )  # fmt: skip
+    if panel.x_log and any(np.any(curve.x > 0) for curve in panel.curves):
+        _logarithmic(axes, "x")
+    if panel.y_log and any(np.any(curve.y > 0) for curve in panel.curves):
+        _logarithmic(axes, "y")
+    if panel.diagonal:
+        _diagonal(axes)
+    if panel.integer_x:
+        from matplotlib.ticker import MaxNLocator
+
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.set_title(_plain(panel.title), fontweight="bold")
+    axes.set_xlabel(_plain(panel.x_label))
+    axes.set_ylabel(_plain(panel.y_label))
+    axes.grid(color="#888888", alpha=0.18, linewidth=0.7)
+    axes.set_axisbelow(True)
+
+
+def _draw_curve(axes: Axes, curve: Curve, colour: str) -> None:
+    label = _plain(curve.label)
+    if curve.style == "step":
+        axes.step(curve.x, curve.y, where="mid", color=colour, label=label)
+        return
+    if curve.style == "points" and len(curve.x) > 400:
+        axes.plot(
+            curve.x, curve.y, linestyle="none", marker=".", markersize=3, alpha=0.45, markeredgewidth=0,
+            color=colour, label=label, rasterized=True,
+        )  # fmt: skip
+        return
+    line = {"points": "none", "hollow": "none", "dashed": (0, (5, 2))}.get(curve.style, "-")
+    marker = "o" if curve.style in ("points", "hollow", "both") or len(curve.x) == 1 else None
+    if curve.y_error is not None and np.any(np.isfinite(curve.y_error)):
+        axes.errorbar(
+            curve.x, curve.y, yerr=np.nan_to_num(curve.y_error), color=colour, label=label, linestyle=line,
+            marker=marker, capsize=2.5, elinewidth=1,
+        )  # fmt: skip
+        return
+    filling = "none" if curve.style == "hollow" else colour
+    axes.plot(curve.x, curve.y, color=colour, label=label, linestyle=line, marker=marker, markerfacecolor=filling)
+
+
+def _diagonal(axes: Axes) -> None:
+    low = min(axes.get_xlim()[0], axes.get_ylim()[0])
+    high = max(axes.get_xlim()[1], axes.get_ylim()[1])
+    axes.plot([low, high], [low, high], color=INK, linewidth=0.8, alpha=0.6, zorder=1)
+    axes.set_xlim(low, high)
+    axes.set_ylim(low, high)
+    axes.set_box_aspect(1)
+
+
+def _logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
+    """A logarithmic axis whose tick labels are plain text."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    low, high = sorted(axis.get_view_interval())
+    decades = math.log10(high / low) if low > 0 else 9.0
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 1.7 else (1,), numticks=9))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: _power(value)))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _power(value: float) -> str:
+    """0.01 to 1000 as they stand, further powers of ten as 10⁻³."""
+    if value <= 0 or 0.0099 <= value < 1001:
+        return f"{value:g}"
+    exponent = math.floor(math.log10(value) + 1e-9)
+    factor = value / 10**exponent
+    digits = str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"10{digits}" if abs(factor - 1) < 1e-6 else f"{factor:g}×10{digits}"

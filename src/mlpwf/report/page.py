@@ -1,0 +1,627 @@
+"""The page of a campaign: sections of figures and tables, each saying what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlpwf.errors import DataError
+from mlpwf.report.figures import (
+    VERDICT_COLOURS,
+    Curve,
+    Panel,
+    bar_rows,
+    bars,
+    lines,
+    rows,
+    thermal_colours,
+    thinned,
+    to_svg,
+)
+from mlpwf.report.gather import Cycle, Record, number
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from mlpwf.report.gather import Columns
+
+ERRORS = {
+    "energy_rmse_mev_atom": "energy, meV/atom",
+    "force_rmse_ev_angstrom": "force, eV/Å",
+    "force_inter_rmse_ev_angstrom": "force between molecules, eV/Å",
+    "force_intra_rmse_ev_angstrom": "force inside molecules, eV/Å",
+    "virial_rmse_ev_atom": "virial, eV/atom",
+}
+ENGINES = {"qe": "Quantum ESPRESSO (pw.x)"}
+VERDICTS = {
+    "converged": "Converged",
+    "limit": "Stopped at the limit of cycles",
+    "exhausted": "Exhausted, not converged",
+    "continue": "Not converged yet",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text below a heading; the first column names the row."""
+
+    caption: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure, a sentence on what it shows, and the numbers drawn."""
+
+    name: str
+    caption: str
+    figure: Figure
+    numbers: Sequence[Sequence[str]]
+
+    @property
+    def svg(self) -> str:
+        """The figure as an SVG element."""
+        return to_svg(self.figure, self.name)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A collapsed part of the page: a title and preformatted text."""
+
+    title: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """One section of the page."""
+
+    key: str
+    title: str
+    facts: Mapping[str, str] = field(default_factory=dict)
+    drawings: Sequence[Drawing] = ()
+    tables: Sequence[Table] = ()
+    details: Sequence[Block] = ()
+    notes: Sequence[str] = ()
+    missing: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Page:
+    """All that stands on the page."""
+
+    title: str
+    verdict: str
+    verdict_kind: str
+    reason: str
+    cards: Mapping[str, tuple[str, str]]
+    parts: Sequence[Part]
+    version: str
+
+
+def page(record: Record) -> Page:
+    """The page of a campaign, whatever part of it has run."""
+    from mlpwf import __version__
+    from mlpwf.report import dynamics
+
+    makers: tuple[Callable[[Record], Part], ...] = (
+        what_ran, learning, deviations, accuracy, set_aside, cost, validation, dynamics.dynamics, provenance,
+    )  # fmt: skip
+    parts = [maker(record) for maker in makers]
+    kind, sentence, reason = verdict(record)
+    return Page(
+        record.name, sentence, kind, reason, cards(record), [_with_missing(p, record) for p in parts], __version__
+    )
+
+
+MISSING = {
+    "ran": ("config/system.json", "config/label.json", "label/summary.json"),
+    "learning": ("train/errors.json",),
+    "deviations": ("select/", "explore", "config/select.json"),
+    "accuracy": ("validate/errors.json", "validate/parity.csv"),
+    "aside": ("label/summary.json",),
+    "validation": ("validate/runs.json", "validate/nve.csv", "validate/rdf.csv"),
+    "dynamics": ("simulate", "analyse/"),
+    "provenance": ("config/", "train/final", "train/model", "cycle/000"),
+}
+
+
+def _with_missing(part: Part, record: Record) -> Part:
+    """The part with the absent files that belong to it."""
+    wanted = MISSING.get(part.key, ())
+    found = [path for path in record.missing if any(word in path for word in wanted)]
+    if part.key in ("ran", "learning", "deviations", "aside") and "cycle/000" in record.missing:
+        found.append("cycle/000")
+    return replace(part, missing=[*part.missing, *found])
+
+
+def verdict(record: Record) -> tuple[str, str, str]:
+    """Kind, sentence and reason of how the campaign ended, or stands."""
+    source = record.final or next((c.status for c in reversed(record.cycles) if c.status), None)
+    if source is None:
+        return "open", "No verdict yet", "No cycle has been through selection."
+    kind = str(source.get("verdict", "open"))
+    sentence = VERDICTS.get(kind, kind)
+    reason = str(source.get("reason") or "no reason recorded").removeprefix(f"{kind}: ").removeprefix("not converged: ")
+    return "open" if kind == "continue" else kind, sentence, reason[:1].upper() + reason[1:]
+
+
+def cards(record: Record) -> dict[str, tuple[str, str]]:
+    """Key figures: name, value, and the small print below it."""
+    sets = [c.labels for c in record.cycles if c.labels] + ([record.test] if record.test else [])
+    accepted, aside = sum(s.accepted for s in sets), sum(sum(s.aside.values()) for s in sets)
+    errors, where = _best_errors(record)
+    inter = number(errors, "overall", "force_inter_rmse_ev_angstrom")
+    intra = number(errors, "overall", "force_intra_rmse_ev_angstrom")
+    hours = sum((number(c, "own_cpu_s") or 0) + (number(c, "engine_cpu_s") or 0) for c in record.costs) / 3600
+    energy, of = _activation(record)
+    return {
+        "Labels": (f"{accepted:,}" if sets else "–", f"{aside:,} set aside" if sets else "none yet"),
+        "Cycles": (str(len(record.cycles)), "label, train, explore, select"),
+        "Force error between molecules": (_figures(inter), f"eV/Å, RMSE, {where}"),
+        "Force error inside molecules": (_figures(intra), f"eV/Å, RMSE, {where}"),
+        "Computing": (f"{hours:,.3g}" if record.costs else "–", "CPU-hours"),
+        "Activation energy": (energy, of),
+    }
+
+
+def _best_errors(record: Record) -> tuple[Mapping[str, Any] | None, str]:
+    """Errors on the test set: the final model's, or the last committee's mean."""
+    if record.validation.errors:
+        document = record.validation.errors
+        if isinstance(document.get("test"), dict):
+            document = document["test"]
+        if number(document, "overall", "force_rmse_ev_angstrom") is not None:
+            return document, "final model, test set"
+    for cycle in reversed(record.cycles):
+        mean = test_errors(cycle)
+        if mean:
+            return mean, f"test set, mean of cycle {cycle.number}'s models"
+    return None, "not known yet"
+
+
+def _activation(record: Record) -> tuple[str, str]:
+    table = record.analysis.activation
+    if table is None or "E_a_kj_mol" not in table or "quantity" not in table or len(table["quantity"]) == 0:
+        return "–", "kJ/mol, not known yet"
+    names, values = list(table["quantity"]), table["E_a_kj_mol"]
+    order = sorted(range(len(names)), key=lambda k: (names[k] != "overlap", k))
+    for k in order:
+        if np.isfinite(values[k]):
+            error = table["E_a_error"][k] if "E_a_error" in table else float("nan")
+            spread = f" ± {error:.2g}" if np.isfinite(error) else ""
+            return (
+                f"{_figures(float(values[k]))}{spread}",
+                f"kJ/mol, Arrhenius, from {_lower(quantity_name(str(names[k])))}",
+            )
+    return "–", "kJ/mol, too few equilibrated states"
+
+
+def quantity_name(name: str) -> str:
+    """What a correlator's column name stands for, in full."""
+    if name.startswith("fs_q"):
+        return f"Self-scattering Fₛ(q = {name[4:]} Å⁻¹)"
+    if name.startswith("c") and "_axis" in name:
+        order, axis = name[1:].split("_axis", 1)
+        return f"Rotation C{order.translate(str.maketrans('12', '₁₂'))}, axis {axis}"
+    return {"overlap": "Overlap", "diffusion": "Diffusion"}.get(name, name.replace("_", " "))
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _figures(value: float | None) -> str:
+    return "–" if value is None else f"{value:#,.3g}".rstrip(".")
+
+
+def test_errors(cycle: Cycle) -> Mapping[str, Any] | None:
+    """Errors of the committee's mean on the test set."""
+    test = (cycle.errors or {}).get("test")
+    mean = test.get("mean") if isinstance(test, dict) else None
+    return mean if isinstance(mean, dict) else None
+
+
+def what_ran(record: Record) -> Part:
+    """System, and the engine and functional the labels come from."""
+    facts = {}
+    system = record.sections.get("system", {})
+    molecules = system.get("molecules")
+    if isinstance(molecules, dict):
+        names = [
+            f"{m.get('count', '?')} × {name} ({m.get('smiles') or m.get('structure')})"
+            for name, m in molecules.items()
+            if isinstance(m, dict)
+        ]
+        facts["System"] = f"{'; '.join(names)} at {system.get('density_g_cm3', '?')} g/cm³"
+    summary = next((c.labels for c in record.cycles if c.labels), record.test)
+    if summary:
+        facts["Label engine"] = (
+            f"{ENGINES.get(str(summary.engine), summary.engine)} {summary.engine_version or ''}".strip()
+        )
+        facts["Functional"] = _physics(summary.physics)
+        facts["Settings"] = _settings(summary.physics)
+    sets = [*(c.labels for c in record.cycles), record.test]
+    table = [
+        (s.name, f"{s.requested:,}", f"{s.accepted:,}", f"{sum(s.aside.values()):,}", f"{s.reused:,}",
+         f"{s.cpu_s / 3600:,.3g}", _figures(s.label_cpu_s_mean))
+        for s in sets if s
+    ]  # fmt: skip
+    header = ("set", "asked for", "accepted", "set aside", "found in store", "CPU-hours", "CPU-s a label")
+    tables = [Table("Labels by set.", header, table)] if table else []
+    return Part("ran", "What ran", facts={k: v for k, v in facts.items() if v}, tables=tables)
+
+
+def _physics(physics: Mapping[str, Any]) -> str:
+    functional = physics.get("functional") or physics.get("input_dft")
+    if functional is None:
+        return "not recorded"
+    dispersion = str(physics.get("dispersion") or "none")
+    names = {"rpbe": "RPBE", "pbe": "PBE", "revpbe": "revPBE", "blyp": "BLYP"}
+    name = names.get(str(functional).lower(), str(functional))
+    known = {"d3bj": "D3(BJ)", "none": "no dispersion correction"}
+    return f"{name} with {known.get(dispersion, dispersion)}"
+
+
+def _settings(physics: Mapping[str, Any]) -> str:
+    shown = {
+        k: v for k, v in physics.items() if isinstance(v, int | float | str) and k not in ("functional", "dispersion")
+    }
+    parts = []
+    for key, value in shown.items():
+        name, _, unit = words(key).partition(", ")
+        parts.append(
+            f"{name} {value:g} {unit}".strip() if isinstance(value, float) else f"{name} {value} {unit}".strip()
+        )
+    return ", ".join(parts)
+
+
+def learning(record: Record) -> Part:
+    """Test force errors and the previous models' error on new labels against the number of training labels."""
+    kinds = {
+        "all": "force_rmse_ev_angstrom",
+        "inside molecules": "force_intra_rmse_ev_angstrom",
+        "between molecules": "force_inter_rmse_ev_angstrom",
+    }
+    curves = [
+        _curve(record, name, lambda cycle, key=key: number(test_errors(cycle), "overall", key))  # type: ignore[misc]
+        for name, key in kinds.items()
+    ]
+    new = [_curve(record, name, lambda cycle, key=key: number(cycle.errors, "new", "mean", "overall", key))  # type: ignore[misc]
+           for name, key in kinds.items()]  # fmt: skip
+    panels = [
+        Panel(title, "training labels", "force RMSE, eV/Å", kept, y_log=True, x_log=True)
+        for title, kept in (
+            ("Test set", [c for c in curves if len(c.x)]),
+            ("New labels, by the models before them", [c for c in new if len(c.x)]),
+        )
+        if kept
+    ]
+    drawings = _drawn(
+        "learning", panels,
+        "Force error of the committee's mean on the test set, and of the previous committee's mean on each cycle's new "
+        "labels, which it had not seen; every point is a cycle.",
+    )  # fmt: skip
+    header = ("cycle", "training labels", *ERRORS.values(), "force, training set")
+    table = [
+        (str(c.number), _count(trained_on(c)), *(_figures(number(test_errors(c), "overall", key)) for key in ERRORS),
+         _figures(number(c.errors, "train", "mean", "overall", "force_rmse_ev_angstrom")))
+        for c in record.cycles if test_errors(c)
+    ]  # fmt: skip
+    caption = "Root-mean-square errors of the committee's mean on the test set, by cycle."
+    return Part(
+        "learning", "Learning curve", drawings=drawings, tables=[Table(caption, header, table)] if table else []
+    )
+
+
+def trained_on(cycle: Cycle) -> float | None:
+    """Labels the cycle's models were trained on."""
+    return number(cycle.errors, "train", "mean", "overall", "frames")
+
+
+def _count(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.0f}"
+
+
+def _curve(record: Record, label: str, value: Callable[[Cycle], float | None]) -> Curve:
+    points = [(trained_on(c), value(c)) for c in record.cycles]
+    known = [(x, y) for x, y in points if x is not None and y is not None]
+    return Curve(label, np.array([x for x, _ in known]), np.array([y for _, y in known]), style="both")
+
+
+def _drawn(name: str, panels: Sequence[Panel], caption: str, **options: Any) -> list[Drawing]:
+    if not panels:
+        return []
+    return [Drawing(name, caption, lines(panels, **options), list(rows(panels)))]
+
+
+def deviations(record: Record) -> Part:
+    """Distribution of force deviations and counts of verdicts, by cycle."""
+    explored = [c for c in record.cycles if c.decisions is not None and len(c.decisions["verdict"])]
+    drawings = []
+    values = {c.number: _positive(c.decisions["max_devi_f"]) for c in explored if c.decisions is not None}
+    values = {cycle: v for cycle, v in values.items() if len(v)}
+    if values:
+        low, high = min(v.min() for v in values.values()), max(v.max() for v in values.values())
+        edges = np.geomspace(low * 0.95, high * 1.05, 50)
+        middle = np.sqrt(edges[1:] * edges[:-1])
+        curves = [
+            Curve(f"cycle {cycle}", middle, np.histogram(v, edges)[0] / len(v), style="step", colour=colour)
+            for (cycle, v), colour in zip(values.items(), thermal_colours(len(values)), strict=True)
+        ]
+        trust = {
+            name: level
+            for name, key in (
+                ("lower trust level", "force_trust_lower_ev_angstrom"),
+                ("upper trust level", "force_trust_upper_ev_angstrom"),
+            )
+            if (level := number(record.sections.get("select"), key)) is not None
+        }
+        panel = Panel("", "largest force deviation, eV/Å", "share of frames", curves, x_log=True, marks=trust)
+        drawings += _drawn(
+            "deviations", [panel],
+            "Largest force deviation within the committee over the explored frames; between the trust "
+            "levels a frame is a candidate.",
+        )  # fmt: skip
+    if explored:
+        drawings.append(_verdicts(explored))
+    return Part("deviations", "Exploration and selection", drawings=drawings, tables=_selection_tables(record))
+
+
+def _positive(values: Any) -> Any:
+    if values.dtype.kind != "f":
+        return np.empty(0)
+    return values[np.isfinite(values) & (values > 0)]
+
+
+def _verdicts(explored: Sequence[Cycle]) -> Drawing:
+    found = {
+        c.number: np.unique(c.decisions["verdict"], return_counts=True) for c in explored if c.decisions is not None
+    }
+    counts = {cycle: dict(zip(map(str, names), map(int, n), strict=True)) for cycle, (names, n) in found.items()}
+    every = [v for v in VERDICT_COLOURS if any(v in c for c in counts.values())]
+    every += sorted({v for c in counts.values() for v in c} - set(every))
+    labels = [f"cycle {cycle}" for cycle in counts]
+    parts = {v: np.array([float(c.get(v, 0)) for c in counts.values()]) for v in every}
+    figure = bars(labels, parts, "explored frames", colours=VERDICT_COLOURS, numbers="{:.0f}")
+    return Drawing(
+        "verdicts",
+        "Verdict on every explored frame, by cycle.",
+        figure,
+        list(bar_rows(labels, parts, "explored frames")),
+    )
+
+
+def _selection_tables(record: Record) -> list[Table]:
+    counted = ("explored", "accurate", "candidate", "failed", "broken", "selected")
+    header = ("cycle", *counted, "candidate share", "error on new labels, eV/Å", "verdict", "reason")
+    table = [
+        (str(c.number), *(_count(number(c.status, key)) for key in counted),
+         _figures(number(c.status, "candidate_fraction")), _figures(number(c.status, "new_label_error")),
+         str(c.status.get("verdict", "–")), str(c.status.get("reason", "")))
+        for c in record.cycles if c.status
+    ]  # fmt: skip
+    walkers = [
+        (str(c.number), w.state, str(sum(w.outcomes.values())), f"{w.steps:,}",
+         ", ".join(f"{n} {o}" for o, n in w.outcomes.items()))
+        for c in record.cycles for w in c.walkers
+    ]  # fmt: skip
+    tables = []
+    if table:
+        tables.append(Table("Selection by cycle.", header, table))
+    if walkers:
+        tables.append(
+            Table("Walkers by cycle and state.", ("cycle", "state", "walkers", "steps", "how they ended"), walkers)
+        )
+    return tables
+
+
+def accuracy(record: Record) -> Part:
+    """Parity plots and errors by state."""
+    parity, source = record.validation.parity, "final model"
+    if parity is None:
+        last = next((c for c in reversed(record.cycles) if c.parity is not None), None)
+        parity, source = (last.parity, f"mean of cycle {last.number}'s models") if last else (None, "")
+    drawings = []
+    if parity is not None:
+        units = {"energy": "energy, eV/atom", "force": "force component, eV/Å", "virial": "virial, eV/atom"}
+        panels = [panel for name, axis in units.items() if (panel := _parity_panel(parity, name, axis)) is not None]
+        caption = (
+            f"Prediction ({source}) against label on the test set; the line is equality. Energies are relative to the "
+            "mean label. Of many points an even part is drawn."
+        )
+        drawings = _drawn("parity", panels, caption, columns=3, height=3.6)
+    errors, where = _best_errors(record)
+    tables = [_state_table(errors, f"Root-mean-square errors by state ({where}).")] if errors else []
+    return Part("accuracy", "Accuracy on the test set", drawings=drawings, tables=tables)
+
+
+def _parity_panel(parity: Columns, name: str, axis: str) -> Panel | None:
+    chosen = np.char.startswith(parity["quantity"].astype(str), name)
+    if not chosen.any():
+        return None
+    predicted = parity.get("model", parity.get("prediction"))
+    if predicted is None:
+        raise DataError("parity.csv: found neither a column model nor prediction; run its stage again")
+    label, model = parity["label"][chosen], predicted[chosen]
+    part = thinned(label)
+    shift = float(label.mean()) if name == "energy" else 0.0
+    curve = Curve("frames", label[part] - shift, model[part] - shift, style="points")
+    return Panel(axis.split(",")[0].capitalize(), f"label: {axis}", f"model: {axis}", [curve], diagonal=True)
+
+
+def _state_table(errors: Mapping[str, Any], caption: str) -> Table:
+    by_state = errors.get("states")
+    entries = {"all": errors.get("overall"), **(by_state if isinstance(by_state, dict) else {})}
+    table = [
+        (state, _count(number(e, "frames")), *(_figures(number(e, key)) for key in ERRORS))
+        for state, e in entries.items() if isinstance(e, dict)
+    ]  # fmt: skip
+    return Table(caption, ("state", "frames", *ERRORS.values()), table)
+
+
+def set_aside(record: Record) -> Part:
+    """Labels set aside, by reason."""
+    sets = [s for s in (*(c.labels for c in record.cycles), record.test) if s]
+    reasons = sorted({r for s in sets for r in s.aside}, key=lambda r: -sum(s.aside.get(r, 0) for s in sets))
+    if not reasons:
+        return Part("aside", "Labels set aside", notes=["No label was set aside."] if sets else [])
+    kept = [s for s in sets if s.aside]
+    parts = {s.name: np.array([float(s.aside.get(r, 0)) for r in reasons]) for s in kept}
+    shades = dict(zip(parts, thermal_colours(len(parts)), strict=True))
+    labels = [r.replace("_", " ") for r in reasons]
+    caption = "Frames whose label was not accepted, by reason; they are never trained on."
+    drawing = Drawing(
+        "aside", caption, bars(labels, parts, "frames", shades, "{:.0f}"), list(bar_rows(labels, parts, "frames"))
+    )
+    frames = [(s.name, f) for s in sets for f in s.aside_frames]
+    keys = ("state", "reason", "detail")
+    table = [(name, str(f.get("key", ""))[:12], *(str(f.get(k, "")) for k in keys)) for name, f in frames[:40]]
+    title = "Frames set aside" + (f" (first 40 of {len(frames)})." if len(frames) > 40 else ".")
+    tables = [Table(title, ("set", "label", "state", "reason", "detail"), table)] if table else []
+    return Part("aside", "Labels set aside", drawings=[drawing], tables=tables)
+
+
+STAGES = ("build", "label", "train", "explore", "select", "validate", "simulate", "analyse", "report")
+
+
+def cost(record: Record) -> Part:
+    """CPU-hours by stage, of the engines and of everything else."""
+    if not record.costs:
+        return Part("cost", "Cost", missing=["cost.jsonl"])
+    stages = [s for s in STAGES if any(c["stage"] == s for c in record.costs)]
+    stages += sorted({str(c["stage"]) for c in record.costs} - set(stages))
+    by_stage = {s: [c for c in record.costs if c["stage"] == s] for s in stages}
+    parts = {
+        "engines": np.array([_hours(by_stage[s], "engine_cpu_s") for s in stages]),
+        "mlpwf itself": np.array([_hours(by_stage[s], "own_cpu_s") for s in stages]),
+    }
+    drawing = Drawing(
+        "cost", "CPU time of all jobs by stage: the programs that were run, and this program itself.",
+        bars(stages, parts, "CPU-hours"), list(bar_rows(stages, parts, "CPU-hours")),
+    )  # fmt: skip
+    table = [
+        (name, str(len(jobs)), str(sum(not job.get("finished", True) for job in jobs)),
+         *(f"{_hours(jobs, key):,.3g}" for key in ("engine_cpu_s", "own_cpu_s", "wall_s")))
+        for name, jobs in {**by_stage, "all": list(record.costs)}.items()
+    ]  # fmt: skip
+    header = ("stage", "jobs", "not finished", "engines, CPU-h", "mlpwf itself, CPU-h", "wall, h (sum of jobs)")
+    return Part("cost", "Cost", drawings=[drawing], tables=[Table("Cost by stage.", header, table)])
+
+
+def _hours(jobs: Iterable[Mapping[str, Any]], key: str) -> float:
+    return sum(number(job, key) or 0.0 for job in jobs) / 3600
+
+
+RUNS = {"nve": "constant N, V, E", "nvt": "constant N, V, T", "npt": "constant N, p, T"}
+
+
+def validation(record: Record) -> Part:
+    """Energy conservation, density and structure."""
+    panels = [
+        *_energy_panel(record.validation.nve),
+        *_structure_panel(record.validation.rdf),
+    ]
+    drawings = _drawn(
+        "validation",
+        panels,
+        "Runs of the final model: total energy without a thermostat, and the structure of the liquid.",
+    )
+    table = [
+        (title, *entry)
+        for name, title in RUNS.items()
+        if isinstance(run := (record.validation.runs or {}).get(name), dict)
+        for entry in _flat(run)
+        if entry[1]
+    ]
+    tables = [Table("Validation runs.", ("run", "quantity", "value"), table)] if table else []
+    return Part("validation", "Validation runs", drawings=drawings, tables=tables)
+
+
+def _energy_panel(columns: Columns | None) -> list[Panel]:
+    """Total energy against time, from its first value."""
+    if not columns or not {"time_ps", "total_energy"} <= set(columns) or not len(columns["time_ps"]):
+        return []
+    time, energy = columns["time_ps"], columns["total_energy"]
+    part = thinned(time, 1_000)
+    curve = Curve("total energy", time[part], energy[part] - energy[0])
+    return [Panel("Energy at constant N, V, E", "time, ps", "E(t) − E(0) of the box, eV", [curve])]
+
+
+def _structure_panel(columns: Columns | None) -> list[Panel]:
+    """Radial distribution function of the molecules' centres of mass."""
+    if not columns or not {"r_angstrom", "g"} <= set(columns) or not len(columns["g"]):
+        return []
+    curve = Curve("centres of mass", columns["r_angstrom"], columns["g"])
+    return [Panel("Structure: centres of mass", "r, Å", "g(r)", [curve])]
+
+
+UNITS = {
+    "_kelvin": "K", "_ps": "ps", "_angstrom2_per_ps": "Å²/ps", "_angstrom2": "Å²", "_angstrom": "Å",
+    "_kj_mol": "kJ/mol", "_mev_atom_ps": "meV/atom/ps", "_mev_atom": "meV/atom", "_ev_atom": "eV/atom",
+    "_ev_angstrom": "eV/Å", "_ev": "eV", "_g_cm3": "g/cm³", "_ry": "Ry", "_bar": "bar", "_fs": "fs", "_s": "s",
+}  # fmt: skip
+
+
+def words(name: str) -> str:
+    """A key such as `density_g_cm3` as words with its unit: `density, g/cm³`."""
+    for suffix in sorted(UNITS, key=len, reverse=True):
+        if name.endswith(suffix) and name != suffix:
+            return f"{name.removesuffix(suffix).replace('_', ' ')}, {UNITS[suffix]}"
+    return name.replace("_", " ")
+
+
+def _flat(document: Any, prefix: str = "") -> Iterable[tuple[str, str]]:
+    """Nested keys as words, and their values as text."""
+    for key, value in document.items():
+        name = f"{prefix}, {words(key)}" if prefix else words(key)
+        if isinstance(value, dict):
+            yield from _flat(value, name)
+        elif isinstance(value, bool) or value is None:
+            yield name, {True: "yes", False: "no", None: "–"}[value]
+        elif isinstance(value, int | float):
+            yield name, f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+        elif isinstance(value, str):
+            yield name, value
+
+
+def provenance(record: Record) -> Part:
+    """Versions, hashes, seeds and the configuration in full."""
+    import json
+
+    facts = {}
+    seeds = sorted({str(s["seed"]) for s in record.sections.values() if "seed" in s})
+    if seeds:
+        facts["Seed"] = ", ".join(seeds)
+    checks = [(c, m, m.check) for c in record.cycles for m in c.models if m.check]
+    versions = checks[-1][2].get("versions") if checks else None
+    for name, version in (versions if isinstance(versions, dict) else {}).items():
+        facts[name] = str(version)
+    if record.final:
+        facts["Final model"] = f"cycle {record.final.get('cycle', '?')}, SHA-256 {record.final.get('sha256', '?')}"
+    table = [
+        (str(c.number), m.name, _count(number(check, "frames")), _count(number(check, "steps")),
+         _figures(number(check, "conversion_difference", "force_ev_angstrom")), _hash(check))
+        for c, m, check in checks
+    ]  # fmt: skip
+    header = ("cycle", "model", "labels", "steps", "compression changes forces by, eV/Å", "SHA-256 of the model")
+    tables = [Table("Models.", header, table)] if table else []
+    details = [
+        Block(f"config: {name}", json.dumps(values, indent=1, ensure_ascii=False))
+        for name, values in record.sections.items()
+    ]
+    if record.analysis.summary and isinstance(record.analysis.summary.get("definitions"), dict):
+        text = "\n".join(f"{key}: {value}" for key, value in record.analysis.summary["definitions"].items())
+        details.append(Block("definitions of the analysis", text))
+    return Part("provenance", "Provenance", facts=facts, tables=tables, details=details)
+
+
+def _hash(check: Mapping[str, Any]) -> str:
+    hashes = check.get("sha256")
+    if isinstance(hashes, dict):
+        hashes = hashes.get("compressed.pb") or hashes.get("model.pb")
+    return str(hashes or "–")[:16]

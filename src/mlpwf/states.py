@@ -1,0 +1,42 @@
+"""Thermodynamic states of a campaign and their names, which are also names of folders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mlpwf.config import Explore, Simulate
+
+
+@dataclass(frozen=True)
+class ExploreState:
+    """A state the committee is explored at: a density (nvt) or a pressure (npt)."""
+
+    temperature_kelvin: float
+    density_g_cm3: float | None = None
+    pressure_bar: float | None = None
+
+
+def states(explore: Explore, density: float) -> dict[str, ExploreState]:
+    """All states to explore, by name: `300K_0.867` (nvt) or `300K_1bar` (npt).
+
+    Parameters
+    ----------
+    explore
+        The section `explore`.
+    density
+        `system.density_g_cm3`, in g/cm³, taken where the section names no density.
+    """
+    named = {}
+    for temperature in explore.temperatures_kelvin:
+        if explore.ensemble == "nvt":
+            for value in explore.densities_g_cm3 or [density]:
+                named[f"{temperature:g}K_{value:g}"] = ExploreState(temperature, density_g_cm3=value)
+        else:
+            for value in explore.pressures_bar:
+                named[f"{temperature:g}K_{value:g}bar"] = ExploreState(temperature, pressure_bar=value)
+    return named
+
+
+def simulate_states(simulate: Simulate) -> dict[str, float]:
+    """Production temperatures in K, by the name of their state: `300K`."""
+    return {f"{temperature:g}K": temperature for temperature in simulate.temperatures_kelvin}

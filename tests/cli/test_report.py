@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import csv
+import re
+import shutil
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from mlpwf.commands.report import report
+from report_campaign import campaign
+
+app = typer.Typer()
+app.command()(report)
+
+PARTS = (
+    "cycle/000/label/summary.json", "cycle/001/train/errors.json", "cycle/001/select/decisions.csv",
+    "cycle/001/select/status.json", "cycle/000/explore", "cycle", "test", "train/final/final.json",
+    "cycle/000/train/model/0/check.json", "config/system.json", "config/select.json",
+    "validate/errors.json", "validate/parity.csv", "validate/runs.json", "validate/nve.csv", "validate/rdf.csv",
+    "simulate/240K", "simulate", "analyse/correlators.csv", "analyse/states.csv", "analyse/activation.csv", "analyse",
+)  # fmt: skip
+
+
+def _make(root: Path) -> str:
+    command = ["--config", str(root / "config" / "report.json"), "--campaign", str(root), "--out", str(root / "report")]
+    result = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return (root / "report" / "report.html").read_text()
+
+
+class _Links(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.targets: list[str] = []
+        self.ids: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.targets += [
+            value or "" for name, value in attrs if name in ("src", "href", "xlink:href", "data", "srcset")
+        ]
+        self.ids += [value or "" for name, value in attrs if name == "id"]
+
+
+def test_the_page_stands_alone(tmp_path: Path) -> None:
+    root = campaign(tmp_path)
+    html = _make(root)
+    links = _Links()
+    links.feed(html)
+    assert not {"script", "link", "iframe", "object"} & set(links.tags)
+    outside = [t for t in links.targets if not t.startswith(("#", "data:image/png;base64,", "figures/"))]
+    assert outside == []
+    assert re.findall(r"@import|url\((?!#)", html) == []
+    assert len(set(links.ids)) == len(links.ids)
+    assert {t[1:] for t in links.targets if t.startswith("#")} <= set(links.ids)
+    tables = {t for t in links.targets if t.startswith("figures/")}
+    assert tables == {f"figures/{path.name}" for path in (root / "report" / "figures").iterdir()}
+    assert "Not there yet" not in html
+
+
+def test_the_page_says_what_ran_and_how_it_ended(tmp_path: Path) -> None:
+    html = _make(campaign(tmp_path))
+    for words in (
+        "Converged.", "1.2 % of explored frames", "Quantum ESPRESSO (pw.x) 6.7", "RPBE with D3(BJ)", "12.0 ± 0.4",
+        "0.0216", "run shorter than 3 tau", "not diffusive", "χ₄/(⟨w²⟩ − ⟨w⟩²)", "0.851",
+    ):  # fmt: skip
+        assert words in html, words
+    assert not re.search(r"N\*", html)
+
+
+def test_titles_and_labels_stay_text(tmp_path: Path) -> None:
+    attack = "<script>alert(1)</script>"
+    root = campaign(tmp_path, title=attack)
+    for name in (
+        "cycle/000/label/summary.json",
+        "cycle/000/select/decisions.csv",
+        "analyse/states.csv",
+        "train/final/final.json",
+    ):
+        text = (
+            (root / name)
+            .read_text()
+            .replace("not converged", attack)
+            .replace("candidate", attack)
+            .replace("not diffusive", attack)
+        )
+        (root / name).write_text(text)
+    html = _make(root)
+    assert attack not in html
+    assert html.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 6
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_missing_part_is_named_and_the_page_is_made(tmp_path: Path, part: str, monkeypatch: Any) -> None:
+    monkeypatch.setattr("mlpwf.report.page.to_svg", lambda figure, name: "")  # drawing is slow and tested above
+    root = campaign(tmp_path, cycles=2)
+    path = root / part
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    html = _make(root)
+    said = " ".join(re.findall(r'<p class="missing">(.*?)</p>', html, flags=re.DOTALL))
+    assert part.removesuffix("/") in said.replace("cycle/000", "cycle cycle/000") or f"{part}/" in said
+
+
+def test_a_campaign_that_has_only_begun_has_a_page(tmp_path: Path) -> None:
+    root = campaign(tmp_path, cycles=1)
+    for path in root.iterdir():
+        if path.name != "config":
+            shutil.rmtree(path)
+    html = _make(root)
+    assert "No verdict yet" in html
+    assert "<svg" not in html
+
+
+def test_the_csv_matches_the_source(tmp_path: Path) -> None:
+    root = campaign(tmp_path)
+    _make(root)
+    with (root / "report" / "figures" / "learning.csv").open() as handle:
+        drawn = [
+            row for row in csv.DictReader(handle) if row["panel"] == "Test set" and row["curve"] == "between molecules"
+        ]
+    assert [float(row["x"]) for row in drawn] == [60, 120, 180, 240]
+    assert [float(row["y"]) for row in drawn] == pytest.approx([0.08 * 0.65**k for k in range(4)])
+    with (root / "report" / "figures" / "verdicts.csv").open() as handle:
+        counts = [float(row["value"]) for row in csv.DictReader(handle) if row["bar"] == "cycle 0"]
+    assert sum(counts) == 800
+
+
+def test_figures_of_an_earlier_page_do_not_stay(tmp_path: Path) -> None:
+    root = campaign(tmp_path, cycles=2)
+    _make(root)
+    shutil.rmtree(root / "validate")
+    _make(root)
+    assert not (root / "report" / "figures" / "validation.csv").exists()

@@ -1,0 +1,251 @@
+"""`mlpwf train` with the real dp: trained, killed and trained again, continued, rated, kept."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import molecule
+from ase.calculators.lj import LennardJones
+from ase.calculators.singlepoint import SinglePointCalculator
+from typer.testing import CliRunner
+
+from mlpwf.commands.train import app
+from mlpwf.config import Site, Train
+from mlpwf.errors import DataError, EngineError
+from mlpwf.files import read_json, sha256, write_json
+from mlpwf.frames import quantised, read_frames, write_frames
+
+SETTINGS = {
+    "cutoff_angstrom": 3.5,
+    "embedding_neurons": [4, 8],
+    "fitting_neurons": [16, 16],
+    "axis_neurons": 4,
+    "steps": 200,
+    "steps_continued": 60,
+}
+DP = [str(Path(sys.executable).parent / "dp")]
+
+
+def box(seed: int, count: int = 4, state: str = "300K") -> Atoms:
+    """Waters with Lennard-Jones labels, as the label stage writes them."""
+    rng = np.random.default_rng(seed)
+    atoms = Atoms(cell=[5.0] * 3, pbc=True)
+    for place in range(count):
+        one = molecule("H2O")
+        one.euler_rotate(*rng.uniform(0, 360, 3))
+        one.positions += (np.array([place & 1, place >> 1 & 1, place >> 2 & 1]) + 0.5) * 2.5
+        atoms += one
+    atoms.positions += rng.normal(0, 0.04, atoms.positions.shape)
+    atoms = quantised(atoms)
+    atoms.arrays["molecule"] = np.repeat(np.arange(count), 3)
+    atoms.info |= {"kind": "bulk", "state": state}
+    labels = atoms.copy()
+    labels.calc = LennardJones(sigma=0.9, epsilon=0.2, rc=3.0, smooth=True)
+    atoms.calc = SinglePointCalculator(
+        atoms, energy=labels.get_potential_energy(), forces=labels.get_forces(), stress=labels.get_stress()
+    )
+    return atoms
+
+
+class Campaign:
+    """A folder with sections, labels of two cycles and test labels."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.labels = [root / "cycle" / f"{n:03d}" / "label" / "labels.extxyz" for n in (0, 1)]
+        self.test = root / "test" / "label" / "labels.extxyz"
+        self.configure()
+        write_frames(self.labels[0], [box(seed) for seed in range(12)] + [box(20, count=2, state="dimer")])
+        write_frames(self.labels[1], [box(30 + seed) for seed in range(3)])
+        write_frames(self.test, [box(40), box(41), box(42, state="400K")])
+
+    def configure(self, dp: list[str] | None = None, **changes: object) -> None:
+        section = Train.model_validate({**SETTINGS, **changes}).model_dump(mode="json")
+        write_json(self.root / "config" / "train.json", {**section, "seed": 5})
+        write_json(self.root / "config" / "site.json", {**Site(dp=dp or DP).model_dump(mode="json"), "seed": 5})
+
+    def model(self, cycle: int, index: int = 0) -> Path:
+        return self.root / "cycle" / f"{cycle:03d}" / "train" / "model" / str(index)
+
+    def words(self, cycle: int) -> list[str]:
+        words = ["model", "--config", f"{self.root}/config/train.json", "--site", f"{self.root}/config/site.json"]
+        for path in self.labels[: cycle + 1]:
+            words += ["--labels", str(path)]
+        words += ["--index", "0", "--out", str(self.model(cycle))]
+        return [*words, "--start", str(self.model(cycle - 1))] if cycle else words
+
+
+def mlpwf(*words: object) -> None:
+    CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+
+
+def train_and_be_killed(campaign: Campaign) -> int:
+    """Kill a training once dp is at work; the process number that dp had."""
+    code = "import sys; from mlpwf.commands.train import app; app(sys.argv[1:])"
+    process = subprocess.Popen([sys.executable, "-c", code, *campaign.words(0)])
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    deadline = time.monotonic() + 120
+    while not (found := children.read_text().split()):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+    time.sleep(2)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    return int(found[0])
+
+
+@pytest.fixture(scope="module")
+def campaign(tmp_path_factory: pytest.TempPathFactory) -> Campaign:
+    """Cycle 0, killed once, and cycle 1, trained."""
+    campaign = Campaign(tmp_path_factory.mktemp("train"))
+    child = train_and_be_killed(campaign)
+    time.sleep(0.5)
+    assert not Path(f"/proc/{child}").exists()
+    assert not (campaign.model(0) / "check.json").exists()
+    assert (campaign.model(0) / "work" / "input.json").exists()
+    (campaign.model(0) / "work" / "lcurve.out").write_text("left behind")
+    mlpwf(*campaign.words(0))
+    mlpwf(*campaign.words(1))
+    return campaign
+
+
+@pytest.mark.engine
+def test_model_leaves_its_outputs_and_no_work_folder(campaign: Campaign) -> None:
+    out = campaign.model(0)
+    check = read_json(out / "check.json")
+    assert check["frames"] == 13
+    assert check["atoms"] == 12 * 12 + 6
+    assert check["elements"] == ["H", "O"]
+    assert check["steps"] == 200
+    assert check["started_from"] is None
+    assert check["seed"] == 5
+    assert check["conversion_difference"]["force_ev_angstrom"] < 1e-6
+    assert check["inputs"] == {str(campaign.labels[0]): sha256(campaign.labels[0])}
+    assert check["sha256"] == {name: sha256(out / name) for name in ("model.pb", "compressed.pb")}
+    curve = list(csv.DictReader((out / "lcurve.csv").open()))
+    assert curve[-1]["step"] == "200"
+    assert float(curve[-1]["rmse_f_trn"]) < float(curve[0]["rmse_f_trn"])
+    assert not (out / "work").exists()
+
+
+@pytest.mark.engine
+def test_continued_model_begins_where_the_other_ended(campaign: Campaign) -> None:
+    check = read_json(campaign.model(1) / "check.json")
+    assert check["started_from"] == str(campaign.model(0) / "model.pb")
+    assert check["steps"] == 60
+    assert check["frames"] == 16
+    assert check["neighbour_slots"] == read_json(campaign.model(0) / "check.json")["neighbour_slots"]
+    fresh, continued = (
+        float(next(csv.DictReader((campaign.model(n) / "lcurve.csv").open()))["rmse_f_trn"]) for n in (0, 1)
+    )
+    assert continued < fresh / 2
+
+
+@pytest.mark.engine
+def test_finished_model_is_kept(campaign: Campaign) -> None:
+    out = campaign.model(0)
+    before = {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in out.glob("*.pb")}
+    mlpwf(*campaign.words(0))
+    after = {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in out.glob("*.pb")}
+    assert all(after[name][0] == before[name][0] and after[name][1] > before[name][1] for name in before)
+
+
+@pytest.mark.engine
+def test_errors_are_those_of_the_models(campaign: Campaign) -> None:
+    from mlpwf.engines.deepmd import predict
+
+    models = [campaign.model(1) / "compressed.pb", campaign.model(1) / "model.pb"]
+    out = campaign.root / "cycle" / "001" / "train" / "errors.json"
+    words = ["test", "--test", campaign.test, "--out", out, "--new", campaign.labels[1]]
+    for path in models:
+        words += ["--model", path]
+    for path in campaign.labels:
+        words += ["--train-labels", path]
+    mlpwf(*words, "--previous", campaign.model(0) / "compressed.pb")
+    errors = read_json(out)
+    frames = read_frames(campaign.test)
+    predicted = predict(models[0], frames)
+    squares = np.concatenate([(p.forces - f.get_forces()).ravel() for p, f in zip(predicted, frames, strict=True)]) ** 2
+    first = errors["test"]["models"][0]
+    assert first["overall"]["force_rmse_ev_angstrom"] == pytest.approx(np.sqrt(squares.mean()))
+    assert len(errors["test"]["models"]) == 2
+    assert set(first["states"]) == {"300K", "400K"}
+    assert errors["train"]["mean"]["overall"]["frames"] == 16
+    assert set(errors["train"]["mean"]["states"]) == {"300K", "dimer"}
+    assert errors["new"]["first"]["overall"]["frames"] == 3
+    assert errors["new"]["first"] == errors["new"]["mean"]
+    rows = list(csv.DictReader((out.parent / "parity.csv").open()))
+    assert len(rows) == 3 * (1 + 9 + 36)
+    assert float(rows[0]["label"]) == pytest.approx(frames[0].get_potential_energy() / 12)
+
+
+@pytest.mark.engine
+def test_error_on_new_labels_is_null_when_there_are_none(campaign: Campaign, tmp_path: Path) -> None:
+    model, out = campaign.model(0) / "compressed.pb", tmp_path / "errors.json"
+    words = ["test", "--model", model, "--test", campaign.test, "--train-labels", campaign.labels[0], "--out", out]
+    mlpwf(*words)
+    assert read_json(out)["new"] is None
+    write_frames(tmp_path / "none.extxyz", [])
+    mlpwf(*words, "--new", tmp_path / "none.extxyz", "--previous", model)
+    assert read_json(out)["new"] is None
+
+
+@pytest.mark.engine
+def test_test_frames_must_not_be_training_frames(campaign: Campaign, tmp_path: Path) -> None:
+    stained = tmp_path / "labels.extxyz"
+    write_frames(stained, [*read_frames(campaign.test), read_frames(campaign.labels[0])[4]])
+    model = campaign.model(0) / "compressed.pb"
+    with pytest.raises(DataError, match="test frame 3 is a training frame"):
+        mlpwf(
+            "test", "--model", model, "--test", stained, "--train-labels", campaign.labels[0], "--out", tmp_path / "e"
+        )
+
+
+def test_final_model_is_a_copy_with_its_verdict(tmp_path: Path) -> None:
+    (tmp_path / "compressed.pb").write_bytes(b"a model")
+    status = {"cycle": 3, "verdict": "converged", "reason": "converged: all is well", "selected": 0}
+    write_json(tmp_path / "status.json", status)
+    words = ["final", "--status", tmp_path / "status.json", "--out", tmp_path / "final", "--model"]
+    mlpwf(*words, tmp_path / "compressed.pb")
+    assert (tmp_path / "final" / "model.pb").read_bytes() == b"a model"
+    final = read_json(tmp_path / "final" / "final.json")
+    assert (final["cycle"], final["verdict"], final["reason"]) == (3, "converged", "converged: all is well")
+    assert final["sha256"] == sha256(tmp_path / "compressed.pb")
+    with pytest.raises(DataError, match="no such model"):
+        mlpwf(*words, tmp_path / "none.pb")
+
+
+def test_a_program_that_fails_leaves_no_output(tmp_path: Path) -> None:
+    campaign = Campaign(tmp_path)
+    campaign.configure(dp=[sys.executable, "-c", "raise SystemExit('OOM: killed by the queue')"])
+    with pytest.raises(EngineError, match="OOM: killed by the queue"):
+        mlpwf(*campaign.words(0))
+    assert not list(campaign.model(0).glob("*.pb"))
+    assert (campaign.model(0) / "work" / "train.out").exists()
+    campaign.configure(dp=["no-such-dp"])
+    with pytest.raises(EngineError, match="cannot start 'no-such-dp'"):
+        mlpwf(*campaign.words(0))
+
+
+def test_labels_that_are_missing_or_incomplete(tmp_path: Path) -> None:
+    campaign = Campaign(tmp_path)
+    frames = read_frames(campaign.labels[0])
+    frames[3].calc = None
+    write_frames(campaign.labels[0], frames)
+    with pytest.raises(DataError, match=r"labels\.extxyz: frame 3: .* lacks a label"):
+        mlpwf(*campaign.words(0))
+    with pytest.raises(DataError, match=r"model\.pb: no such model; expected the one to continue"):
+        mlpwf(*campaign.words(1))
+    write_frames(campaign.labels[0], [])
+    with pytest.raises(DataError, match="no labelled frames"):
+        mlpwf(*campaign.words(0))

@@ -1,0 +1,95 @@
+"""`mlpwf validate` with a real model: every file, and runs that fail are verdicts."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from mlpwf.commands.validate import validate
+from mlpwf.errors import ConfigError, DataError
+from mlpwf.files import read_json, write_json
+from mlpwf.frames import write_frames
+from toy_water import DENSITY, SYSTEM, WATER, labelled_boxes
+
+app = typer.Typer()
+app.command("validate")(validate)
+SETTINGS = {"molecules": 12, "nve_ps": 0.2, "nvt_ps": 0.2, "npt_ps": 0.2}
+
+
+@pytest.fixture
+def run(tmp_path, water_models):
+    write_frames(tmp_path / "molecules.extxyz", [WATER])
+    frames = labelled_boxes(2, 2, 300.0, np.random.default_rng(77))
+    for index, atoms in enumerate(frames):
+        atoms.info |= {"kind": "bulk", "state": f"state{index % 2}"}
+    write_frames(tmp_path / "labels.extxyz", frames)
+
+    def run(model=water_models[0], site=None, **changes):
+        write_json(tmp_path / "validate.json", SETTINGS | changes | {"seed": 5})
+        write_json(tmp_path / "system.json", SYSTEM | {"seed": 5})
+        write_json(tmp_path / "site.json", (site or {}) | {"seed": 5})
+        files = {
+            "config": "validate.json",
+            "site": "site.json",
+            "system": "system.json",
+            "molecules": "molecules.extxyz",
+        }
+        files |= {"test-labels": "labels.extxyz", "out": "validate"}
+        words = [word for key, name in files.items() for word in (f"--{key}", str(tmp_path / name))]
+        result = CliRunner().invoke(app, [*words, "--model", str(model)])
+        if result.exception is not None:
+            raise result.exception
+        return tmp_path / "validate"
+
+    return run
+
+
+def table(path):
+    return list(csv.DictReader(path.open()))
+
+
+@pytest.mark.engine
+def test_a_sound_model_passes(run):
+    out = run()
+    errors = read_json(out / "errors.json")
+    assert set(errors["states"]) == {"state0", "state1"}
+    assert errors["overall"]["frames"] == 4
+    assert errors["overall"]["force_rmse_ev_angstrom"] < 0.5
+    assert {row["quantity"] for row in table(out / "parity.csv")} == {"energy", "force", "virial"}
+    runs = read_json(out / "runs.json")
+    assert all(runs[name]["stable"] and runs[name]["intact"] for name in ("nve", "nvt", "npt"))
+    assert abs(runs["nve"]["drift_mev_atom_ps"]) < 5 * runs["nve"]["drift_error_mev_atom_ps"] + 2.0
+    assert runs["npt"]["density_g_cm3"] > 0
+    assert runs["npt"]["density_expected_g_cm3"] == DENSITY
+    assert len(table(out / "nve.csv")) == 21
+    rdf = np.array([[float(x) for x in row.values()] for row in table(out / "rdf.csv")])
+    assert rdf[:, 1][rdf[:, 0] < 1.0].max() == 0
+    assert rdf[:, 1].max() > 0.5
+
+
+@pytest.mark.engine
+def test_an_unstable_model_is_a_verdict(run):
+    runs = read_json(run(temperature_kelvin=5000.0, timestep_fs=2.0, nvt_ps=20.0) / "runs.json")
+    assert not runs["nvt"]["stable"]
+    assert runs["nvt"]["reason"]
+
+
+@pytest.mark.engine
+def test_a_crash_is_a_verdict(run):
+    out = run(site={"lammps_launcher": ["sh", "-c", "kill -SEGV $$"]})
+    runs = read_json(out / "runs.json")
+    assert [runs[name]["stable"] for name in ("nve", "nvt", "npt")] == [False] * 3
+    assert "signal 11" in runs["nve"]["reason"]
+    assert table(out / "nve.csv") == table(out / "rdf.csv") == []
+
+
+def test_wrong_files_are_named(run, tmp_path):
+    with pytest.raises(ConfigError, match="no such model"):
+        run(model=tmp_path / "none.pb")
+    write_frames(tmp_path / "labels.extxyz", [])
+    with pytest.raises(DataError, match="no held-out labels"):
+        run()

@@ -1,0 +1,31 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def water_models(request: pytest.FixtureRequest) -> list[Path]:
+    """Two frozen DeePMD models of the toy water, trained once and kept in the cache of pytest."""
+    import toy_water
+
+    recipe = Path(toy_water.__file__).read_bytes() + version("deepmd-kit").encode()
+    cache = request.config.cache.mkdir("toy_water")
+    kept = cache / hashlib.sha256(recipe).hexdigest()[:16]
+    models = [kept / f"{seed}.pb" for seed in (1, 2)]
+    if not all(model.is_file() for model in models):
+        work = Path(tempfile.mkdtemp(dir=cache))
+        trained = toy_water.train_models(work, (1, 2))
+        kept.mkdir(exist_ok=True)
+        for source, model in zip(trained, models, strict=True):
+            os.replace(source, model)
+        shutil.rmtree(work)
+    return models

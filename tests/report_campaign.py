@@ -1,0 +1,216 @@
+"""A small synthetic campaign folder, as its stages would have left it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+TEMPERATURES = (380.0, 300.0, 240.0)
+
+
+def put(path: Path, document: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document))
+
+
+def table(path: Path, header: list[str], rows: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as handle:
+        csv.writer(handle).writerows([header, *rows])
+
+
+def measures(scale: float, frames: int) -> dict[str, float | int]:
+    return {
+        "frames": frames, "atoms": 60 * frames, "energy_rmse_mev_atom": 4 * scale, "energy_bias_mev_atom": 0.1 * scale,
+        "force_rmse_ev_angstrom": 0.2 * scale, "force_inter_rmse_ev_angstrom": 0.08 * scale,
+        "force_intra_rmse_ev_angstrom": 0.18 * scale, "virial_rmse_ev_atom": 0.01 * scale,
+    }  # fmt: skip
+
+
+def by_state(scale: float, frames: int) -> dict[str, Any]:
+    states = {name: measures(scale * k, frames // 2) for name, k in (("300K_0.867", 0.9), ("400K_0.867", 1.1))}
+    return {"overall": measures(scale, frames), "states": states}
+
+
+def campaign(folder: Path, title: str = "Toluene, tiny", cycles: int = 4) -> Path:
+    """A finished campaign below `folder`; returns its path."""
+    root, rng = folder / "tiny", np.random.default_rng(5)
+    _config(root, title)
+    put(root / "build" / "summary.json", {"mlpwf": "0.1.0", "seed": 5})
+    for number in range(cycles):
+        _cycle(root / "cycle" / f"{number:03d}", number, number == cycles - 1, rng)
+    put(root / "test" / "label" / "summary.json", _labels(40, {}))
+    put(
+        root / "train" / "final" / "final.json",
+        {
+            "cycle": cycles - 1, "verdict": "converged", "sha256": "ab" * 32,
+            "reason": "1.2 % of explored frames are candidates (at most 2 %)",
+        },
+    )  # fmt: skip
+    _validation(root / "validate", rng)
+    _simulate(root / "simulate")
+    _analysis(root / "analyse")
+    for stage, engine, own in (("build", 2, 9), ("label", 9000, 30), ("train", 5000, 12), ("explore", 700, 5)):
+        entry = {"stage": stage, "finished": True, "started": 0.0, "wall_s": engine + own}
+        put(root / stage / "cost.jsonl", entry | {"own_cpu_s": own, "engine_cpu_s": engine})
+    return root
+
+
+def _config(root: Path, title: str) -> None:
+    toluene = {"smiles": "Cc1ccccc1", "structure": None, "count": 8}
+    sections: dict[str, dict[str, Any]] = {
+        "system": {"molecules": {"toluene": toluene}, "density_g_cm3": 0.867},
+        "label": {"functional": "rpbe", "dispersion": "d3bj"},
+        "select": {"force_trust_lower_ev_angstrom": 0.1, "force_trust_upper_ev_angstrom": 0.6},
+        "simulate": {"temperatures_kelvin": list(TEMPERATURES), "segments": 2, "molecules": 64},
+        "report": {"title": title},
+    }
+    for name in ("build", "train", "explore", "validate", "analyse", "site"):
+        sections[name] = {}
+    for name, values in sections.items():
+        put(root / "config" / f"{name}.json", {**values, "seed": 5})
+
+
+def _labels(asked: int, aside: dict[str, int]) -> dict[str, Any]:
+    frames = [
+        {"frame": 0, "key": "0f" * 32, "reason": reason, "detail": "after 80 SCF steps", "state": "400K"}
+        for reason, count in aside.items() for _ in range(count)
+    ]  # fmt: skip
+    physics = {
+        "functional": "rpbe",
+        "dispersion": "d3bj",
+        "cutoff_ry": 40.0,
+        "density_cutoff_ry": 240.0,
+        "kpoints": "gamma",
+    }
+    return {
+        "mlpwf": "0.1.0", "engine": "qe", "engine_version": "6.7", "physics": physics, "requested": asked,
+        "accepted": asked - len(frames), "reused": 2, "aside": aside, "aside_frames": frames,
+        "cpu_s": 60.0 * asked, "label_cpu_s_mean": 61.5,
+    }  # fmt: skip
+
+
+def _cycle(root: Path, number: int, last: bool, rng: np.random.Generator) -> None:
+    scale, trained = 0.65**number, 60 * (number + 1)
+    put(root / "label" / "summary.json", _labels(60, {"not converged": 3 - min(number, 3), "clash": number}))
+    new = None if number == 0 else {"first": by_state(1.9 * scale, 60), "mean": by_state(1.6 * scale, 60)}
+    put(
+        root / "train" / "errors.json",
+        {
+            "test": {"models": [by_state(1.1 * scale, 40)] * 2, "mean": by_state(scale, 40)},
+            "train": {"mean": by_state(0.8 * scale, trained)}, "new": new,
+        },
+    )  # fmt: skip
+    _parity(root / "train" / "parity.csv", scale, rng)
+    for model in ("0", "1"):
+        check = {
+            "versions": {"deepmd-kit": "3.2.0"}, "frames": trained, "steps": 20000,
+            "sha256": {"compressed.pb": "cd" * 32}, "conversion_difference": {"force_ev_angstrom": 3e-5},
+        }  # fmt: skip
+        put(root / "train" / "model" / model / "check.json", check)
+        table(root / "train" / "model" / model / "lcurve.csv", ["step", "rmse_f_trn"], [(100, 0.4), (200, 0.2)])
+    outcomes = [
+        {"walker": k, "outcome": "blew up" if k == 3 and not number else "finished", "steps": 2000} for k in range(4)
+    ]
+    for state in ("300K_0.867", "400K_0.867"):
+        put(root / "explore" / state / "walkers.json", outcomes)
+    devi = np.exp(rng.normal(np.log(0.25 * scale), 0.6, size=800))
+    words = np.where(devi < 0.1, "accurate", np.where(devi < 0.6, "candidate", "failed"))
+    header = ["state", "walker", "step", "max_devi_f", "max_devi_v", "verdict", "selected", "why", "distance"]
+    body = [
+        ("300K_0.867", 0, 50 * k, f"{d:.6g}", "", w, 0, "", "")
+        for k, (d, w) in enumerate(zip(devi, words, strict=True))
+    ]
+    table(root / "select" / "decisions.csv", header, body)
+    counts = {word: int((words == word).sum()) for word in ("accurate", "candidate", "failed")}
+    put(
+        root / "select" / "status.json",
+        {
+            "cycle": number, "explored": 800, **counts, "broken": 0, "selected": 0 if last else 60,
+            "candidate_fraction": 1 - counts["accurate"] / 800, "new_label_error": None if number == 0 else 0.3 * scale,
+            "verdict": "converged" if last else "continue", "reason": "enough" if last else "too many candidates",
+        },
+    )  # fmt: skip
+
+
+def _parity(path: Path, scale: float, rng: np.random.Generator, model: str = "model") -> None:
+    rows = []
+    for quantity, size, centre, width, noise in (
+        ("energy", 40, -125.0, 0.03, 0.004), ("virial", 360, 0.0, 0.05, 0.01), ("force", 2000, 0.0, 1.2, 0.2),
+    ):  # fmt: skip
+        label = rng.normal(centre, width, size)
+        rows += [
+            (quantity, "300K", f"{a:.8g}", f"{a + e:.8g}")
+            for a, e in zip(label, rng.normal(0, noise * scale, size), strict=True)
+        ]
+    table(path, ["quantity", "state", "label", model], rows)
+
+
+def _validation(root: Path, rng: np.random.Generator) -> None:
+    put(root / "errors.json", {"mlpwf": "0.1.0", **by_state(0.27, 40)})
+    _parity(root / "parity.csv", 0.27, rng, "prediction")
+    put(
+        root / "runs.json",
+        {
+            "nve": {"drift_mev_atom_ps": 0.004, "drift_error_mev_atom_ps": 0.001},
+            "npt": {"density_g_cm3": 0.851, "density_error_g_cm3": 0.004},
+            "nvt": {"stable": True, "broken_molecules": 0},
+        },
+    )  # fmt: skip
+    time = np.arange(0, 5, 0.01)
+    table(root / "nve.csv", ["time_ps", "total_energy"], zip(time, -9000 + rng.normal(0, 0.01, time.size), strict=True))
+    r = np.arange(0.05, 12, 0.1)
+    g = (1 + np.exp(-((r - 6) ** 2)) - 0.3 * np.exp(-((r - 8.5) ** 2))) / (1 + np.exp(-(r - 4.8) * 5))
+    table(root / "rdf.csv", ["r_angstrom", "g"], zip(r, g, strict=True))
+
+
+def _simulate(root: Path) -> None:
+    for temperature in TEMPERATURES:
+        for segment in range(2):
+            summary = {
+                "temperature_kelvin": temperature, "ensemble": "NVT", "molecules": 64, "finished": True,
+                "timestep_fs": 0.5, "mean_potential_ev": -1.0,
+            }  # fmt: skip
+            put(root / f"{temperature:g}K" / "segment" / f"{segment:03d}" / "summary.json", summary)
+
+
+def _analysis(root: Path) -> None:
+    t, names = np.geomspace(0.01, 100, 40), ("overlap", "fs_q1.3", "c1_axis1", "c2_axis1")
+    rows, states = [], []
+    for temperature in TEMPERATURES:
+        tau = 0.05 * np.exp(12 / 8.314462618e-3 / temperature)
+        c = np.exp(-((t / tau) ** 0.8))
+        chi, star = 1 + 3 * c * (1 - c), 1 + 8 * c * (1 - c)
+        for k, time in enumerate(t):
+            values = [6 * 0.4 / tau * time, *([c[k], 0.01] * 4), *([chi[k], star[k]] * 2)]
+            rows.append([temperature, time, *values])
+        row: list[Any] = [temperature, 0.4 / tau, 0.01 / tau, "ok" if temperature > 250 else "not diffusive"]
+        for k in range(4):
+            row += [tau * (1 + 0.5 * k), 0.05 * tau, "ok" if temperature > 250 else "run shorter than 3 tau"]
+        states.append([*row, 3.0, 0.2, "ok"])
+    header = ["temperature_kelvin", "time_ps", "msd_angstrom2", *(n + s for n in names for s in ("", "_error"))]
+    header += [
+        f"{kind}{n}{end}" for n in ("overlap", "c1_axis1") for kind, end in (("chi4_", ""), ("n_star_", "_normalised"))
+    ]
+    table(root / "correlators.csv", header, rows)
+    header = ["temperature_kelvin", "diffusion_angstrom2_per_ps", "diffusion_error", "diffusion_verdict"]
+    header += [f"tau_{n}_{end}" for n in names for end in ("ps", "error", "verdict")]
+    peak = "n_star_overlap_normalised_peak"
+    table(root / "states.csv", [*header, peak, f"{peak}_error", f"{peak}_verdict"], states)
+    header = [
+        "quantity",
+        "E_a_kj_mol",
+        "E_a_error",
+        "tau_inf_ps",
+        "diffusion_inf_angstrom2_per_ps",
+        "reduced_chi2",
+        "states",
+        "verdict",
+    ]
+    fits = [(n, 12.0, 0.4, 0.05 * (1 + 0.5 * k), "NaN", 1.1, 2, "ok") for k, n in enumerate(names)]
+    table(root / "activation.csv", header, [*fits, ("diffusion", 12.0, 0.5, "NaN", 8.0, 0.9, 2, "ok")])
+    put(root / "summary.json", {"mlpwf": "0.1.0", "definitions": {"overlap": "share of molecules within a"}})

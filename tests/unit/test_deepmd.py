@@ -1,0 +1,244 @@
+"""DeePMD-kit: the input written, and what a really trained model predicts."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import molecule
+from ase.calculators.lj import LennardJones
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from mlpwf.config import Train
+from mlpwf.engines import deepmd
+from mlpwf.errors import DataError, EngineError
+from mlpwf.training import largest_differences
+
+ELEMENTS = ["H", "O"]
+DP = [str(Path(sys.executable).parent / "dp")]
+SETTINGS = Train(
+    cutoff_angstrom=3.5,
+    embedding_neurons=[4, 8],
+    fitting_neurons=[16, 16],
+    axis_neurons=4,
+    steps=100,
+    steps_continued=20,
+)
+
+
+def water(count: int, seed: int, length: float = 5.0) -> Atoms:
+    """A box of randomly turned and distorted waters with Lennard-Jones labels."""
+    rng = np.random.default_rng(seed)
+    box = Atoms(cell=[length] * 3, pbc=True)
+    for place in range(count):
+        one = molecule("H2O")
+        one.euler_rotate(*rng.uniform(0, 360, 3))
+        one.positions += (np.array([place & 1, place >> 1 & 1, place >> 2 & 1]) + 0.5) * length / 2
+        box += one
+    box.positions += rng.normal(0, 0.04, box.positions.shape)
+    labels = box.copy()
+    labels.calc = LennardJones(sigma=0.9, epsilon=0.2, rc=3.0, smooth=True)
+    box.calc = SinglePointCalculator(
+        box, energy=labels.get_potential_energy(), forces=labels.get_forces(), stress=labels.get_stress()
+    )
+    return box
+
+
+@pytest.fixture(scope="module")
+def frames() -> list[Atoms]:
+    return [water(4, seed) for seed in range(16)] + [water(2, seed) for seed in range(4)]
+
+
+def train(folder: Path, frames: list[Atoms], start: Path | None = None) -> Path:
+    folder.mkdir()
+    settings = deepmd.training_input(
+        SETTINGS,
+        elements=ELEMENTS,
+        slots=[24, 16],
+        systems=deepmd.write_data(folder / "data", frames, ELEMENTS),
+        seed=deepmd.seeds(1, 0),
+        continued=start is not None,
+    )
+    deepmd.DeePMD(DP).train(folder, settings, start)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(frames: list[Atoms], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(tmp_path_factory.mktemp("deepmd") / "once", frames)
+
+
+# ---------------------------------------------------------------- input
+
+
+def test_data_holds_what_the_frames_hold(frames: list[Atoms], tmp_path: Path) -> None:
+    names = deepmd.write_data(tmp_path / "data", frames, ELEMENTS)
+    assert names == ["data/000", "data/001"]
+    few, many = (tmp_path / name for name in names)
+    assert np.load(few / "set.000/energy.npy").size == 4
+    assert np.load(many / "set.000/energy.npy").dtype == np.float64
+    assert (many / "type_map.raw").read_text().split() == ELEMENTS
+    assert (few / "type.raw").read_text().split() == ["1", "0", "0"] * 2
+    assert np.array_equal(np.load(many / "set.000/coord.npy")[3], frames[3].positions.ravel())
+    assert np.array_equal(np.load(many / "set.000/force.npy")[3], frames[3].get_forces().ravel())
+    virial = -frames[3].get_stress(voigt=False) * frames[3].get_volume()
+    assert np.allclose(np.load(many / "set.000/virial.npy")[3], virial.ravel(), rtol=0, atol=1e-13)
+
+
+def test_labels_must_be_complete() -> None:
+    bare = molecule("H2O", cell=[5, 5, 5], pbc=True)
+    with pytest.raises(DataError, match="lacks a label"):
+        deepmd.labelled(bare)
+    bare.calc = SinglePointCalculator(bare, energy=1.0, forces=np.full((3, 3), np.nan), stress=np.zeros(6))
+    with pytest.raises(DataError, match="not finite"):
+        deepmd.labelled(bare)
+    bare.pbc = False
+    with pytest.raises(DataError, match="no periodic cell"):
+        deepmd.labelled(bare)
+
+
+def test_neighbours_equal_a_count_over_images(frames: list[Atoms]) -> None:
+    atoms, cutoff = frames[0], 3.5
+    shifts = np.array(np.meshgrid(*[[-1, 0, 1]] * 3)).reshape(3, -1).T @ atoms.cell.array
+    most = {"H": 0, "O": 0}
+    for i in range(len(atoms)):
+        counts = {"H": 0, "O": 0}
+        for j in range(len(atoms)):
+            gaps = np.linalg.norm(atoms.positions[j] + shifts - atoms.positions[i], axis=1)
+            counts[atoms.symbols[j]] += int(np.sum((gaps < cutoff) & (gaps > 1e-9)))
+        most = {symbol: max(most[symbol], counts[symbol]) for symbol in most}
+    assert deepmd.most_neighbours([atoms], ELEMENTS, cutoff) == [most["H"], most["O"]]
+    assert deepmd.neighbour_slots([0, 16, 17]) == [4, 20, 24]
+
+
+def test_input_follows_the_section() -> None:
+    common = {"elements": ELEMENTS, "slots": [24, 16], "systems": ["data/000"], "seed": deepmd.seeds(1, 0)}
+    new = deepmd.training_input(SETTINGS, continued=False, **common)
+    assert new["training"]["numb_steps"] == 100
+    assert new["learning_rate"]["start_lr"] == SETTINGS.learning_rate
+    assert new["model"]["descriptor"]["sel"] == [24, 16]
+    assert new["loss"]["start_pref_v"] == new["loss"]["limit_pref_v"] == SETTINGS.virial_weight
+    continued = deepmd.training_input(SETTINGS, continued=True, **common)
+    assert continued["training"]["numb_steps"] == 20
+    assert continued["learning_rate"]["start_lr"] == SETTINGS.learning_rate_continued
+
+
+def test_seeds_differ_between_models_and_stay() -> None:
+    assert deepmd.seeds(1, 0) == deepmd.seeds(1, 0)
+    every = [value for index in range(4) for value in deepmd.seeds(1, index).values()]
+    assert len(set(every)) == len(every)
+    assert all(0 <= value < 2**31 for value in every)
+
+
+def test_failing_programs_are_reported(tmp_path: Path) -> None:
+    script = "import sys; print('libcudart: error'); print('ValueError: bad sel'); print('bye'); sys.exit(3)"
+    with pytest.raises(EngineError, match=r"ended with status 3.*ValueError: bad sel.*-c\.out"):
+        deepmd.DeePMD([sys.executable]).run(["-c", script], tmp_path)
+    with pytest.raises(EngineError, match="no-such-program"):
+        deepmd.DeePMD(["no-such-program"]).run(["train"], tmp_path)
+
+
+def test_curve_is_read_by_its_header(tmp_path: Path) -> None:
+    curve = tmp_path / "lcurve.out"
+    curve.write_text("# step rmse_f_trn lr\n# a note\n 0 1.5 1e-2\n 10 0.5 1e-3\n 20 0.")
+    assert deepmd.curve_csv(curve) == "step,rmse_f_trn,lr\n0,1.5,0.01\n10,0.5,0.001\n"
+    curve.write_text("# step rmse_f_trn lr\n 0 nan 1e-2\n")
+    with pytest.raises(EngineError, match="not finite"):
+        deepmd.curve_csv(curve)
+
+
+# ---------------------------------------------------------------- a trained model
+
+
+@pytest.mark.engine
+def test_real_dp_reports_its_own_error(tmp_path: Path) -> None:
+    (tmp_path / "input.json").write_text('{"model": {"type_map": ["H"]}}')
+    with pytest.raises(EngineError, match="dp train ended with status 1"):
+        deepmd.DeePMD(DP).run(["train", "input.json"], tmp_path)
+
+
+@pytest.mark.engine
+def test_compression_changes_nothing_that_matters(trained: Path, frames: list[Atoms]) -> None:
+    original, compressed = (deepmd.predict(trained / name, frames) for name in ("model.pb", "compressed.pb"))
+    difference = largest_differences(original, compressed)
+    assert difference.force_ev_angstrom < 1e-6
+    assert difference.energy_ev_atom < 1e-6
+
+
+@pytest.mark.engine
+def test_training_twice_gives_the_same_bits(trained: Path, frames: list[Atoms], tmp_path: Path) -> None:
+    again = train(tmp_path / "again", frames)
+    for name in ("model.pb", "compressed.pb"):
+        for one, other in zip(
+            deepmd.predict(trained / name, frames), deepmd.predict(again / name, frames), strict=True
+        ):
+            assert one.energy == other.energy
+            assert np.array_equal(one.forces, other.forces)
+            assert np.array_equal(one.virial, other.virial)
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("name", ["model.pb", "compressed.pb"])
+def test_forces_and_virial_are_derivatives_of_the_energy(trained: Path, frames: list[Atoms], name: str) -> None:
+    atoms, step = frames[0], 1e-4
+    moved, strained = [], []
+    for sign in (1, -1):
+        for atom, axis in ((0, 0), (1, 1), (5, 2)):
+            copy = atoms.copy()
+            copy.positions[atom, axis] += sign * step
+            moved.append(copy)
+        for axis, other in ((0, 0), (2, 2), (0, 1)):
+            strain = np.eye(3)
+            strain[axis, other] += sign * step
+            copy = atoms.copy()
+            copy.set_cell(atoms.cell.array @ strain, scale_atoms=True)
+            strained.append(copy)
+    predicted = deepmd.predict(trained / name, [atoms, *moved, *strained])
+    energies = np.array([one.energy for one in predicted[1:]]).reshape(2, 2, 3)  # moved or strained, sign, which
+    slopes = -(energies[:, 0] - energies[:, 1]) / (2 * step)
+    here = predicted[0]
+    assert slopes[0] == pytest.approx([here.forces[0, 0], here.forces[1, 1], here.forces[5, 2]], abs=2e-6)
+    virial = (here.virial + here.virial.T) / 2
+    assert slopes[1] == pytest.approx([virial[0, 0], virial[2, 2], virial[0, 1]], abs=2e-5)
+    assert np.abs(slopes).max() > 1e-2
+
+
+@pytest.mark.engine
+def test_predictions_keep_their_order_and_ignore_wrapping(trained: Path, frames: list[Atoms]) -> None:
+    mixed = [frames[0], frames[17], frames[1], frames[16]]
+    together = deepmd.predict(trained / "model.pb", mixed)
+    for atoms, one in zip(mixed, together, strict=True):
+        wrapped = atoms.copy()
+        wrapped.wrap()
+        wrapped.positions[0] += 2 * atoms.cell.array[1]
+        (alone,) = deepmd.predict(trained / "model.pb", [wrapped])
+        assert alone.energy == pytest.approx(one.energy, abs=1e-9)
+        assert np.allclose(alone.forces, one.forces, rtol=0, atol=1e-9)
+
+
+@pytest.mark.engine
+def test_descriptors_are_invariant(trained: Path, frames: list[Atoms]) -> None:
+    atoms = frames[0]
+    turned = atoms.copy()
+    turned.rotate(37, (1, 2, 3), rotate_cell=True)
+    turned.translate([0.3, -1.2, 7.0])
+    exchanged = atoms[[3, 4, 5, 0, 1, 2, *range(6, 12)]]
+    vectors = deepmd.descriptors(trained / "model.pb", [atoms, turned, exchanged, frames[1], frames[17]], ELEMENTS)
+    assert vectors.shape == (5, 2 * 2 * 8 * 4)
+    assert np.allclose(vectors[1], vectors[0], rtol=0, atol=1e-9)
+    assert np.allclose(vectors[2], vectors[0], rtol=0, atol=1e-9)
+    assert np.abs(vectors[3] - vectors[0]).max() > 1e-4
+
+
+@pytest.mark.engine
+def test_unknown_elements_and_bad_models_are_refused(trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds C as well"):
+        deepmd.predict(trained / "model.pb", [molecule("CH4", cell=[5, 5, 5], pbc=True)])
+    (tmp_path / "cut.pb").write_bytes((trained / "model.pb").read_bytes()[:2000])
+    with pytest.raises(EngineError, match=r"cut\.pb"):
+        deepmd.predict(tmp_path / "cut.pb", [])
+    with pytest.raises(DataError, match="no such model"):
+        deepmd.predict(tmp_path / "none.pb", [])

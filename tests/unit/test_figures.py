@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mlpwf.report.figures import Curve, Panel, bar_rows, bars, lines, rows, thermal_colours, thinned, to_svg
+
+
+def _panel(title: str = "A", **options: object) -> Panel:
+    x = np.array([1.0, 10.0, 100.0])
+    curves = [Curve("one", x, x**2), Curve("two", x, x**3, y_error=0.1 * x, style="points")]
+    return Panel(title, "time, ps", "y, Å", curves, **options)  # type: ignore[arg-type]
+
+
+def test_the_csv_holds_what_is_drawn() -> None:
+    panels = [_panel("A", x_log=True, y_log=True), _panel("B")]
+    axes = lines(panels).axes
+    header, *body = rows(panels)
+    assert header == ("panel", "curve", "x_axis", "y_axis", "x", "y", "y_error")
+    assert len(body) == 12
+    for panel, drawn in zip(panels, axes, strict=True):
+        mine = [row for row in body if row[0] == panel.title and row[1] == "one"]
+        line = next(line for line in drawn.get_lines() if line.get_label() == "one")
+        np.testing.assert_allclose([float(row[4]) for row in mine], line.get_xdata())
+        np.testing.assert_allclose([float(row[5]) for row in mine], line.get_ydata())
+    assert body[3][6] == "0.1"
+
+
+def test_bars_stack_and_their_csv_holds_the_parts() -> None:
+    parts = {"engine": np.array([3.0, 1.0]), "own": np.array([1.0, 0.5])}
+    (axes,) = bars(["label", "train"], parts, "CPU-hours").axes
+    assert [patch.get_width() for patch in axes.patches] == [3.0, 1.0, 1.0, 0.5]
+    assert [patch.get_x() for patch in axes.patches] == [0.0, 0.0, 3.0, 1.0]
+    assert list(bar_rows(["label", "train"], parts, "CPU-hours"))[1] == ("label", "engine", "CPU-hours", "3")
+
+
+def test_shapes_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match="one length"):
+        Curve("c", np.zeros(3), np.zeros(2))
+    with pytest.raises(ValueError, match="expected \\(2,\\)"):
+        bars(["a", "b"], {"part": np.zeros(3)}, "x")
+    with pytest.raises(ValueError, match="at least one"):
+        lines([])
+
+
+def test_svg_is_an_element_with_unique_ids_and_the_pages_colour() -> None:
+    svg = to_svg(lines([_panel()]), "first")
+    assert svg.startswith("<svg")
+    assert 'id="first-' in svg
+    assert "currentColor" in svg
+    assert "#123457" not in svg.lower()
+    assert "<metadata" not in svg
+    assert "<text" in svg
+    assert svg == to_svg(lines([_panel()]), "first")
+
+
+def test_text_of_labels_is_escaped_and_never_a_formula() -> None:
+    curve = Curve("<b>$x$</b>", np.arange(3.0), np.arange(3.0))
+    svg = to_svg(lines([Panel("$\\frac$ & <i>", "x", "y", [curve, Curve("b", curve.x, curve.y)])]), "s")
+    assert "<b>" not in svg
+    assert "<i>" not in svg
+    assert "&lt;b&gt;$x$&lt;/b&gt;" in svg
+
+
+def test_empty_single_and_nonpositive_data_can_be_drawn() -> None:
+    empty = np.empty(0)
+    for x, y in ((empty, empty), (np.array([1.0]), np.array([2.0])), (np.array([0.0, -1.0]), np.array([0.0, np.nan]))):
+        to_svg(lines([Panel("t", "x", "y", [Curve("c", x, y)], x_log=True, y_log=True)]), "s")
+
+
+def test_thinning_keeps_at_most_the_number_asked_for() -> None:
+    for size in (1, 99, 100, 101, 1000):
+        assert len(np.zeros(size)[thinned(np.zeros(size), 100)]) <= 100
+    assert len(np.zeros(100)[thinned(np.zeros(100), 100)]) == 100
+
+
+def test_thermal_colours_are_as_many_as_asked_for_and_differ() -> None:
+    assert len(set(thermal_colours(6))) == 6
+    assert len(thermal_colours(1)) == 1

@@ -1,0 +1,71 @@
+"""A copy of the project's working files, so that campaigns run as a user runs them."""
+
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+
+
+class Workplace:
+    """A folder with the project's files, where `./start run` runs and can be killed."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        for name in ("Snakefile", "workflow", "config", "profiles", "envs", "start"):
+            source = PROJECT / name
+            if source.is_dir():
+                shutil.copytree(source, folder / name)
+            else:
+                shutil.copy2(source, folder / name)
+        (folder / ".venv").symlink_to(PROJECT / ".venv")
+        (folder / ".tools").mkdir()
+        for tool in (PROJECT / ".tools").iterdir():
+            if tool.is_dir():
+                (folder / ".tools" / tool.name).symlink_to(tool)
+        self.log = folder / "terminal.log"
+
+    def begin(self, system):
+        """Start a campaign in a process group of its own."""
+        with self.log.open("ab") as sink:
+            return subprocess.Popen(
+                ["./start", "run", f"config/systems/{system}.yaml"],
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def run(self, system, timeout=1200):
+        """Run a campaign to its end; its terminal output on failure."""
+        process = self.begin(system)
+        try:
+            status = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            status = "unfinished"
+        assert status == 0, f"{system} ended with {status}\n{self.log.read_text()[-6000:]}"
+        return self.folder / "results" / system
+
+
+@pytest.fixture(scope="session")
+def workplaces(tmp_path_factory):
+    """Make a fresh workplace by name."""
+    return lambda name: Workplace(tmp_path_factory.mktemp(name))
+
+
+@pytest.fixture(scope="session")
+def tiny_water(workplaces):
+    """The shipped water campaign, run once to its end."""
+    return workplaces("water").run("tiny_water")
+
+
+@pytest.fixture(scope="session")
+def tiny_toluene(workplaces):
+    """The shipped toluene campaign, run once to its end."""
+    return workplaces("toluene").run("tiny_toluene")

@@ -1,0 +1,182 @@
+"""Whole campaigns with real pw.x, dp and LAMMPS, as `./start run` runs them."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.campaign,
+    pytest.mark.skipif(shutil.which("pw.x") is None, reason="no pw.x on PATH: `./start setup` installs it"),
+]
+
+
+def label_keys(campaign):
+    """Keys of all labels by set."""
+    keys = {}
+    for record in sorted(campaign.rglob("label/batch/*.json")):
+        if record.name.endswith("progress.json"):
+            continue
+        labels = json.loads(record.read_text())["labels"]
+        keys.setdefault(str(record.parents[2].relative_to(campaign)), []).extend(
+            entry["key"] for entry in labels if entry["accepted"]
+        )
+    return {name: sorted(found) for name, found in keys.items()}
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+def check_complete(campaign):
+    """What every finished campaign holds."""
+    final = read(campaign / "train" / "final" / "final.json")
+    assert final["verdict"] in ("converged", "limit", "exhausted")
+    cycles = sorted((campaign / "cycle").iterdir())
+    assert len(cycles) == final["cycle"] + 1
+    keys = label_keys(campaign)
+    trained = [key for name, found in keys.items() if name != "test" for key in found]
+    assert len(set(trained)) == len(trained), "a label was bought twice"
+    assert not set(trained) & set(keys["test"]), "a held-out frame was trained on"
+    page = (campaign / "report" / "report.html").read_text()
+    assert "</html>" in page
+    assert not re.search(r"""(src|href)=["']https?://""", page)
+    terminal = (campaign.parents[1] / "terminal.log").read_text()
+    assert f"open results/{campaign.name}/report/report.html" in terminal
+    return final
+
+
+def test_tiny_water_runs_to_its_end(tiny_water):
+    check_complete(tiny_water)
+
+
+def test_tiny_toluene_runs_to_its_end(tiny_toluene):
+    check_complete(tiny_toluene)
+    learned = [read(path)["test"] for path in sorted(tiny_toluene.glob("cycle/*/train/errors.json"))]
+    assert learned, "no errors by cycle"
+
+
+def test_the_final_toluene_model_is_stable(tiny_toluene):
+    """5 ps of NVT at 300 K, every molecule intact."""
+    runs = read(tiny_toluene / "validate" / "runs.json")
+    nvt = runs["nvt"]
+    assert nvt["stable"] is True, nvt
+    assert nvt["intact"] is True, nvt
+    config = read(tiny_toluene / "config" / "validate.json")
+    assert (config["nvt_ps"], config["temperature_kelvin"]) == (5.0, 300.0)
+
+
+def test_the_labels_are_real_dft(tiny_toluene):
+    summary = read(tiny_toluene / "cycle" / "000" / "label" / "summary.json")
+    assert summary["engine"] == "qe"
+    assert summary["physics"]["functional"] == "rpbe"
+    assert summary["physics"]["dispersion"] == ["d3bj", False]
+    assert summary["accepted"] >= 0.9 * summary["requested"]
+
+
+def test_production_is_readable_and_analysed(tiny_toluene):
+    import MDAnalysis
+    import pandas as pd
+
+    states = sorted((tiny_toluene / "simulate").iterdir())
+    assert len(states) == 3
+    for state in states:
+        segments = sorted(str(path) for path in state.glob("segment/*/trajectory.trr"))
+        universe = MDAnalysis.Universe(str(state / "topology.pdb"), segments)
+        positions = np.array([frame.positions.copy() for frame in universe.trajectory])
+        axes = positions[:, 1::3] - positions[:, 0::3]
+        assert np.allclose(np.linalg.norm(axes, axis=-1), 1.0, atol=1e-3)
+    table = pd.read_csv(tiny_toluene / "analyse" / "states.csv")
+    assert sorted(table["temperature_kelvin"]) == [300, 350, 400]
+
+
+def wait_for(condition, process, seconds=900):
+    end = time.time() + seconds
+    while not condition():
+        assert process.poll() is None, "the campaign ended before it could be killed"
+        assert time.time() < end, "waited too long"
+        time.sleep(0.1)
+
+
+def running(*words):
+    """Whether some process's command line holds all words."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if all(word in command for word in words):
+            return True
+    return False
+
+
+def master_of(process):
+    """The Snakemake process below `./start`."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        if int(fields[1]) == process.pid:
+            command = (path.parent / "cmdline").read_bytes()
+            if b"snakemake" in command:
+                return int(path.parent.name)
+    raise AssertionError("no snakemake below ./start")
+
+
+def test_killed_in_four_stages_the_same_labels_and_none_twice(tiny_water, workplaces):
+    """SIGKILL in label, train, explore and simulate; the same command again each time."""
+    place = workplaces("killed")
+    counter = place.folder / "starts"
+    script = place.folder / "pw.sh"
+    script.write_text(f'#!/bin/sh\necho x >> "{counter}"\nexec pw.x "$@"\n')
+    script.chmod(0o755)
+    (place.folder / "config" / "sites" / "local.yaml").write_text(f"pw: ['{script}']\n")
+    here = str(place.folder)
+    work = place.folder / "results" / "tiny_water"
+    in_flight = 0
+
+    def some_labels():
+        return len(list((place.folder / "store" / "labels").rglob("*.json"))) >= 5
+
+    def training():
+        return any(len(p.read_text().splitlines()) > 3 for p in work.glob("cycle/000/train/model/*/work/lcurve.out"))
+
+    def exploring():
+        return running("lammps_worker", f"{here}/results/tiny_water/cycle/000/explore")
+
+    def simulating():
+        return running("lammps_worker", f"{here}/results/tiny_water/simulate")
+
+    for stage, condition, whole in (
+        ("label", some_labels, False),
+        ("train", training, True),
+        ("explore", exploring, False),
+        ("simulate", simulating, True),
+    ):
+        process = place.begin("tiny_water")
+        wait_for(condition, process)
+        if stage == "label":
+            in_flight = 2
+        if whole:
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            os.kill(master_of(process), signal.SIGKILL)
+        process.wait()
+    campaign = place.run("tiny_water")
+
+    check_complete(campaign)
+    assert label_keys(campaign) == label_keys(tiny_water)
+    labels = {key for found in label_keys(campaign).values() for key in found}
+    aside = sum(sum(read(p)["aside"].values()) for p in campaign.rglob("label/summary.json"))
+    starts = len(counter.read_text().splitlines())
+    print(f"{starts} starts of pw.x for {len(labels)} labels and {aside} set aside, 4 kills")
+    assert starts <= len(labels) + aside + in_flight
+    assert "reus" in place.log.read_text(), "what was reused is not said"

@@ -1,0 +1,103 @@
+"""Planning: every shipped config, and a campaign of ten cycles of five hundred labels."""
+
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+PROJECT = Path(__file__).parents[2]
+SNAKEMAKE = [str(Path(sys.executable).parent / "snakemake"), "--snakefile", str(PROJECT / "Snakefile")]
+
+
+def plan(folder, system, *config, options=("--cores", "2")):
+    site = PROJECT / "config" / "sites" / "local.yaml"
+    return subprocess.run(
+        [*SNAKEMAKE, "-n", *options, "--directory", str(folder), "--config", f"system={system}", f"site={site}", *config],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("system", sorted((PROJECT / "config" / "systems").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_system_plans(system, tmp_path):
+    done = plan(tmp_path, system)
+    assert done.returncode == 0, done.stderr
+    assert "build_frames" in done.stdout + done.stderr
+
+
+def test_the_literal_slurm_command_plans(tmp_path):
+    """`snakemake --profile slurm -n` from the root, nothing else."""
+    for name in ("Snakefile", "workflow", "config", "profiles", "slurm"):
+        source = PROJECT / name
+        if source.is_dir() and not source.is_symlink():
+            shutil.copytree(source, tmp_path / name)
+        else:
+            shutil.copy2(source, tmp_path / name, follow_symlinks=False)
+    done = subprocess.run(
+        [SNAKEMAKE[0], "--profile", "slurm", "-n"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "train_model" in done.stdout + done.stderr
+
+
+def test_ten_cycles_of_500_labels_plan_within_bounds(tmp_path):
+    values = yaml.safe_load((PROJECT / "config" / "systems" / "tiny_toluene.yaml").read_text())
+    values["select"] |= {"budget": 500, "maximum_cycles": 10}
+    values["label"] |= {"batch_frames": 25}
+    values["explore"] |= {"temperatures_kelvin": [150, 200, 250, 300, 350, 400, 450, 500]}
+    system = tmp_path / "large.yaml"
+    system.write_text(yaml.safe_dump(values))
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    started = time.time()
+    done = plan(tmp_path, system, "plan=10")
+    wall = time.time() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert done.returncode == 0, done.stderr
+    assert any(line.split() == ["label_batch", str(2 + 1 + 9 * 20)] for line in done.stdout.splitlines()), done.stdout
+    print(f"10 x 500 labels x 8 states: {wall:.1f} s wall, {cpu:.1f} CPU-s, {after.ru_maxrss / 1024:.0f} MB")
+    assert cpu < 10
+    assert after.ru_maxrss / 1024 < 400
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"label": {"cutof_ry": 30}}, "label.cutof_ry: unknown key; did you mean 'cutoff_ry'?"),
+        ({"simulate": {"temperatures_kelvin": [-300]}}, "simulate.temperatures_kelvin.0: is -300"),
+        ({"system": {"molecules": {"x": {"smiles": " "}}, "density_g_cm3": 1}}, "an empty SMILES"),
+        ({"label": {"cutoff_ry": "30 Ry"}}, "label.cutoff_ry: is '30 Ry'"),
+        ({"name": "../up"}, "name: is '../up'"),
+    ],
+)
+def test_bad_configs_are_one_line(change, message, tmp_path):
+    values = yaml.safe_load((PROJECT / "config" / "systems" / "tiny_water.yaml").read_text())
+    system = tmp_path / "bad.yaml"
+    system.write_text(yaml.safe_dump(values | change))
+    done = plan(tmp_path, system)
+    assert done.returncode == 2
+    lines = [line for line in done.stderr.splitlines() if line.startswith("mlpwf:")]
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert "Traceback" not in done.stderr
+
+
+def test_a_plan_is_never_run_for_real(tmp_path):
+    system = PROJECT / "config" / "systems" / "tiny_water.yaml"
+    done = subprocess.run(
+        [*SNAKEMAKE, "--cores", "1", "--directory", str(tmp_path), "--config", f"system={system}", f"site={PROJECT}/config/sites/local.yaml", "plan=2"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "plan= is for a dry run" in done.stdout + done.stderr
+    assert not (tmp_path / "results" / "tiny_water" / "build").exists()
