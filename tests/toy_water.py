@@ -43,7 +43,7 @@ class ToyWater(Calculator):
         r = np.linalg.norm(v, axis=1)
         kind = oxygen[i] + oxygen[j]  # 0: H-H, 1: O-H, 2: O-O
         stiffness, rest = np.array([10.0, 25.0, 0.0])[kind], np.array([1.52, 0.96, 0.0])[kind]
-        height, reach = np.array([2.0, 3.0, 4.0])[kind], np.array([1.1, 1.3, 1.6])[kind]
+        height, reach = np.array([10.0, 20.0, 10.0])[kind], np.array([1.0, 1.0, 1.4])[kind]
         s = np.clip(1 - (r / CUTOFF) ** 2, 0, None)
         u = height * np.exp(-((r / reach) ** 2))
         same = i // 3 == j // 3
@@ -114,9 +114,9 @@ def training_frames(rng: np.random.Generator) -> list[Atoms]:
     frames = [atoms for temperature in (300, 450, 700) for atoms in labelled_boxes(10, 3, temperature, rng)]
     while len(frames) < 240:
         atoms = random_box(8, rng, rng.uniform(0.6, 1.3))
-        atoms.rattle(0.04, rng=rng)
+        atoms.rattle(rng.uniform(0.02, 0.12), rng=rng)
         atoms = labelled(atoms)
-        if np.abs(atoms.get_forces()).max() < 15:
+        if np.abs(atoms.get_forces()).max() < 20:
             frames.append(atoms)
     return frames
 

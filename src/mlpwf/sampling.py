@@ -185,7 +185,7 @@ def beads(
 
 def rescaled(atoms: Atoms, density: float) -> Atoms:
     """A copy at `density` (g/cm³): the cell and the molecules' centres scaled, molecules rigid."""
-    copy = atoms.copy()
+    copy: Atoms = atoms.copy()
     masses, molecule = atoms.get_masses(), atoms.arrays["molecule"]
     factor = (masses.sum() / (density * AMU_PER_A3_PER_G_CM3) / atoms.get_volume()) ** (1 / 3)
     centres = centres_of_mass(atoms.positions, masses, molecule)
@@ -196,7 +196,7 @@ def rescaled(atoms: Atoms, density: float) -> Atoms:
 
 def molecules_in_cell(atoms: Atoms) -> Atoms:
     """A copy with each whole molecule moved by lattice vectors so that its centre is in the cell."""
-    copy = atoms.copy()
+    copy: Atoms = atoms.copy()
     molecule = atoms.arrays["molecule"]
     middle = molecule_sums(atoms.positions, molecule) / np.bincount(molecule)[:, None]
     images = np.floor(middle @ np.linalg.inv(atoms.cell.array))

@@ -143,7 +143,7 @@ def test_finished_walkers_survive_a_kill(campaign, tmp_path, caplog):
 
 @pytest.mark.engine
 def test_frames_before_a_crash_are_kept(campaign, tmp_path):
-    worker = 'python=$1; shift; "$python" "$@" & sleep 1; while [ ! -s frames.extxyz ]; do sleep 0.05; done; kill -9 $!; exit 9'
+    worker = 'python=$1; shift; "$python" "$@" & while [ ! -s frames.extxyz ]; do sleep 0.05; done; kill -9 $!; exit 9'
     out = campaign(site={"lammps_launcher": ["bash", "-c", worker, "bash"]}, walkers=1, steps=100_000)
     walker = read_json(out / "walkers.json")[0]
     assert walker["outcome"] == "crashed"

@@ -116,7 +116,7 @@ def test_a_restart_of_another_step_is_refused(run):
 
 
 def test_a_crash_is_an_error(run):
-    with pytest.raises(EngineError, match="crashed at 300 K .killed by signal 9"):
+    with pytest.raises(EngineError, match=r"crashed at 300 K \(killed by signal 9"):
         run(site={"lammps_launcher": ["sh", "-c", "kill -9 $$"]})
 
 

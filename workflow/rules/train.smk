@@ -36,7 +36,7 @@ rule train_model:
     params:
         out=f"{C}/cycle/{{cycle}}/train/model/{{index}}",
         labels=repeated("--labels", "labels"),
-        start=lambda wildcards, input: ["--start", str(Path(input.start[0]).parent)] if input.get("start") else [],
+        start=lambda wildcards, input: ["--start", str(Path(str(input.start)).parent)] if input.get("start") else [],
     shell:
         "mlpwf --log {log:q} train model --config {input.config:q} --site {input.site:q} {params.labels:q}"
         " --index {wildcards.index} {params.start:q} --out {params.out:q}"

@@ -177,6 +177,8 @@ def _run(
     (work / "restart.bin").replace(target / "restart.bin")
     _write_summary(job, section, result, state, segment, seed, target)
     shutil.rmtree(work)
+    if not result["intact"]:
+        log.warning("%s: molecules broke; expected them whole: %s", label, remedy)
     log.info(
         "%s: finished, %.3g ns/day, mean temperature %.1f K", label, result["ns_per_day"], result["mean_temperature"]
     )

@@ -163,10 +163,8 @@ def run_worker(job: Job, folder: Path, *, launcher: list[str], threads: int = 1,
     with _progress_logged(folder / "progress.json", label):
         status = run_engine(command, folder=folder, output=output, environment=environment(threads))
     if status == SETUP_FAILED:
-        models = ", ".join(job.models)
-        raise EngineError(
-            f"LAMMPS cannot start with {models}: {last_words(output)}; expected frozen DeePMD models of {' '.join(job.elements)}: train them again"
-        )
+        found = f"LAMMPS cannot start with {', '.join(job.models)}: {last_words(output)}"
+        raise EngineError(f"{found}; expected frozen DeePMD models of {' '.join(job.elements)}: train them again")
     return status
 
 

