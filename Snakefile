@@ -1,10 +1,11 @@
 """A campaign from a molecule to its potential, its dynamics and a report.
 
-    snakemake --cores 2                                    the system config/config.yaml names
-    snakemake --cores 2 --config system=config/systems/tiny_water.yaml
-    snakemake --profile slurm                              the same on a cluster
-    snakemake -n --config plan=10                          the plan, as if it took 10 cycles
+snakemake --cores 2                                    the system config/config.yaml names
+snakemake --cores 2 --config system=config/systems/tiny_water.yaml
+snakemake --profile slurm                              the same on a cluster
+snakemake -n --config plan=10                          the plan, as if it took 10 cycles
 """
+
 
 configfile: f"{workflow.basedir}/config/config.yaml"
 
@@ -41,4 +42,6 @@ onsuccess:
 
 
 onerror:
-    print(f"mlpwf: {CAMPAIGN.name} stopped; what is done is kept. The log of the failed job is below logs/{CAMPAIGN.name}; run the same command to go on")
+    print(
+        f"mlpwf: {CAMPAIGN.name} stopped; what is done is kept. The log of the failed job is below logs/{CAMPAIGN.name}; run the same command to go on"
+    )

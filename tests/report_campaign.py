@@ -152,7 +152,7 @@ def _parity(path: Path, scale: float, rng: np.random.Generator, model: str = "mo
 
 def _validation(root: Path, rng: np.random.Generator) -> None:
     put(root / "errors.json", {"mlpwf": "0.1.0", **by_state(0.27, 40)})
-    _parity(root / "parity.csv", 0.27, rng, "prediction")
+    _parity(root / "parity.csv", 0.27, rng, "model")
     put(
         root / "runs.json",
         {

@@ -30,7 +30,9 @@ def _version(asked: bool) -> None:
 @app.callback()
 def _options(
     log: Annotated[Path | None, typer.Option(help="Also write the full log, with tracebacks, to this file.")] = None,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     root = logging.getLogger("mlpwf")
     root.setLevel(logging.DEBUG)
@@ -47,7 +49,19 @@ def _options(
 
 
 def _register() -> None:
-    from mlpwf.commands import analyse, build, configure, explore, label, report, select, simulate, status, train, validate
+    from mlpwf.commands import (
+        analyse,
+        build,
+        configure,
+        explore,
+        label,
+        report,
+        select,
+        simulate,
+        status,
+        train,
+        validate,
+    )
 
     app.command("config")(configure.config)
     app.command("build")(build.build)

@@ -21,7 +21,7 @@ def quantised(atoms: Atoms) -> Atoms:
     Eight decimals of an extended XYZ file hold such a frame exactly, so that a
     frame is the same frame whatever number of files it went through.
     """
-    copy = atoms.copy()
+    copy: Atoms = atoms.copy()
     copy.set_cell(np.round(atoms.cell.array, 6) + 0.0, scale_atoms=False)
     copy.positions = np.round(atoms.positions, 6) + 0.0
     return copy

@@ -35,7 +35,9 @@ def test_real_output_is_accepted_with_its_printed_numbers(text, atoms):
     result = accept(0, text, atoms, SETTINGS)
     rydberg, bohr = 13.605693, 0.529177
     assert result.energy == pytest.approx(-34.31077732 * rydberg, rel=1e-6)
-    assert result.forces[0] == pytest.approx(np.array([-0.02074558, 0.16401982, -0.05263014]) * rydberg / bohr, rel=1e-5)
+    assert result.forces[0] == pytest.approx(
+        np.array([-0.02074558, 0.16401982, -0.05263014]) * rydberg / bohr, rel=1e-5
+    )
     assert -result.stress[1, 2] == pytest.approx(0.00012570 * rydberg / bohr**3, rel=1e-5)
 
 

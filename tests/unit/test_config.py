@@ -52,7 +52,11 @@ def test_generated_files_are_fresh(path):
     [
         (["label", "cutof_ry"], 30, "label.cutof_ry: unknown key; did you mean 'cutoff_ry'?"),
         (["colour"], 1, "colour: unknown key; expected one of"),
-        (["explore", "temperatures_kelvin"], [-10], "explore.temperatures_kelvin.0: is -10; input should be greater than 0"),
+        (
+            ["explore", "temperatures_kelvin"],
+            [-10],
+            "explore.temperatures_kelvin.0: is -10; input should be greater than 0",
+        ),
         (["label", "cutoff_ry"], "30 Ry", "label.cutoff_ry: is '30 Ry'"),
         (["label", "density_cutoff_ry"], 100, "expected at least 4 x cutoff_ry"),
         (["label", "pseudopotentials"], {"H": "../../etc/passwd"}, "label.pseudopotentials.H: is '../../etc/passwd'"),

@@ -18,7 +18,17 @@ SNAKEMAKE = [str(Path(sys.executable).parent / "snakemake"), "--snakefile", str(
 def plan(folder, system, *config, options=("--cores", "2")):
     site = PROJECT / "config" / "sites" / "local.yaml"
     return subprocess.run(
-        [*SNAKEMAKE, "-n", *options, "--directory", str(folder), "--config", f"system={system}", f"site={site}", *config],
+        [
+            *SNAKEMAKE,
+            "-n",
+            *options,
+            "--directory",
+            str(folder),
+            "--config",
+            f"system={system}",
+            f"site={site}",
+            *config,
+        ],
         capture_output=True,
         text=True,
         env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
@@ -93,7 +103,17 @@ def test_bad_configs_are_one_line(change, message, tmp_path):
 def test_a_plan_is_never_run_for_real(tmp_path):
     system = PROJECT / "config" / "systems" / "tiny_water.yaml"
     done = subprocess.run(
-        [*SNAKEMAKE, "--cores", "1", "--directory", str(tmp_path), "--config", f"system={system}", f"site={PROJECT}/config/sites/local.yaml", "plan=2"],
+        [
+            *SNAKEMAKE,
+            "--cores",
+            "1",
+            "--directory",
+            str(tmp_path),
+            "--config",
+            f"system={system}",
+            f"site={PROJECT}/config/sites/local.yaml",
+            "plan=2",
+        ],
         capture_output=True,
         text=True,
         check=False,

@@ -71,4 +71,6 @@ def final_cycle(wildcards):
         status = checkpoints.select_frames.get(cycle=cycle).output.status
         if json.loads(Path(status).read_text())["verdict"] != "continue":
             return cycle
-    raise WorkflowError(f"no selection below {C}/cycle ends the campaign; expected one within select.maximum_cycles")
+    raise WorkflowError(
+        f"no selection below {C}/cycle ends the campaign; expected one within select.maximum_cycles"
+    )

@@ -61,7 +61,8 @@ rule label_collect:
         config=f"{C}/config/label.json",
         site=f"{C}/config/site.json",
         records=lambda wildcards: [
-            f"{C}/{wildcards.set}/label/batch/{batch:03d}.json" for batch in range(batches_of(wildcards))
+            f"{C}/{wildcards.set}/label/batch/{batch:03d}.json"
+            for batch in range(batches_of(wildcards))
         ],
     output:
         labels=f"{C}/{{set}}/label/labels.extxyz",

@@ -9,7 +9,8 @@ checkpoint select_frames:
     """Classify, deduplicate and pick within the budget; say whether to continue."""
     input:
         explored=lambda wildcards: [
-            f"{C}/cycle/{wildcards.cycle}/explore/{state}/frames.extxyz" for state in EXPLORE_STATES
+            f"{C}/cycle/{wildcards.cycle}/explore/{state}/frames.extxyz"
+            for state in EXPLORE_STATES
         ],
         labels=lambda wildcards: labels_until(wildcards.cycle),
         model=lambda wildcards: models_of(wildcards.cycle, "model.pb")[0],

@@ -34,7 +34,9 @@ rule simulate_segment:
     params:
         out=f"{C}/simulate/{{state}}",
         segment=lambda wildcards: int(wildcards.segment),
-        before=lambda wildcards, input: ["--previous", str(input.before)] if input.get("before") else [],
+        before=lambda wildcards, input: (
+            ["--previous", str(input.before)] if input.get("before") else []
+        ),
     shell:
         "mlpwf --log {log:q} simulate --config {input.config:q} --site {input.site:q} --system {input.system:q}"
         " --model {input.model:q} --molecules {input.molecules:q} --state {wildcards.state:q}"

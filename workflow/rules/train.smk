@@ -36,7 +36,11 @@ rule train_model:
     params:
         out=f"{C}/cycle/{{cycle}}/train/model/{{index}}",
         labels=repeated("--labels", "labels"),
-        start=lambda wildcards, input: ["--start", str(Path(str(input.start)).parent)] if input.get("start") else [],
+        start=lambda wildcards, input: (
+            ["--start", str(Path(str(input.start)).parent)]
+            if input.get("start")
+            else []
+        ),
     shell:
         "mlpwf --log {log:q} train model --config {input.config:q} --site {input.site:q} {params.labels:q}"
         " --index {wildcards.index} {params.start:q} --out {params.out:q}"
@@ -49,7 +53,9 @@ rule train_test:
         test=f"{C}/test/label/labels.extxyz",
         labels=lambda wildcards: labels_until(wildcards.cycle),
         previous=lambda wildcards: (
-            [] if wildcards.cycle == "000" else models_of(previous(wildcards.cycle), "compressed.pb")
+            []
+            if wildcards.cycle == "000"
+            else models_of(previous(wildcards.cycle), "compressed.pb")
         ),
     output:
         errors=f"{C}/cycle/{{cycle}}/train/errors.json",
@@ -64,7 +70,9 @@ rule train_test:
     params:
         models=repeated("--model", "models"),
         labels=repeated("--train-labels", "labels"),
-        new=lambda wildcards, input: ["--new", input.labels[-1]] if wildcards.cycle != "000" else [],
+        new=lambda wildcards, input: (
+            ["--new", input.labels[-1]] if wildcards.cycle != "000" else []
+        ),
         previous=repeated("--previous", "previous"),
     shell:
         "mlpwf --log {log:q} train test {params.models:q} --test {input.test:q} {params.new:q} {params.previous:q}"

@@ -164,14 +164,18 @@ def label_collect(
         asked = read_frames(frames)
         entries = sorted((e for path in batch for e in read_json(path)["labels"]), key=lambda e: e["frame"])
         if [e["frame"] for e in entries] != list(range(len(asked))):
-            raise DataError(f"{out}: {len(entries)} outcomes for {len(asked)} frames; delete {out / 'batch'} and run again")
+            raise DataError(
+                f"{out}: {len(entries)} outcomes for {len(asked)} frames; delete {out / 'batch'} and run again"
+            )
         accepted, records = [], []
         for entry in entries:
             if not entry["accepted"]:
                 continue
             record = store.get(entry["key"])
             if record is None:
-                raise DataError(f"label {entry['key'][:12]} is not in the store {store.root}; delete {out / 'batch'} and run again")
+                raise DataError(
+                    f"label {entry['key'][:12]} is not in the store {store.root}; delete {out / 'batch'} and run again"
+                )
             atoms = asked[entry["frame"]]
             frame = labelled(atoms, canonical(atoms), record)
             frame.info["label"] = entry["key"]

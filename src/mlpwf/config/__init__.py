@@ -33,7 +33,9 @@ S = TypeVar("S", bound=Section)
 class Campaign(Section):
     """A whole campaign: the content of one file in config/systems."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="name of the campaign and of its results folder")
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="name of the campaign and of its results folder"
+    )
     seed: int = Field(1, ge=0, lt=2**31, description="seed of every random choice")
     system: System
     build: Build = Build()
@@ -103,7 +105,9 @@ def _read_yaml(source: Path | str) -> Any:
     try:
         return yaml.safe_load(Path(source).read_text())
     except FileNotFoundError:
-        raise ConfigError(f"{source}: no such file; give the path of a config file such as config/systems/tiny_toluene.yaml") from None
+        raise ConfigError(
+            f"{source}: no such file; give the path of a config file such as config/systems/tiny_toluene.yaml"
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
         raise ConfigError(f"{source}: not a YAML file ({' '.join(str(error).split())})") from None
 

@@ -12,5 +12,4 @@ class Analyse(Section):
 
     wavevectors_per_angstrom: list[float] = Field([1.3], min_length=1, description="moduli q of F_s(q,t) in 1/Å")
     overlap_angstrom: float = Field(1.0, gt=0, description="displacement a of the overlap function Q(t), in Å")
-    glass_temperature_kelvin: float | None = Field(None, gt=0, description="T_g to extrapolate to, in K; unset: no extrapolation")
     blocks: int = Field(5, ge=2, description="independent blocks for error bars")

@@ -15,7 +15,9 @@ class Build(Section):
     """Packed, relaxed and sampled with a cheap method; all of it seeded."""
 
     sampler: Literal["gfn1", "gfn2"] = Field("gfn1", description="xTB method of the cheap sampler")
-    temperatures_kelvin: list[Temperature] = Field([300.0, 500.0], min_length=1, description="sampler temperatures in K")
+    temperatures_kelvin: list[Temperature] = Field(
+        [300.0, 500.0], min_length=1, description="sampler temperatures in K"
+    )
     density_scales: list[Scale] = Field(
         [0.92, 1.0, 1.06], min_length=1, description="densities sampled, relative to system.density_g_cm3"
     )
@@ -25,7 +27,9 @@ class Build(Section):
     test_frames: int = Field(12, ge=2, description="held-out frames, from runs of their own; never trained on")
     steps_between_frames: int = Field(20, ge=1, description="sampler steps from one kept frame to the next")
     timestep_fs: float = Field(1.0, gt=0, le=2, description="sampler time step in fs")
-    rattle_angstrom: float = Field(0.03, ge=0, le=0.3, description="Gaussian displacement added to every second frame, in Å")
+    rattle_angstrom: float = Field(
+        0.03, ge=0, le=0.3, description="Gaussian displacement added to every second frame, in Å"
+    )
     strain: float = Field(0.03, ge=0, le=0.2, description="largest random strain of the box in every second frame")
     vacuum_angstrom: float = Field(3.0, ge=1, le=20, description="empty margin around isolated molecules, in Å")
     minimum_distance_angstrom: float = Field(

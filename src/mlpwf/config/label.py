@@ -21,25 +21,42 @@ DEFAULT_PSEUDOPOTENTIALS = {
 class Label(Section):
     """pw.x single points: energy, forces and stress."""
 
-    functional: Literal["rpbe", "pbe", "revpbe", "blyp"] = Field("rpbe", description="exchange-correlation functional (input_dft)")
-    dispersion: Literal["d3bj", "none"] = Field("d3bj", description="dispersion correction: D3 with Becke-Johnson damping, or none")
+    functional: Literal["rpbe", "pbe", "revpbe", "blyp"] = Field(
+        "rpbe", description="exchange-correlation functional (input_dft)"
+    )
+    dispersion: Literal["d3bj", "none"] = Field(
+        "d3bj", description="dispersion correction: D3 with Becke-Johnson damping, or none"
+    )
     dispersion_threebody: bool = Field(False, description="three-body term of D3")
     cutoff_ry: float = Field(40.0, ge=15, le=400, description="wave-function cut-off (ecutwfc) in Ry")
     density_cutoff_ry: float = Field(240.0, ge=60, le=4000, description="density cut-off (ecutrho) in Ry")
-    kpoints: Literal["gamma"] | tuple[int, int, int] = Field("gamma", description="'gamma' or a Monkhorst-Pack grid such as [2, 2, 2]")
-    smearing: Literal["none", "gaussian", "mv", "mp"] = Field("none", description="occupations: fixed (none) or smeared")
+    kpoints: Literal["gamma"] | tuple[int, int, int] = Field(
+        "gamma", description="'gamma' or a Monkhorst-Pack grid such as [2, 2, 2]"
+    )
+    smearing: Literal["none", "gaussian", "mv", "mp"] = Field(
+        "none", description="occupations: fixed (none) or smeared"
+    )
     smearing_width_ry: float = Field(0.01, gt=0, le=0.2, description="smearing width (degauss) in Ry")
     convergence_ry: float = Field(1e-7, gt=0, le=1e-5, description="SCF threshold (conv_thr) in Ry")
-    pseudopotentials: dict[str, FileName] = Field(DEFAULT_PSEUDOPOTENTIALS, description="pseudopotential file by element, below the site's folder")
+    pseudopotentials: dict[str, FileName] = Field(
+        DEFAULT_PSEUDOPOTENTIALS, description="pseudopotential file by element, below the site's folder"
+    )
     mixing_beta: float = Field(0.5, gt=0, le=1, description="SCF mixing factor; numerics only")
     mixing_mode: Literal["plain", "TF", "local-TF"] = Field("plain", description="SCF mixing; numerics only")
     maximum_scf_steps: int = Field(80, ge=10, le=1000, description="SCF steps before a frame is set aside")
-    timeout_seconds: float = Field(3600, gt=0, description="wall time of one pw.x run, in s, before the frame is set aside")
+    timeout_seconds: float = Field(
+        3600, gt=0, description="wall time of one pw.x run, in s, before the frame is set aside"
+    )
     batch_frames: int = Field(20, ge=1, le=1000, description="frames labelled by one job")
-    minimum_distance_angstrom: float = Field(0.6, gt=0.3, le=1.0, description="closer pairs of atoms are a clash: set aside unlabelled, in Å")
+    minimum_distance_angstrom: float = Field(
+        0.6, gt=0.3, le=1.0, description="closer pairs of atoms are a clash: set aside unlabelled, in Å"
+    )
 
     @model_validator(mode="after")
     def _density_cutoff(self) -> Self:
         if self.density_cutoff_ry < 4 * self.cutoff_ry:
-            raise ValueError(f"density_cutoff_ry is {self.density_cutoff_ry:g}; expected at least 4 x cutoff_ry = {4 * self.cutoff_ry:g}")
+            raise ValueError(
+                f"density_cutoff_ry is {self.density_cutoff_ry:g}; "
+                f"expected at least 4 x cutoff_ry = {4 * self.cutoff_ry:g}"
+            )
         return self

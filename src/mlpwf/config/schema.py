@@ -26,7 +26,9 @@ def _kind(rule: dict[str, Any]) -> str:
         return f"`{rule['const']}`"
     if "anyOf" in rule:
         return " or ".join(_kind(option) for option in rule["anyOf"])
-    kind = {"array": "list", "object": "mapping", "null": "unset"}.get(rule.get("type", ""), rule.get("type", "mapping"))
+    kind = {"array": "list", "object": "mapping", "null": "unset"}.get(
+        rule.get("type", ""), rule.get("type", "mapping")
+    )
     bounds = _bounds(rule.get("items", rule))
     return f"{kind} {bounds}".strip()
 

@@ -14,12 +14,16 @@ class Train(Section):
 
     models: int = Field(4, ge=2, le=16, description="models of the committee")
     cutoff_angstrom: float = Field(6.0, ge=2, le=12, description="descriptor cut-off in Å")
-    cutoff_smooth_angstrom: float = Field(0.5, ge=0, le=11, description="where the descriptor starts to be switched off, in Å")
+    cutoff_smooth_angstrom: float = Field(
+        0.5, ge=0, le=11, description="where the descriptor starts to be switched off, in Å"
+    )
     embedding_neurons: list[int] = Field([25, 50, 100], min_length=1, description="embedding network")
     fitting_neurons: list[int] = Field([120, 120, 120], min_length=1, description="fitting network")
     axis_neurons: int = Field(8, ge=1, le=64, description="axis neurons of the descriptor")
     steps: int = Field(200_000, ge=10, description="training steps of the first cycle")
-    steps_continued: int = Field(100_000, ge=10, description="training steps of later cycles, started from the models before")
+    steps_continued: int = Field(
+        100_000, ge=10, description="training steps of later cycles, started from the models before"
+    )
     continue_models: bool = Field(True, description="start from the previous cycle's models")
     learning_rate: float = Field(1e-2, gt=0, lt=1, description="first learning rate")
     learning_rate_continued: float = Field(2e-3, gt=0, lt=1, description="first learning rate of a continued model")
@@ -32,5 +36,8 @@ class Train(Section):
     @model_validator(mode="after")
     def _smooth(self) -> Self:
         if self.cutoff_smooth_angstrom >= self.cutoff_angstrom:
-            raise ValueError(f"cutoff_smooth_angstrom is {self.cutoff_smooth_angstrom:g}; expected less than cutoff_angstrom = {self.cutoff_angstrom:g}")
+            raise ValueError(
+                f"cutoff_smooth_angstrom is {self.cutoff_smooth_angstrom:g}; "
+                f"expected less than cutoff_angstrom = {self.cutoff_angstrom:g}"
+            )
         return self

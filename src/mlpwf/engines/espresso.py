@@ -54,8 +54,8 @@ def pseudopotential_hashes(elements: list[str], label: Label, folder: Path) -> d
         path = folder / name
         if not path.is_file():
             raise ConfigError(
-                f"label.pseudopotentials.{element}: no file {path}; put it there, name another in label.pseudopotentials, "
-                "or set pseudopotential_folder in the site file"
+                f"label.pseudopotentials.{element}: no file {path}; put it there, "
+                "name another in label.pseudopotentials, or set pseudopotential_folder in the site file"
             )
         hashes[element] = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
     return hashes

@@ -39,7 +39,9 @@ class Aside(Exception):  # noqa: N818 - an outcome, not an error
 
 _NUMBER = r"[-+]?\d+\.\d+(?:[EeDd][-+]?\d+)?"
 _FORCE = re.compile(rf"^ +atom +(\d+) +type +\d+ +force = +({_NUMBER}) +({_NUMBER}) +({_NUMBER}) *$", re.M)
-_SITE = re.compile(rf"^ +(\d+) +([A-Z][a-z]?)\S* +tau\( *(\d+)\) = \( +({_NUMBER}) +({_NUMBER}) +({_NUMBER}) +\) *$", re.M)
+_SITE = re.compile(
+    rf"^ +(\d+) +([A-Z][a-z]?)\S* +tau\( *(\d+)\) = \( +({_NUMBER}) +({_NUMBER}) +({_NUMBER}) +\) *$", re.M
+)
 _AXIS = re.compile(rf"^ +a\(([123])\) = \( +({_NUMBER}) +({_NUMBER}) +({_NUMBER}) +\) *$", re.M)
 _STRESS_ROW = re.compile(rf"^ +({_NUMBER}) +({_NUMBER}) +({_NUMBER}) +({_NUMBER}) +({_NUMBER}) +({_NUMBER}) *$")
 _TERM = re.compile(rf"^ +[A-Za-z].*?= +({_NUMBER}) Ry *$", re.M)
@@ -86,7 +88,9 @@ def _check_scf(text: str, label: Label) -> float:
 
 
 def _check_energy(text: str, energy: float) -> None:
-    terms_text = _once(r"sum of the following terms:([\s\S]*?)convergence has been achieved", text, "the energy terms")[1]
+    terms_text = _once(r"sum of the following terms:([\s\S]*?)convergence has been achieved", text, "the energy terms")[
+        1
+    ]
     terms = [float(value) for value in _TERM.findall(terms_text)]
     internal = re.search(rf"internal energy E=F\+TS += +({_NUMBER}) Ry", text)
     expected = float(internal[1]) if internal else energy

@@ -151,7 +151,7 @@ def labelled(atoms: Atoms, structure: Structure, record: dict[str, Any]) -> Atom
     forces = np.empty((len(atoms), 3))
     forces[structure.order] = record["forces_ev_angstrom"]
     stress = np.array(record["stress_ev_angstrom3"])
-    copy = atoms.copy()
+    copy: Atoms = atoms.copy()
     copy.calc = SinglePointCalculator(
         copy,
         energy=record["energy_ev"],

@@ -444,9 +444,9 @@ def _parity_panel(parity: Columns, name: str, axis: str) -> Panel | None:
     chosen = np.char.startswith(parity["quantity"].astype(str), name)
     if not chosen.any():
         return None
-    predicted = parity.get("model", parity.get("prediction"))
+    predicted = parity.get("model")
     if predicted is None:
-        raise DataError("parity.csv: found neither a column model nor prediction; run its stage again")
+        raise DataError("parity.csv: no column model; run its stage again")
     label, model = parity["label"][chosen], predicted[chosen]
     part = thinned(label)
     shift = float(label.mean()) if name == "energy" else 0.0
