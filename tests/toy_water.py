@@ -24,7 +24,7 @@ DENSITY = 0.65
 SYSTEM = {"molecules": {"water": {"smiles": "O", "count": 8}}, "density_g_cm3": DENSITY}
 WATER = Atoms("OHH", [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.9295, 0]], cell=[8.0] * 3, pbc=True)
 WATER.arrays["molecule"] = np.zeros(3, dtype=int)
-CUTOFF = 3.0
+CUTOFF = 3.2
 STEPS = 2500
 
 
@@ -43,7 +43,7 @@ class ToyWater(Calculator):
         r = np.linalg.norm(v, axis=1)
         kind = oxygen[i] + oxygen[j]  # 0: H-H, 1: O-H, 2: O-O
         stiffness, rest = np.array([10.0, 25.0, 0.0])[kind], np.array([1.52, 0.96, 0.0])[kind]
-        height, reach = np.array([10.0, 20.0, 10.0])[kind], np.array([1.0, 1.0, 1.4])[kind]
+        height, reach = np.array([10.0, 20.0, 8.0])[kind], np.array([1.0, 1.0, 1.7])[kind]
         s = np.clip(1 - (r / CUTOFF) ** 2, 0, None)
         u = height * np.exp(-((r / reach) ** 2))
         same = i // 3 == j // 3
@@ -62,13 +62,14 @@ class ToyWater(Calculator):
         }
 
 
-def random_box(n: int, rng: np.random.Generator, density: float = DENSITY) -> Atoms:
-    """`n` randomly turned molecules on a cubic lattice."""
+def random_box(n: int, rng: np.random.Generator, density: float = DENSITY, jitter: float = 0.0) -> Atoms:
+    """`n` randomly turned molecules on a cubic lattice, each moved by up to `jitter` Å along each axis."""
     length = (n * 18.015 / 0.602214 / density) ** (1 / 3)
     side = int(np.ceil(n ** (1 / 3)))
     sites = np.array(list(np.ndindex(side, side, side)))[rng.permutation(side**3)[:n]] * length / side
     turns, _ = np.linalg.qr(rng.normal(size=(n, 3, 3)))
     turns[:, :, 0] *= np.sign(np.linalg.det(turns))[:, None]
+    sites += rng.uniform(-jitter, jitter, sites.shape)
     positions = sites[:, None] + WATER.positions @ turns
     atoms = Atoms("OHH" * n, positions.reshape(-1, 3), cell=[length] * 3, pbc=True)
     atoms.arrays["molecule"] = np.repeat(np.arange(n), 3)
@@ -112,11 +113,11 @@ def labelled_boxes(boxes: int, frames: int, temperature: float, rng: np.random.G
 def training_frames(rng: np.random.Generator) -> list[Atoms]:
     """Runs at three temperatures, and random dense boxes that show how molecules repel each other."""
     frames = [atoms for temperature in (300, 450, 700) for atoms in labelled_boxes(10, 3, temperature, rng)]
-    while len(frames) < 240:
-        atoms = random_box(8, rng, rng.uniform(0.6, 1.3))
+    while len(frames) < 290:
+        atoms = random_box(8, rng, rng.uniform(0.6, 0.85), jitter=1.2)
         atoms.rattle(rng.uniform(0.02, 0.12), rng=rng)
         atoms = labelled(atoms)
-        if np.abs(atoms.get_forces()).max() < 20:
+        if np.abs(atoms.get_forces()).max() < 25:
             frames.append(atoms)
     return frames
 

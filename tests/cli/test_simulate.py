@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import shutil
 
 import MDAnalysis
 import numpy as np
 import pytest
 import typer
+from ase import Atoms
 from typer.testing import CliRunner
 
 from mlpwf.commands.simulate import simulate
@@ -103,9 +105,26 @@ def check_tables(first, second, whole, model):
 
 
 @pytest.mark.engine
-def test_a_blow_up_says_where_and_what_to_do(run):
-    with pytest.raises(EngineError, match=r"5000K segment 0 blew up at step .* 5000 K: .*explore this state longer"):
-        run(state="5000K", temperatures_kelvin=[5000], timestep_fs=2.0, segment_ps=10.0, linear_interval_ps=1.0)
+def test_a_blow_up_says_where_and_what_to_do(run, tmp_path):
+    first = run(temperatures_kelvin=[300, 1])
+    (tmp_path / "1K").mkdir()
+    shutil.copy(tmp_path / "300K/box.extxyz", tmp_path / "1K")
+    hot = {"state": "1K", "temperatures_kelvin": [300, 1], "segment": 1, "previous": first / "restart.bin"}
+    with pytest.raises(EngineError, match=r"1K segment 1 blew up at step 100, 1 K: .*explore this state longer"):
+        run("1K", **hot)
+    with pytest.raises(EngineError, match=r"0.001K segment 0 blew up at step 0, 0.001 K: while equilibrating"):
+        run("cold", state="0.001K", temperatures_kelvin=[0.001])
+
+
+@pytest.mark.engine
+def test_broken_molecules_are_told(run, tmp_path, caplog):
+    strange = Atoms("HOO", WATER.positions, cell=WATER.cell, pbc=True)  # the model has never seen O-O bonds
+    strange.arrays["molecule"] = np.zeros(3, dtype=int)
+    write_frames(tmp_path / "molecules.extxyz", [strange])
+    with caplog.at_level("WARNING", "mlpwf"):
+        segment = run()
+    assert read_json(segment / "summary.json")["intact"] is False
+    assert "molecules broke" in caplog.text
 
 
 @pytest.mark.engine

@@ -194,7 +194,7 @@ def test_errors_are_those_of_the_models(campaign: Campaign) -> None:
     trained = errors["train"]["mean"]["overall"]
     forces = np.concatenate([f.get_forces().ravel() for path in campaign.labels for f in read_frames(path)])
     assert trained["frames"] == 16
-    assert trained["force_rmse_ev_angstrom"] < 0.7 * forces.std()
+    assert trained["force_rmse_ev_angstrom"] < 0.9 * forces.std()
     assert set(errors["train"]["mean"]["states"]) == {"300K", "dimer"}
     assert errors["new"]["first"]["overall"]["frames"] == 3
     assert errors["new"]["first"] == errors["new"]["mean"]

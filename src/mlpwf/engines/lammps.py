@@ -164,7 +164,10 @@ def run_worker(job: Job, folder: Path, *, launcher: list[str], threads: int = 1,
         status = run_engine(command, folder=folder, output=output, environment=environment(threads))
     if status == SETUP_FAILED:
         found = f"LAMMPS cannot start with {', '.join(job.models)}: {last_words(output)}"
-        raise EngineError(f"{found}; expected frozen DeePMD models of {' '.join(job.elements)}: train them again")
+        expected = (
+            f"expected frozen DeePMD models of {' '.join(job.elements)} (else train them again) and files of this run"
+        )
+        raise EngineError(f"{found}; {expected}")
     return status
 
 
