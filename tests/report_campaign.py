@@ -82,7 +82,7 @@ def _labels(asked: int, aside: dict[str, int]) -> dict[str, Any]:
     ]  # fmt: skip
     physics = {
         "functional": "rpbe",
-        "dispersion": "d3bj",
+        "dispersion": ["d3bj", False],
         "cutoff_ry": 40.0,
         "density_cutoff_ry": 240.0,
         "kpoints": "gamma",

@@ -131,6 +131,7 @@ def master_of(process):
     raise AssertionError("no snakemake below ./start")
 
 
+@pytest.mark.long
 def test_killed_in_four_stages_the_same_labels_and_none_twice(tiny_water, workplaces):
     """SIGKILL in label, train, explore and simulate; the same command again each time."""
     place = workplaces("killed")

@@ -260,11 +260,11 @@ def _physics(physics: Mapping[str, Any]) -> str:
     functional = physics.get("functional") or physics.get("input_dft")
     if functional is None:
         return "not recorded"
-    dispersion = str(physics.get("dispersion") or "none")
+    dispersion, threebody = physics.get("dispersion") or ("none", False)
     names = {"rpbe": "RPBE", "pbe": "PBE", "revpbe": "revPBE", "blyp": "BLYP"}
     name = names.get(str(functional).lower(), str(functional))
-    known = {"d3bj": "D3(BJ)", "none": "no dispersion correction"}
-    return f"{name} with {known.get(dispersion, dispersion)}"
+    d3 = f"D3(BJ), {'two- and three-body' if threebody else 'two-body'} terms"
+    return f"{name} with {d3 if dispersion == 'd3bj' else 'no dispersion correction'}"
 
 
 def _settings(physics: Mapping[str, Any]) -> str:
