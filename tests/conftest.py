@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -10,6 +11,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Campaigns first: they take longest, and the other tests run beside them."""
+    items.sort(key=lambda item: item.get_closest_marker("campaign") is None)
 
 
 @pytest.fixture(scope="session")
@@ -21,11 +27,13 @@ def water_models(request: pytest.FixtureRequest) -> list[Path]:
     cache = request.config.cache.mkdir("toy_water")
     kept = cache / hashlib.sha256(recipe).hexdigest()[:16]
     models = [kept / f"{seed}.pb" for seed in (1, 2)]
-    if not all(model.is_file() for model in models):
-        work = Path(tempfile.mkdtemp(dir=cache))
-        trained = toy_water.train_models(work, (1, 2))
-        kept.mkdir(exist_ok=True)
-        for source, model in zip(trained, models, strict=True):
-            os.replace(source, model)
-        shutil.rmtree(work)
+    with (cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not all(model.is_file() for model in models):
+            work = Path(tempfile.mkdtemp(dir=cache))
+            trained = toy_water.train_models(work, (1, 2))
+            kept.mkdir(exist_ok=True)
+            for source, model in zip(trained, models, strict=True):
+                os.replace(source, model)
+            shutil.rmtree(work)
     return models

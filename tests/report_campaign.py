@@ -158,7 +158,7 @@ def _validation(root: Path, rng: np.random.Generator) -> None:
         {
             "nve": {"drift_mev_atom_ps": 0.004, "drift_error_mev_atom_ps": 0.001},
             "npt": {"density_g_cm3": 0.851, "density_error_g_cm3": 0.004},
-            "nvt": {"stable": True, "broken_molecules": 0},
+            "nvt": {"stable": True, "intact": True},
         },
     )  # fmt: skip
     time = np.arange(0, 5, 0.01)
@@ -172,8 +172,8 @@ def _simulate(root: Path) -> None:
     for temperature in TEMPERATURES:
         for segment in range(2):
             summary = {
-                "temperature_kelvin": temperature, "ensemble": "NVT", "molecules": 64, "finished": True,
-                "timestep_fs": 0.5, "mean_potential_ev": -1.0,
+                "temperature_kelvin": temperature, "ensemble": "NVT", "molecules": 64, "intact": True,
+                "finished": True, "timestep_fs": 0.5, "mean_potential_ev": -1.0,
             }  # fmt: skip
             put(root / f"{temperature:g}K" / "segment" / f"{segment:03d}" / "summary.json", summary)
 

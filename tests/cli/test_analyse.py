@@ -1,6 +1,7 @@
 """`mlpwf analyse` on Brownian rotors whose rates follow an Arrhenius law."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -73,13 +74,13 @@ def write_state(folder, temperature, segments=2, seed=1):
         write_summary(path, temperature)
 
 
-def write_summary(segment, temperature, finished=True):
+def write_summary(segment, temperature, **changes):
     summary = {
         "temperature_kelvin": temperature,
         "timestep_fs": TIMESTEP_FS,
         "mean_potential_ev": -100.0 + temperature / 100,
     }
-    summary |= {"molecules": MOLECULES, "ensemble": "nvt", "finished": finished}
+    summary |= {"molecules": MOLECULES, "ensemble": "nvt", "intact": True, "finished": True} | changes
     (segment / "summary.json").write_text(json.dumps(summary))
 
 
@@ -173,6 +174,20 @@ def test_a_segment_that_has_not_finished_is_left_out(tmp_path, campaign):
     activation = pd.read_csv(tmp_path / "out" / "activation.csv")
     assert (activation.verdict == "too few states").all()
     assert activation.E_a_kj_mol.isna().all()
+
+
+def test_a_state_whose_molecules_broke_enters_no_fit(tmp_path, campaign):
+    simulate = tmp_path / "simulate"
+    shutil.copytree(campaign / "simulate", simulate)
+    lowest = min(TEMPERATURES)
+    write_summary(simulate / f"{lowest:g}K" / "segment" / "001", lowest, intact=False)
+    assert run(campaign, simulate, tmp_path / "out").exit_code == 0
+    states = pd.read_csv(tmp_path / "out" / "states.csv").set_index("temperature_kelvin")
+    verdicts = [name for name in states if name.endswith("_verdict")]
+    assert (states.loc[lowest, verdicts] == "molecules broke").all()
+    assert not (states.loc[max(TEMPERATURES), verdicts] == "molecules broke").any()
+    before = pd.read_csv(campaign / "analyse" / "activation.csv")
+    assert pd.read_csv(tmp_path / "out" / "activation.csv").states.max() == before.states.max() - 1
 
 
 def failure(campaign, simulate):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import shutil
 import sys
@@ -108,6 +109,18 @@ def test_a_missing_part_is_named_and_the_page_is_made(tmp_path: Path, part: str,
     html = _make(root)
     said = " ".join(re.findall(r'<p class="missing">(.*?)</p>', html, flags=re.DOTALL))
     assert part.removesuffix("/") in said.replace("cycle/000", "cycle cycle/000") or f"{part}/" in said
+
+
+def test_broken_molecules_are_said_on_the_page(tmp_path: Path) -> None:
+    root = campaign(tmp_path, cycles=1)
+    assert '<p class="warning">' not in _make(root)
+    runs = root / "validate" / "runs.json"
+    runs.write_text(json.dumps(json.loads(runs.read_text()) | {"nvt": {"stable": True, "intact": False}}))
+    summary = next((root / "simulate").glob("300K/segment/001/summary.json"))
+    summary.write_text(json.dumps(json.loads(summary.read_text()) | {"intact": False}))
+    said = " ".join(re.findall(r'<p class="warning">(.*?)</p>', _make(root), flags=re.DOTALL))
+    assert "Molecules broke in the run at constant N, V, T" in said
+    assert "Molecules broke at 300K:" in said
 
 
 def test_a_campaign_that_has_only_begun_has_a_page(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ class Workplace:
                 start_new_session=True,
             )
 
-    def run(self, system, timeout=1200):
+    def run(self, system, timeout=2400):
         """Run a campaign to its end; its terminal output on failure."""
         process = self.begin(system)
         try:

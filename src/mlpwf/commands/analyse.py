@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Row = dict[str, float | str]
-KEYS = ("temperature_kelvin", "timestep_fs", "mean_potential_ev", "molecules", "ensemble", "finished")
+MOLECULES_BROKE = "molecules broke"
+KEYS = ("temperature_kelvin", "timestep_fs", "mean_potential_ev", "molecules", "ensemble", "intact", "finished")
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,8 @@ def analyse_state(state: State, settings: Analyse) -> tuple[dict[str, Array], Ro
     row |= _diffusion_row(columns, trajectory.run_ps)
     for name in correlators.weight_names(settings.wavevectors_per_angstrom):
         row |= _weight_row(name, columns, trajectory.run_ps)
+    if not all(summary["intact"] for summary in state.summaries):
+        row |= {key: MOLECULES_BROKE for key in row if key.endswith("_verdict")}
     log.info(
         "%g K: %d molecules, %g ps, %d lags, overlap tau %.4g ps (%s), D %.4g Å²/ps (%s)",
         temperature, trajectory.molecules, trajectory.run_ps, len(samples),
@@ -297,6 +300,7 @@ def _definitions(settings: Analyse) -> dict[str, str]:
             "a block would be shorter than the lag; NaN below 3"
         ),
         "origins": "time origins averaged over; in states.csv, at the lag that has most",
+        "*_verdict": f"ok, or why a number is not to be used; '{MOLECULES_BROKE}': nothing of this state is",
         "chi4_NAME": (
             "N [⟨C²⟩ − ⟨C⟩²], C = (1/N) Σ w_i, about the mean over all origins, in the ensemble named by the state "
             "(10.1103/PhysRevE.71.041505); no term for suppressed energy or density fluctuations is added; "

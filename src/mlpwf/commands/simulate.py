@@ -78,32 +78,6 @@ def _keep_box(box: Atoms, out: Path) -> None:
     write_frames(out / "box.extxyz", [quantised(box)])
 
 
-def block_steps(section: Simulate) -> tuple[int, int]:
-    """Steps between linear frames and steps of a segment.
-
-    Raises
-    ------
-    ConfigError
-        If they are not whole numbers, or a segment is not a whole number of intervals.
-    """
-    from mlpwf.errors import ConfigError
-
-    interval = section.linear_interval_ps * 1e3 / section.timestep_fs
-    length = section.segment_ps * 1e3 / section.timestep_fs
-    blocks = length / interval
-    if abs(interval - round(interval)) > 1e-6 or round(interval) < 1:
-        raise ConfigError(
-            f"simulate.linear_interval_ps is {section.linear_interval_ps:g}; "
-            f"expected a multiple of the time step, {section.timestep_fs:g} fs"
-        )
-    if abs(blocks - round(blocks)) > 1e-6 or round(blocks) < 1:
-        raise ConfigError(
-            f"simulate.segment_ps is {section.segment_ps:g}; "
-            f"expected a multiple of simulate.linear_interval_ps = {section.linear_interval_ps:g}"
-        )
-    return round(interval), round(interval) * round(blocks)
-
-
 def _job(
     section: Simulate,
     temperature: float,
@@ -120,7 +94,6 @@ def _job(
     from mlpwf.engines.lammps import SegmentJob
     from mlpwf.frames import element_order, read_frames
 
-    interval, length = block_steps(section)
     return SegmentJob(
         models=[str(model.resolve())],
         elements=element_order(read_frames(molecules)),
@@ -132,9 +105,9 @@ def _job(
         timestep_fs=section.timestep_fs,
         thermostat_time_ps=section.thermostat_time_ps,
         equilibration_steps=round(section.equilibration_ps * 1e3 / section.timestep_fs),
-        interval_steps=interval,
-        start_step=segment * length,
-        stop_step=(segment + 1) * length,
+        interval_steps=section.interval_steps,
+        start_step=segment * section.segment_steps,
+        stop_step=(segment + 1) * section.segment_steps,
         last=segment == section.segments - 1,
     )
 

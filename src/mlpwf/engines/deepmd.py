@@ -334,9 +334,11 @@ def _followed(curve: Path, steps: int, progress: Callable[[int, float], None] | 
 # ---------------------------------------------------------------- evaluation
 
 
-def _import_quietly() -> None:
-    """Import DeePMD-kit once, its native noise about absent GPU libraries left out, also at exit."""
+@contextmanager
+def _native_silence() -> Iterator[None]:
+    """Leave out DeePMD-kit's native noise about absent GPU libraries: on import, on the first model, at exit."""
     if "deepmd.infer" in sys.modules:
+        yield
         return
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
@@ -344,7 +346,7 @@ def _import_quietly() -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            import deepmd.infer  # noqa: F401
+            yield
     finally:
         os.dup2(kept, 2)
     atexit.register(os.dup2, nowhere, 2)
@@ -357,14 +359,14 @@ def _open(model: Path) -> Any:
         raise DataError(f"{model}: no such model; expected a frozen model of mlpwf train")
     for name, value in thread_settings(1).items():
         os.environ.setdefault(name, value)
-    _import_quietly()
-    from deepmd.infer import DeepPot
+    with _native_silence():
+        from deepmd.infer import DeepPot
 
-    try:
-        return DeepPot(str(model))
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        raise EngineError(f"{model}: not a model DeePMD-kit can read ({reason}); train it again") from None
+        try:
+            return DeepPot(str(model))
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            raise EngineError(f"{model}: not a model DeePMD-kit can read ({reason}); train it again") from None
 
 
 def _batches(model: Any, frames: Sequence[Atoms]) -> Iterator[tuple[NDArray[np.int64], Array, Array, list[int]]]:

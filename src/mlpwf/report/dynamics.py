@@ -39,7 +39,18 @@ def dynamics(record: Record) -> Part:
             "states whose verdict is ok; open circles are states with another verdict, and are not fitted.",
         )  # fmt: skip
     tables = [*_runs(record), *_states(states), *_fits(fits)]
-    return Part("dynamics", "Dynamics of the liquid", drawings=drawings, tables=tables)
+    return Part("dynamics", "Dynamics of the liquid", drawings=drawings, tables=tables, warnings=_broken(record))
+
+
+def _broken(record: Record) -> list[str]:
+    """A sentence on the states in which molecules broke."""
+    states = sorted({s.state for s in record.segments if s.summary.get("intact") is False}, key=_kelvin)
+    if not states:
+        return []
+    return [
+        f"Molecules broke at {', '.join(states)}: the numbers of these states are not the liquid's, and enter no fit. "
+        "Explore these states longer, label and train again, then simulate."
+    ]
 
 
 def _figure(name: str, panels: Sequence[Panel], caption: str) -> list[Drawing]:
@@ -163,15 +174,21 @@ def _runs(record: Record) -> list[Table]:
         mine = [s for s in record.segments if s.state == name]
         done = sum(s.summary.get("finished", True) is True for s in mine)
         last = mine[-1].summary
+        whole = all(s.summary.get("intact", True) is True for s in mine)
         table.append(
             (
                 name,
                 f"{done} of {planned:.0f}" if planned else str(done),
                 str(last.get("ensemble", "–")),
                 str(last.get("molecules", "–")),
+                "yes" if whole else "no",
             )
         )
-    return [Table("Production runs.", ("state", "segments finished", "ensemble", "molecules"), table)] if table else []
+    return (
+        [Table("Production runs.", ("state", "segments finished", "ensemble", "molecules", "all whole"), table)]
+        if table
+        else []
+    )
 
 
 def _kelvin(state: str) -> float:

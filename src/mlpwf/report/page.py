@@ -87,6 +87,7 @@ class Part:
     tables: Sequence[Table] = ()
     details: Sequence[Block] = ()
     notes: Sequence[str] = ()
+    warnings: Sequence[str] = ()
     missing: Sequence[str] = ()
 
 
@@ -539,7 +540,21 @@ def validation(record: Record) -> Part:
         if entry[1]
     ]
     tables = [Table("Validation runs.", ("run", "quantity", "value"), table)] if table else []
-    return Part("validation", "Validation runs", drawings=drawings, tables=tables)
+    return Part("validation", "Validation runs", drawings=drawings, tables=tables, warnings=_unsound(record))
+
+
+def _unsound(record: Record) -> list[str]:
+    """A sentence for each validation run that blew up or broke molecules."""
+    found = []
+    for name, title in RUNS.items():
+        run = (record.validation.runs or {}).get(name)
+        if not isinstance(run, dict):
+            continue
+        if run.get("stable") is False:
+            found.append(f"The run at {title} blew up: {run.get('reason') or 'no reason recorded'}.")
+        elif run.get("intact") is False:
+            found.append(f"Molecules broke in the run at {title}: this model is not ready for production.")
+    return found
 
 
 def _energy_panel(columns: Columns | None) -> list[Panel]:

@@ -1,8 +1,6 @@
-"""Whole campaigns with real pw.x, dp and LAMMPS, as `./start run` runs them."""
+"""The water campaign with real pw.x, dp and LAMMPS, as `./start run` runs it, and killed on its way."""
 
-import json
 import os
-import re
 import shutil
 import signal
 import time
@@ -11,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from campaign import check_complete, label_keys, read
+
 pytestmark = [
     pytest.mark.engine,
     pytest.mark.campaign,
@@ -18,61 +18,8 @@ pytestmark = [
 ]
 
 
-def label_keys(campaign):
-    """Keys of all labels by set."""
-    keys = {}
-    for record in sorted(campaign.rglob("label/batch/*.json")):
-        if record.name.endswith("progress.json"):
-            continue
-        labels = json.loads(record.read_text())["labels"]
-        keys.setdefault(str(record.parents[2].relative_to(campaign)), []).extend(
-            entry["key"] for entry in labels if entry["accepted"]
-        )
-    return {name: sorted(found) for name, found in keys.items()}
-
-
-def read(path):
-    return json.loads(path.read_text())
-
-
-def check_complete(campaign):
-    """What every finished campaign holds."""
-    final = read(campaign / "train" / "final" / "final.json")
-    assert final["verdict"] in ("converged", "limit", "exhausted")
-    cycles = sorted((campaign / "cycle").iterdir())
-    assert len(cycles) == final["cycle"] + 1
-    keys = label_keys(campaign)
-    trained = [key for name, found in keys.items() if name != "test" for key in found]
-    assert len(set(trained)) == len(trained), "a label was bought twice"
-    assert not set(trained) & set(keys["test"]), "a held-out frame was trained on"
-    page = (campaign / "report" / "report.html").read_text()
-    assert "</html>" in page
-    assert not re.search(r"""(src|href)=["']https?://""", page)
-    terminal = (campaign.parents[1] / "terminal.log").read_text()
-    assert f"open results/{campaign.name}/report/report.html" in terminal
-    return final
-
-
 def test_tiny_water_runs_to_its_end(tiny_water):
     check_complete(tiny_water)
-
-
-@pytest.mark.long
-def test_tiny_toluene_runs_to_its_end(tiny_toluene):
-    check_complete(tiny_toluene)
-    learned = [read(path)["test"] for path in sorted(tiny_toluene.glob("cycle/*/train/errors.json"))]
-    assert learned, "no errors by cycle"
-
-
-@pytest.mark.long
-def test_the_final_toluene_model_is_stable(tiny_toluene):
-    """5 ps of NVT at 300 K, every molecule intact."""
-    runs = read(tiny_toluene / "validate" / "runs.json")
-    nvt = runs["nvt"]
-    assert nvt["stable"] is True, nvt
-    assert nvt["intact"] is True, nvt
-    config = read(tiny_toluene / "config" / "validate.json")
-    assert (config["nvt_ps"], config["temperature_kelvin"]) == (5.0, 300.0)
 
 
 def test_the_labels_are_real_dft(tiny_water):
@@ -133,7 +80,6 @@ def master_of(process):
     raise AssertionError("no snakemake below ./start")
 
 
-@pytest.mark.long
 def test_killed_in_four_stages_the_same_labels_and_none_twice(tiny_water, workplaces):
     """SIGKILL in label, train, explore and simulate; the same command again each time."""
     place = workplaces("killed")
