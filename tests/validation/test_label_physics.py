@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -38,7 +39,9 @@ def compute(tmp_path):
     def run(atoms, settings):
         structure = canonical(atoms)
         status, text = espresso.run(structure.atoms(), settings, Site(), tmp_path)
-        result = accept(status, text, structure.atoms(), settings)
+        folder = Path(Site().pseudopotential_folder)
+        hashes = espresso.pseudopotential_hashes(sorted(set(atoms.symbols)), settings, folder)
+        result = accept(status, text, structure.atoms(), settings, hashes)
         forces = np.empty((len(atoms), 3))
         forces[structure.order] = result.forces
         return result.energy, forces, result.stress

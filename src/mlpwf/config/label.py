@@ -19,8 +19,11 @@ DEFAULT_PSEUDOPOTENTIALS = {
 
 
 class Label(Section):
-    """pw.x single points: energy, forces and stress."""
+    """Single points: energy, forces and stress."""
 
+    engine: Literal["qe", "gfn1", "gfn2"] = Field(
+        "qe", description="what computes the labels: Quantum ESPRESSO, or, for dry practice and not DFT, GFN-xTB"
+    )
     functional: Literal["rpbe", "pbe", "revpbe", "blyp"] = Field(
         "rpbe", description="exchange-correlation functional (input_dft)"
     )
@@ -43,9 +46,13 @@ class Label(Section):
     )
     mixing_beta: float = Field(0.5, gt=0, le=1, description="SCF mixing factor; numerics only")
     mixing_mode: Literal["plain", "TF", "local-TF"] = Field("plain", description="SCF mixing; numerics only")
+    diagonalization: Literal["david", "cg"] = Field("david", description="eigenvalue solver; numerics only")
     maximum_scf_steps: int = Field(80, ge=10, le=1000, description="SCF steps before a frame is set aside")
     timeout_seconds: float = Field(
         3600, gt=0, description="wall time of one pw.x run, in s, before the frame is set aside"
+    )
+    retries: int = Field(
+        3, ge=0, le=5, description="tries with other mixing or diagonalisation, never other physics, after a failure"
     )
     batch_frames: int = Field(20, ge=1, le=1000, description="frames labelled by one job")
     minimum_distance_angstrom: float = Field(

@@ -82,6 +82,8 @@ def numerics(label: Label) -> dict[str, Any]:
     return {
         "mixing_beta": label.mixing_beta,
         "mixing_mode": label.mixing_mode,
+        "diagonalization": label.diagonalization,
+        "retries": label.retries,
         "maximum_scf_steps": label.maximum_scf_steps,
         "timeout_seconds": label.timeout_seconds,
     }
@@ -120,6 +122,7 @@ def write_input(target: Path, atoms: Atoms, label: Label, pseudopotential_folder
             "electron_maxstep": label.maximum_scf_steps,
             "mixing_beta": label.mixing_beta,
             "mixing_mode": label.mixing_mode,
+            "diagonalization": label.diagonalization,
         },
     }
     bare = Atoms(atoms.symbols, positions=atoms.positions, cell=atoms.cell, pbc=True)

@@ -42,6 +42,40 @@ def calculator(method: str) -> Any:
     return TBLite(method=METHODS[method], verbosity=0)
 
 
+def physics(method: str) -> dict[str, Any]:
+    """What a label by an xTB method depends on beside the structure; part of its key in the store."""
+    return {"engine": method}
+
+
+def version() -> str:
+    """Version of tblite."""
+    from importlib.metadata import version
+
+    return version("tblite")
+
+
+def label(atoms: Atoms, method: str) -> tuple[float, Any, Any]:
+    """Energy (eV), forces (eV/Å) and stress (eV/Å³, 3×3, ASE's sign) of a periodic frame.
+
+    Raises
+    ------
+    ValueError
+        If the electronic structure cannot be solved or a number is not finite.
+    """
+    from ase.calculators.calculator import CalculatorError
+
+    frame = atoms.copy()
+    frame.calc = calculator(method)
+    try:
+        energy, forces = float(frame.get_potential_energy()), frame.get_forces()
+        stress = frame.get_stress(voigt=False)
+    except CalculatorError as error:
+        raise ValueError(str(_failure(method, frame, error))) from None
+    if not (np.isfinite(energy) and np.isfinite(forces).all() and np.isfinite(stress).all()):
+        raise ValueError(f"{METHODS[method]} gave numbers that are not finite")
+    return energy, forces, stress
+
+
 def supports(numbers: Any) -> bool:
     """Whether the methods have parameters for all these atomic numbers."""
     values = np.asarray(numbers)

@@ -7,6 +7,7 @@ its numbers twice in different form, and the two must agree.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from enum import StrEnum
 
 import numpy as np
@@ -25,16 +26,18 @@ class Reason(StrEnum):
     NOT_CONVERGED = "not converged"
     OUT_OF_TIME = "out of time"
     CRASHED = "crashed"
+    OUT_OF_MEMORY = "out of memory"
     BAD_OUTPUT = "bad output"
 
 
 class Aside(Exception):  # noqa: N818 - an outcome, not an error
-    """A frame set aside: the typed reason and one line of detail."""
+    """A frame set aside: the typed reason, one line of detail, and the raw output if there is one."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+        self.output: str | None = None
 
 
 _NUMBER = r"[-+]?\d+\.\d+(?:[EeDd][-+]?\d+)?"
@@ -45,6 +48,11 @@ _SITE = re.compile(
 _AXIS = re.compile(rf"^ +a\(([123])\) = \( +({_NUMBER}) +({_NUMBER}) +({_NUMBER}) +\) *$", re.M)
 _STRESS_ROW = re.compile(rf"^ +({_NUMBER}) +({_NUMBER}) +({_NUMBER}) +({_NUMBER}) +({_NUMBER}) +({_NUMBER}) *$")
 _TERM = re.compile(rf"^ +[A-Za-z].*?= +({_NUMBER}) Ry *$", re.M)
+_PSEUDOPOTENTIAL = re.compile(
+    r"^ +PseudoPot\. # *\d+ for +([A-Z][a-z]?)\S* +read from file:\n.*\n +MD5 check sum: +([0-9a-f]{32})", re.M
+)
+_NO_MEMORY = re.compile(r"cannot allocate|could not allocate|allocation (?:error|failed)|bad_alloc|out of memory", re.I)
+KILLED = (-9, 137)  # by the kernel, for memory: nothing else kills a label and lets mlpwf live
 KBAR_PER_RY_BOHR3 = 147105.08
 
 
@@ -65,6 +73,8 @@ def _check_end(status: int, text: str) -> None:
         raise Aside(Reason.OUT_OF_TIME, "pw.x reached its time limit")
     if "convergence NOT achieved" in text:
         raise Aside(Reason.NOT_CONVERGED, "the SCF did not converge")
+    if status in KILLED or _NO_MEMORY.search(text):
+        raise Aside(Reason.OUT_OF_MEMORY, "pw.x was killed or could not allocate memory; give a label more of it")
     error = re.search(r"Error in routine (.+?)\n(.*)", text)
     if error:
         raise Aside(Reason.CRASHED, " ".join(f"{error[1]} {error[2]}".split())[:200])
@@ -97,7 +107,7 @@ def _check_energy(text: str, energy: float) -> None:
     _near(sum(terms), expected, 1e-8 * (len(terms) + 1), "the sum of the energy terms in Ry")
 
 
-def _check_physics(text: str, label: Label) -> None:
+def _check_physics(text: str, label: Label, hashes: Mapping[str, str]) -> None:
     functional = re.findall(r"^ +Exchange-correlation= +(\S+)", text, re.M)
     if not functional or any(name.lower() != label.functional for name in functional):
         raise Aside(Reason.BAD_OUTPUT, f"functional is {functional}, {label.functional} expected")
@@ -109,6 +119,14 @@ def _check_physics(text: str, label: Label) -> None:
         (rf"^ +charge density cutoff += +({_NUMBER}) +Ry", label.density_cutoff_ry, "the density cut-off in Ry"),
     ):
         _near(float(_once(pattern, text, what)[1]), value, 1e-3, what)
+    if ("gamma-point specific algorithms are used" in text) != (label.kpoints == "gamma"):
+        raise Aside(Reason.BAD_OUTPUT, f"k-points are not {label.kpoints}")
+    smeared = len(re.findall(r"^ +number of k points=.*\bsmearing\b", text, re.M))
+    if smeared != (label.smearing != "none"):
+        raise Aside(Reason.BAD_OUTPUT, f"occupations are not those of smearing '{label.smearing}'")
+    found = _PSEUDOPOTENTIAL.findall(text)
+    if len(found) != len(dict(found)) or dict(found) != dict(hashes):
+        raise Aside(Reason.BAD_OUTPUT, "the pseudopotentials pw.x read are not those asked for")
 
 
 def _check_structure(text: str, atoms: Atoms) -> None:
@@ -158,7 +176,7 @@ def _stress(text: str) -> np.ndarray:
     return stress
 
 
-def accept(status: int, text: str, atoms: Atoms, label: Label) -> espresso.Result:
+def accept(status: int, text: str, atoms: Atoms, label: Label, pseudopotentials: Mapping[str, str]) -> espresso.Result:
     """Numbers of an output that is a label of `atoms` with the settings of `label`.
 
     Parameters
@@ -171,6 +189,8 @@ def accept(status: int, text: str, atoms: Atoms, label: Label) -> espresso.Resul
         The structure asked for, in the order written to the input.
     label
         The settings asked for.
+    pseudopotentials
+        MD5 sum of each element's pseudopotential file; elements the structure lacks are ignored.
 
     Raises
     ------
@@ -180,7 +200,8 @@ def accept(status: int, text: str, atoms: Atoms, label: Label) -> espresso.Resul
     _check_end(status, text)
     energy = _check_scf(text, label)
     _check_energy(text, energy)
-    _check_physics(text, label)
+    elements = set(atoms.symbols)
+    _check_physics(text, label, {e: pseudopotentials[e] for e in pseudopotentials if e in elements})
     _check_structure(text, atoms)
     forces, stress = _forces(text, len(atoms)), _stress(text)
     try:

@@ -77,7 +77,8 @@ def canonical(atoms: Atoms) -> Structure:
 def label_key(structure: Structure, physics: dict[str, Any]) -> str:
     """SHA-256 of a canonical structure and the physics of its calculation."""
     used = sorted(Atoms(np.unique(structure.numbers)).symbols)
-    physics = {**physics, "pseudopotentials": {e: physics["pseudopotentials"][e] for e in used}}
+    if "pseudopotentials" in physics:
+        physics = {**physics, "pseudopotentials": {e: physics["pseudopotentials"][e] for e in used}}
     digest = hashlib.sha256(json.dumps(physics, sort_keys=True).encode())
     for array in (structure.numbers, structure.cell, structure.positions):
         digest.update(np.ascontiguousarray(array, dtype="<i8").tobytes())
