@@ -106,9 +106,24 @@ def test_running_again_computes_nothing(campaign):
     assert np.array_equal(frames[0].get_forces(), again[0].get_forces())
 
 
+def test_an_unconverged_scf_climbs_the_ladder(campaign):
+    """Other mixing and more steps, the same physics: the label a converging run gives."""
+    campaign.configure(convergence_ry=1e-8, maximum_scf_steps=10, mixing_beta=0.01)
+    summary, frames = campaign.label([water(1)])
+    assert summary["accepted"] == 1
+    attempts = read_json(campaign.out / "batch" / "000.json")["labels"][0]["attempts"]
+    assert [(a["rung"], a["reason"]) for a in attempts] == [("as asked", "not converged"), ("local-TF mixing", None)]
+    assert campaign.starts == 2
+    assert summary["retries"] == {"local-TF mixing": 1}
+    shutil.rmtree(campaign.root / "store")
+    campaign.configure(convergence_ry=1e-8)
+    _, direct = campaign.label([water(1)])
+    assert np.abs(frames[0].get_forces() - direct[0].get_forces()).max() < 1e-3
+    assert campaign.starts == 3
+
+
 def test_unconverged_scf_is_set_aside_and_tried_again_with_other_numerics(campaign):
-    campaign.configure(maximum_scf_steps=10, mixing_beta=0.01)
-    write_frames(campaign.root / "frames.extxyz", [water(1)])
+    campaign.configure(maximum_scf_steps=10, mixing_beta=0.01, retries=0)
     with pytest.raises(DataError, match="1 x not converged"):
         campaign.label([water(1)])
     campaign.configure()
@@ -127,7 +142,8 @@ def test_out_of_time_is_set_aside(campaign):
     [
         ('pw.x "$@" | head -c 9000', "bad output"),
         ('pw.x "$@" | grep -v "^!"', "bad output"),
-        ('pw.x "$@" > all; kill -9 $$', "crashed"),
+        ('pw.x "$@" > all; kill -9 $$', "out of memory"),
+        ("kill -SEGV $$", "crashed"),
     ],
 )
 def test_damaged_outputs_are_set_aside(campaign, program, reason):

@@ -158,6 +158,8 @@ def _forces(text: str, count: int) -> np.ndarray:
     forces = np.array([[float(x) for x in row[1:]] for row in rows])
     total = _once(rf"^ +Total force = +({_NUMBER}) ", text, "the total force")[1]
     _near(float(np.linalg.norm(forces)), float(total), 1.5e-6 + 1e-8 * count, "the norm of the forces in Ry/bohr")
+    if np.abs(forces.sum(axis=0)).max() > 0.6e-8 * count:
+        raise Aside(Reason.BAD_OUTPUT, "the forces do not add up to nothing, as pw.x makes them do")
     return forces
 
 

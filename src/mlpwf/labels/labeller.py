@@ -83,15 +83,15 @@ class Labeller:
         rung: ladder.Rung | None = ladder.ASKED
         started = time.time()
         while rung is not None:
-            before, text = _cpu_s(), None
+            before = _cpu_s()
             try:
-                result, text, version = self._run(atoms, rung)
+                result, version = self._run(atoms, rung)
             except Aside as aside:
-                reason, detail, text = aside.reason, aside.detail, aside.output
-                attempts.append(_attempt(rung, before, reason, detail))
-                rung = ladder.next_rung(reason, [a["rung"] for a in attempts], self.settings.retries)
+                failure = aside
+                attempts.append(_attempt(rung, before, aside))
+                rung = ladder.next_rung(aside, [a["rung"] for a in attempts], self.settings.retries)
                 continue
-            attempts.append(_attempt(rung, before, None, None))
+            attempts.append(_attempt(rung, before))
             record = self._record(structure, attempts, started, version)
             record |= {
                 "energy_ev": result.energy,
@@ -100,20 +100,20 @@ class Labeller:
             }
             self.store.put(key, record)
             return _outcome(record)
-        record = self._record(structure, attempts, started, espresso.version(text or ""))
-        record |= {"reason": str(reason), "detail": detail, "numerics": self.numerics}
-        self.store.put_aside(key, record, text)
+        record = self._record(structure, attempts, started, espresso.version(failure.output or ""))
+        record |= {"reason": str(failure.reason), "detail": failure.detail, "numerics": self.numerics}
+        self.store.put_aside(key, record, failure.output)
         return _outcome(record)
 
-    def _run(self, atoms: Atoms, rung: ladder.Rung) -> tuple[espresso.Result, str | None, str | None]:
-        """One try: its numbers, raw output and engine version, or Aside."""
+    def _run(self, atoms: Atoms, rung: ladder.Rung) -> tuple[espresso.Result, str | None]:
+        """One try: its numbers and the engine's version, or Aside."""
         closest = minimum_distance(atoms)
         limit = self.settings.minimum_distance_angstrom
         if closest < limit:
             raise Aside(Reason.CLASH, f"two atoms are {closest:.3f} Å apart; at least {limit:g} Å expected")
         if self.settings.engine != "qe":
             try:
-                return espresso.Result(*xtb.label(atoms, self.settings.engine)), None, xtb.version()
+                return espresso.Result(*xtb.label(atoms, self.settings.engine)), xtb.version()
             except ValueError as error:
                 raise Aside(Reason.NOT_CONVERGED, str(error)) from None
         settings = rung.applied(self.settings)
@@ -123,7 +123,7 @@ class Labeller:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         try:
-            return accept(status, text, atoms, settings, self.hashes), text, espresso.version(text)
+            return accept(status, text, atoms, settings, self.hashes), espresso.version(text)
         except Aside as aside:
             aside.output = text
             raise
@@ -161,11 +161,11 @@ def _outcome(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _attempt(rung: ladder.Rung, before: float, reason: Reason | None, detail: str | None) -> dict[str, Any]:
+def _attempt(rung: ladder.Rung, before: float, failure: Aside | None = None) -> dict[str, Any]:
     return {
         "rung": rung.name,
-        "reason": None if reason is None else str(reason),
-        "detail": detail,
+        "reason": str(failure.reason) if failure else None,
+        "detail": failure.detail if failure else None,
         "cpu_s": round(_cpu_s() - before, 3),
     }
 

@@ -6,12 +6,13 @@ smearing, pseudopotentials and dispersion are those asked for on every rung.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from mlpwf.config.label import Label
-from mlpwf.labels.acceptance import Reason
+from mlpwf.labels.acceptance import Aside, Reason
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,17 @@ REMEDIES: Mapping[Reason, tuple[Rung, ...]] = {
 }
 
 
-def next_rung(reason: Reason, tried: Sequence[str], retries: int) -> Rung | None:
+SOLVER_TROUBLE = re.compile(r"diag|bands|cholesky|eigen|exit status", re.IGNORECASE)
+
+
+def next_rung(failure: Aside, tried: Sequence[str], retries: int) -> Rung | None:
     """The rung to try after a failure; None when a further try is of no use.
 
     Parameters
     ----------
-    reason
-        Why the last try failed. A clash or an exceeded time limit has no remedy in the numerics.
+    failure
+        Why the last try failed. A clash, an exceeded time limit and an input that pw.x refuses
+        have no remedy in the numerics.
     tried
         Names of the rungs tried so far, the first included.
     retries
@@ -58,4 +63,6 @@ def next_rung(reason: Reason, tried: Sequence[str], retries: int) -> Rung | None
     """
     if len(tried) > retries:
         return None
-    return next((rung for rung in REMEDIES.get(reason, ()) if rung.name not in tried), None)
+    if failure.reason is Reason.CRASHED and not SOLVER_TROUBLE.search(failure.detail):
+        return None
+    return next((rung for rung in REMEDIES.get(failure.reason, ()) if rung.name not in tried), None)

@@ -48,6 +48,8 @@ def label_batch(
 def _say(out: Path, batch: int, done: int, total: int, entry: dict[str, Any]) -> None:
     what = "accepted" if entry["accepted"] else f"set aside: {entry['reason']} ({entry['detail']})"
     how = "reused from the store" if entry["reused"] else f"{entry['cpu_s']:.1f} CPU-s"
+    if len(entry["attempts"]) > 1 and entry["accepted"]:
+        what += f" by {_last_rung(entry)}"
     log.info("label %s batch %d: %d/%d %s, %s", out.parent.name, batch, done, total, what, how)
 
 
@@ -114,8 +116,13 @@ def _summary(settings: Label, entries: list[dict[str, Any]], records: list[dict[
         "requested": len(entries),
         "accepted": len(records),
         "reused": sum(e["reused"] for e in entries),
+        "retries": dict(Counter(_last_rung(e) for e in entries if e["accepted"] and len(e["attempts"]) > 1)),
         "aside": dict(Counter(e["reason"] for e in aside)),
         "aside_frames": [{k: e[k] for k in ("frame", "key", "reason", "detail", "state")} for e in aside],
         "cpu_s": round(sum(e["cpu_s"] for e in entries if not e["reused"]), 3),
         "label_cpu_s_mean": round(sum(r["cpu_s"] for r in records) / len(records), 3) if records else None,
     }
+
+
+def _last_rung(entry: dict[str, Any]) -> str:
+    return str(entry["attempts"][-1]["rung"])
