@@ -1,56 +1,120 @@
-"""What each job cost, appended to a line-wise ledger of the campaign."""
+"""What each job cost, kept in a line-wise ledger of the campaign; a killed job's cost is kept too."""
 
 from __future__ import annotations
 
 import json
+import os
 import resource
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from mlpwf.files import write_json
+
+HEARTBEAT_S = 10.0
+LEDGER, RUNNING = "cost.jsonl", "cost.running.json"
 
 
-def _cpu_seconds() -> tuple[float, float]:
+def cpu_seconds() -> tuple[float, float]:
+    """CPU time of this process, and of all programs it has run and is running, in s."""
     own = resource.getrusage(resource.RUSAGE_SELF)
-    children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return own.ru_utime + own.ru_stime, children.ru_utime + children.ru_stime
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime, ended.ru_utime + ended.ru_stime + _running_s()
+
+
+def _running_s() -> float:
+    """CPU time of the processes below this one that are alive, in s."""
+    parents, ticks = {}, {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        pid = int(path.parent.name)
+        parents[pid] = int(fields[1])
+        ticks[pid] = sum(map(int, fields[11:15]))
+    below, found = {os.getpid()}, 0
+    while len(below) > found:
+        found = len(below)
+        below |= {pid for pid, parent in parents.items() if parent in below}
+    return sum(ticks.get(pid, 0) for pid in below - {os.getpid()}) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
 def accounted(folder: Path | str, stage: str) -> Iterator[None]:
-    """Append this job's wall and CPU seconds to `folder`/cost.jsonl, failed or not.
+    """Append this job's wall and CPU seconds to `folder`/cost.jsonl, finished or not.
 
     Each line: stage, finished (bool), started (Unix time), wall_s, own_cpu_s
-    (this process) and engine_cpu_s (the programs it ran and waited for).
+    (this process) and engine_cpu_s (the programs it ran). A job killed outright
+    leaves its last heartbeat, at most `HEARTBEAT_S` old, which the next job in
+    the same folder moves to the ledger. To be held by the folder's only writer.
     """
-    started, (own, children) = time.time(), _cpu_seconds()
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    running = folder / RUNNING
+    if (killed := _read(running.read_text())) if running.exists() else None:
+        _append(folder, killed)
+    started, before = time.time(), cpu_seconds()
+
+    def entry(finished: bool) -> dict[str, Any]:
+        own, engines = (now - then for now, then in zip(cpu_seconds(), before, strict=True))
+        return {
+            "stage": stage,
+            "finished": finished,
+            "started": started,
+            "wall_s": round(time.time() - started, 3),
+            "own_cpu_s": round(own, 3),
+            "engine_cpu_s": round(engines, 3),
+        }
+
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(HEARTBEAT_S):
+            write_json(running, entry(False))
+
+    heart = threading.Thread(target=beat, daemon=True)
+    heart.start()
     finished = False
     try:
         yield
         finished = True
     finally:
-        own_end, children_end = _cpu_seconds()
-        entry = {
-            "stage": stage,
-            "finished": finished,
-            "started": started,
-            "wall_s": round(time.time() - started, 3),
-            "own_cpu_s": round(own_end - own, 3),
-            "engine_cpu_s": round(children_end - children, 3),
-        }
-        path = Path(folder) / "cost.jsonl"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as handle:
-            handle.write(json.dumps(entry) + "\n")
+        ended.set()
+        heart.join()
+        _append(folder, entry(finished))
+        running.unlink(missing_ok=True)
 
 
-def read_costs(campaign: Path | str) -> list[dict[str, float | str | bool]]:
-    """All ledger lines below a campaign folder; a line cut by a kill is left out."""
-    entries = []
-    for path in sorted(Path(campaign).rglob("cost.jsonl")):
-        for line in path.read_text().splitlines():
+def _append(folder: Path, entry: dict[str, Any]) -> None:
+    """Add a line; one that a kill has cut short is ended first, so that it takes no other with it."""
+    ledger = folder / LEDGER
+    cut = ledger.exists() and not ledger.read_bytes().endswith(b"\n")
+    with ledger.open("a") as handle:
+        handle.write("\n" * cut + json.dumps(entry) + "\n")
+
+
+def _read(line: str) -> dict[str, Any] | None:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    return entry if isinstance(entry, dict) and "stage" in entry else None
+
+
+def read_costs(campaign: Path | str) -> list[dict[str, Any]]:
+    """All ledger lines below a campaign folder, jobs that run or were killed included.
+
+    A line cut short by a kill is left out.
+    """
+    lines = []
+    for path in sorted(Path(campaign).rglob("cost.*")):
+        if path.name in (LEDGER, RUNNING):
             try:
-                entries.append(json.loads(line))
-            except ValueError:
+                lines += path.read_text().splitlines() if path.name == LEDGER else [path.read_text()]
+            except FileNotFoundError:
                 continue
-    return entries
+    return [entry for line in lines if (entry := _read(line))]

@@ -20,6 +20,7 @@ from mlpwf.config import Label, Site
 from mlpwf.errors import ConfigError, DataError, EngineError
 from mlpwf.files import read_json, write_json
 from mlpwf.frames import quantised, read_frames, write_frames
+from mlpwf.labels.store import Store
 
 pytestmark = [
     pytest.mark.engine,
@@ -153,6 +154,24 @@ def test_damaged_outputs_are_set_aside(campaign, program, reason):
     campaign.configure(site={"pw": [str(script)]})
     with pytest.raises(DataError, match=reason):
         campaign.label([water(1)])
+
+
+def test_an_implausible_label_is_computed_again_and_not_trained_on(campaign):
+    """A record spoilt behind the store's back, and a true one that only looks odd."""
+    frames = [water(seed) for seed in range(8)] + [water(8, stretch=1.6)]
+    campaign.label(frames)
+    keys = [entry["key"] for entry in read_json(campaign.out / "batch" / "000.json")["labels"]]
+    store = Store(campaign.root / "store")
+    record = store.get(keys[2])
+    store.put(keys[2], record | {"energy_ev": record["energy_ev"] + 5.0})
+    before = campaign.starts
+    summary, labelled = campaign.label(frames)
+    assert [doubt["frame"] for doubt in summary["doubts"]] == [2, 8]
+    assert "differ by" in summary["doubts"][0]["disagreement"]
+    assert summary["doubts"][1]["disagreement"] == "", "a stretched molecule is odd, but its label is right"
+    assert summary["aside"] == {"implausible": 1}
+    assert len(labelled) == summary["accepted"] == 8
+    assert campaign.starts == before + 1, "the second calculation is kept as well"
 
 
 def test_missing_pseudopotential_and_program_are_one_line(campaign):

@@ -29,6 +29,14 @@ def batches_of(wildcards):
     return -(-frames // CAMPAIGN.label.batch_frames)
 
 
+def committee_before(wildcards):
+    """The models a cycle's new labels are compared with: those trained before it."""
+    cycle = wildcards.set.removeprefix("cycle/")
+    if cycle in ("test", "000"):
+        return []
+    return models_of(previous(cycle), "compressed.pb")
+
+
 rule label_batch:
     """Label one batch of frames, one pw.x after another."""
     input:
@@ -64,6 +72,7 @@ rule label_collect:
             f"{C}/{wildcards.set}/label/batch/{batch:03d}.json"
             for batch in range(batches_of(wildcards))
         ],
+        previous=committee_before,
     output:
         labels=f"{C}/{{set}}/label/labels.extxyz",
         summary=f"{C}/{{set}}/label/summary.json",
@@ -77,6 +86,7 @@ rule label_collect:
     params:
         out=f"{C}/{{set}}/label",
         records=repeated("--batch", "records"),
+        previous=repeated("--previous", "previous"),
     shell:
         "mlpwf --log {log:q} label collect --config {input.config:q} --site {input.site:q} --frames {input.frames:q}"
-        " {params.records:q} --out {params.out:q}"
+        " {params.records:q} {params.previous:q} --out {params.out:q}"

@@ -28,6 +28,7 @@ class Reason(StrEnum):
     CRASHED = "crashed"
     OUT_OF_MEMORY = "out of memory"
     BAD_OUTPUT = "bad output"
+    IMPLAUSIBLE = "implausible"
 
 
 class Aside(Exception):  # noqa: N818 - an outcome, not an error

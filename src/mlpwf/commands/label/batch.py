@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,9 @@ from mlpwf.accounting import accounted
 from mlpwf.config import Label, Site, load_section
 from mlpwf.errors import DataError
 from mlpwf.files import read_json, sole_writer, write_json
+
+if TYPE_CHECKING:
+    from ase import Atoms
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +62,9 @@ def label_collect(
     frames: Annotated[Path, typer.Option(help="frames that were labelled, extended XYZ")],
     batch: Annotated[list[Path], typer.Option(help="record of a batch; repeat for each")],
     out: Annotated[Path, typer.Option(help="folder of the set's labels")],
+    previous: Annotated[list[Path] | None, typer.Option(help="model of the previous cycle's committee; repeat")] = None,
 ) -> None:
-    """Gather a set's batches into labels.extxyz and summary.json."""
+    """Gather a set's batches into labels.extxyz and summary.json; compute implausible labels a second time."""
     from mlpwf.frames import read_frames, write_frames
     from mlpwf.labels.store import Store, canonical, labelled
 
@@ -74,7 +78,7 @@ def label_collect(
             raise DataError(
                 f"{out}: {len(entries)} outcomes for {len(asked)} frames; delete {out / 'batch'} and run again"
             )
-        accepted, records = [], []
+        accepted, records, kept = [], [], []
         for entry in entries:
             if not entry["accepted"]:
                 continue
@@ -88,11 +92,58 @@ def label_collect(
             frame.info["label"] = entry["key"]
             accepted.append(frame)
             records.append(record)
+            kept.append(entry)
+        doubts = _second_look(accepted, kept, settings, place, out / "collect.work", previous or [])
+        accepted = [frame for frame, entry in zip(accepted, kept, strict=True) if entry["accepted"]]
+        records = [record for record, entry in zip(records, kept, strict=True) if entry["accepted"]]
         _refuse_nothing(entries, accepted)
         write_frames(out / "labels.extxyz", accepted)
-        write_json(out / "summary.json", _summary(settings, entries, records))
+        write_json(out / "summary.json", _summary(settings, entries, records) | {"doubts": doubts})
         aside = [e for e in entries if not e["accepted"]]
         log.info("label %s: %d accepted, %d set aside", out.parent.name, len(accepted), len(aside))
+
+
+def _second_look(
+    frames: list[Atoms],
+    entries: list[dict[str, Any]],
+    settings: Label,
+    site: Site,
+    folder: Path,
+    previous: list[Path],
+) -> list[dict[str, Any]]:
+    """Compute implausible labels again, tighter; entries of those that do not agree are marked as set aside."""
+    from mlpwf.engines.deepmd import labelled as quantities
+    from mlpwf.engines.deepmd import predict
+    from mlpwf.labels import outliers
+    from mlpwf.labels.acceptance import Reason
+    from mlpwf.labels.labeller import Labeller
+    from mlpwf.labels.store import canonical, labelled
+
+    if settings.engine != "qe" or not frames:
+        return []
+    labels = [quantities(frame) for frame in frames]
+    compositions = [f"{frame.info.get('kind')} {frame.get_chemical_formula()}" for frame in frames]
+    why = outliers.implausible(labels, compositions, [predict(model, frames) for model in previous])
+    doubted = [index for index, reason in enumerate(why) if reason]
+    labeller = Labeller(
+        outliers.tighter(settings), site, folder, sorted({s for atoms in frames for s in atoms.symbols})
+    )
+    doubts = []
+    for index in doubted:
+        frame, entry = frames[index], entries[index]
+        log.info("label: frame %d looks implausible (%s): computed again, tighter", entry["frame"], why[index])
+        second = labeller.label(frame)
+        if second["accepted"]:
+            record = labeller.store.get(second["key"])
+            assert record is not None
+            found = outliers.disagreement(labels[index], quantities(labelled(frame, canonical(frame), record)))
+        else:
+            found = f"the second calculation was set aside: {second['reason']}"
+        doubts.append({"frame": entry["frame"], "why": why[index], "second": second["key"], "disagreement": found})
+        if found:
+            log.warning("label: frame %d is set aside: %s", entry["frame"], found)
+            entry |= {"accepted": False, "reason": str(Reason.IMPLAUSIBLE), "detail": f"{why[index]}; {found}"}
+    return doubts
 
 
 def _refuse_nothing(entries: list[dict[str, Any]], accepted: list[Any]) -> None:
