@@ -7,7 +7,7 @@ import os
 import resource
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,22 +44,28 @@ def _running_s() -> float:
 
 
 @contextmanager
-def accounted(folder: Path | str, stage: str) -> Iterator[None]:
+def accounted(folder: Path | str, stage: str) -> Iterator[Callable[[], None]]:
     """Append this job's wall and CPU seconds to `folder`/cost.jsonl, finished or not.
 
-    Each line: stage, finished (bool), started (Unix time), wall_s, own_cpu_s
+    Each line: stage, finished (true or false; null in a job's heartbeat), started (Unix time), wall_s, own_cpu_s
     (this process) and engine_cpu_s (the programs it ran). A job killed outright
     leaves its last heartbeat, at most `HEARTBEAT_S` old, which the next job in
     the same folder moves to the ledger. To be held by the folder's only writer.
+
+    Yields
+    ------
+    callable
+        Call it for a heartbeat out of turn.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     running = folder / RUNNING
-    if (killed := _read(running.read_text())) if running.exists() else None:
-        _append(folder, killed)
+    killed = _read(running.read_text()) if running.exists() else None
+    if killed:
+        _append(folder, killed | {"finished": False})
     started, before = time.time(), cpu_seconds()
 
-    def entry(finished: bool) -> dict[str, Any]:
+    def entry(finished: bool | None) -> dict[str, Any]:
         own, engines = (now - then for now, then in zip(cpu_seconds(), before, strict=True))
         return {
             "stage": stage,
@@ -73,14 +79,18 @@ def accounted(folder: Path | str, stage: str) -> Iterator[None]:
     ended = threading.Event()
 
     def beat() -> None:
-        while not ended.wait(HEARTBEAT_S):
-            write_json(running, entry(False))
+        write_json(running, entry(None))
 
-    heart = threading.Thread(target=beat, daemon=True)
+    def live() -> None:
+        while not ended.wait(HEARTBEAT_S):
+            beat()
+
+    beat()
+    heart = threading.Thread(target=live, daemon=True)
     heart.start()
     finished = False
     try:
-        yield
+        yield beat
         finished = True
     finally:
         ended.set()

@@ -16,6 +16,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from mlpwf.config.system import Molecule
 from mlpwf.engines import packing, xtb
 from mlpwf.errors import ConfigError, DataError, EngineError
 from mlpwf.frames import minimum_distance, quantised
@@ -107,6 +108,29 @@ def cell_length(molecules: Sequence[Atoms], counts: Sequence[int], density_g_cm3
 def density(atoms: Atoms) -> float:
     """Mass density in g/cm³."""
     return float(atoms.get_masses().sum() / atoms.get_volume() / AMU_PER_A3_PER_G_CM3)
+
+
+def geometry(name: str, molecule: Molecule, seed: int) -> Atoms:
+    """A first geometry of a species, from its SMILES or its structure file.
+
+    Raises
+    ------
+    ConfigError
+        If neither gives one.
+    """
+    if molecule.structure is None:
+        return molecule_from_smiles(name, molecule.smiles or "", seed)
+    import ase.io
+
+    where = f"system.molecules.{name}.structure"
+    if not molecule.structure.is_file():
+        raise ConfigError(f"{where}: no such file {molecule.structure}; expected the structure of one molecule")
+    try:
+        atoms: Atoms = next(iter(ase.io.read(molecule.structure, index=":")))
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ConfigError(f"{where}: cannot read {molecule.structure} ({reason}); expected for example .xyz") from None
+    return atoms
 
 
 def molecule_from_smiles(name: str, smiles: str, seed: int) -> Atoms:

@@ -55,6 +55,7 @@ def _register() -> None:
         configure,
         explore,
         label,
+        plan,
         report,
         select,
         simulate,
@@ -74,6 +75,7 @@ def _register() -> None:
     app.command("analyse")(analyse.analyse)
     app.command("report")(report.report)
     app.command("status")(status.status)
+    app.command("plan")(plan.plan)
 
 
 def main() -> None:

@@ -182,7 +182,12 @@ class Criteria:
 
 
 def judge(
-    counts: Counter[str], selectable: int, new_label_error: float | None, cycle: int, criteria: Criteria
+    counts: Counter[str],
+    selectable: int,
+    new_label_error: float | None,
+    cycle: int,
+    criteria: Criteria,
+    affordable: int | None = None,
 ) -> tuple[str, str]:
     """Verdict on the campaign after `cycle`, and the reason in a sentence.
 
@@ -200,12 +205,15 @@ def judge(
         Force RMSE of the previous models on this cycle's labels in eV/Å; None: unknown.
     cycle
         Number of the cycle, from 0.
+    affordable
+        Labels the budget of core-hours still buys; None: no budget.
 
     Returns
     -------
     verdict
         ``converged``, ``exhausted`` (not converged, and nothing to label), ``limit``
-        (not converged, and no cycle left) or ``continue``.
+        (not converged, and no cycle left), ``budget`` (not converged, and no
+        core-hours left) or ``continue``.
     reason
         Which criterion is met or not met, with numbers.
     """
@@ -234,6 +242,8 @@ def judge(
         return "exhausted", f"{nothing}: {both}; {remedy}"
     if cycle >= criteria.maximum_cycles - 1:
         return "limit", f"not converged after {cycle + 1} cycles, the most allowed: {both}"
+    if affordable == 0:
+        return "budget", f"not converged, but label.budget_core_hours is spent: {both}"
     return "continue", f"not converged: {both}"
 
 

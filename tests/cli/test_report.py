@@ -111,6 +111,14 @@ def test_a_missing_part_is_named_and_the_page_is_made(tmp_path: Path, part: str,
     assert part.removesuffix("/") in said.replace("cycle/000", "cycle cycle/000") or f"{part}/" in said
 
 
+def test_labels_that_are_not_dft_are_said_in_plain_sight(tmp_path: Path) -> None:
+    root = campaign(tmp_path, cycles=2)
+    for path in root.rglob("label/summary.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"engine": "gfn2"}))
+    head = _make(root).split("<section", maxsplit=1)[0]
+    assert "GFN2-xTB (semi-empirical, not DFT)" in head
+
+
 def test_broken_molecules_are_said_on_the_page(tmp_path: Path) -> None:
     root = campaign(tmp_path, cycles=1)
     assert '<p class="warning">' not in _make(root)

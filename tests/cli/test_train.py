@@ -260,6 +260,11 @@ def test_labels_that_are_missing_or_incomplete(tmp_path: Path) -> None:
         mlpwf(*campaign.words(0))
     with pytest.raises(DataError, match=r"model\.pb: no such model; expected the one to continue"):
         mlpwf(*campaign.words(1))
+    frames = [atoms for atoms in frames if atoms.calc is not None]
+    frames[1].info["engine"] = "gfn2"
+    write_frames(campaign.labels[0], frames)
+    with pytest.raises(DataError, match="labels by gfn2 and qe; expected one engine"):
+        mlpwf(*campaign.words(0))
     write_frames(campaign.labels[0], [])
     with pytest.raises(DataError, match="no labelled frames"):
         mlpwf(*campaign.words(0))

@@ -193,6 +193,12 @@ def test_verdicts(found: Counter[str], selectable: int, error: float | None, cyc
     assert f"of {sum(found.values())} explored frames" in reason
 
 
+def test_a_spent_budget_ends_the_campaign_unless_it_has_converged() -> None:
+    assert judge(counts(50, 50), 50, 0.2, 1, CRITERIA, affordable=0)[0] == "budget"
+    assert judge(counts(50, 50), 50, 0.2, 1, CRITERIA, affordable=3)[0] == "continue"
+    assert judge(counts(98, 2), 2, 0.05, 1, CRITERIA, affordable=0)[0] == "converged"
+
+
 def test_reasons_say_numbers_and_remedies() -> None:
     assert "not known yet" in judge(counts(98, 2), 2, None, 0, CRITERIA)[1]
     assert "0.200 eV/Å, more than 0.080" in judge(counts(98, 2), 2, 0.2, 1, CRITERIA)[1]

@@ -57,9 +57,10 @@ rule label_batch:
         out=f"{C}/{{set}}/label",
         batch=lambda wildcards: int(wildcards.batch),
         batches=batches_of,
+        campaign=C,
     shell:
         "mlpwf --log {log:q} label batch --config {input.config:q} --site {input.site:q} --frames {input.frames:q}"
-        " --batch {params.batch} --batches {params.batches} --out {params.out:q}"
+        " --batch {params.batch} --batches {params.batches} --campaign {params.campaign:q} --out {params.out:q}"
 
 
 rule label_collect:

@@ -17,6 +17,7 @@ checkpoint select_frames:
         errors=f"{C}/cycle/{{cycle}}/train/errors.json",
         molecules=f"{C}/build/molecules.extxyz",
         config=f"{C}/config/select.json",
+        label=f"{C}/config/label.json",
     output:
         frames=f"{C}/cycle/{{cycle}}/select/frames.extxyz",
         decisions=f"{C}/cycle/{{cycle}}/select/decisions.csv",
@@ -33,7 +34,8 @@ checkpoint select_frames:
         explored=repeated("--explored", "explored"),
         labels=repeated("--labels", "labels"),
         cycle=lambda wildcards: int(wildcards.cycle),
+        campaign=C,
     shell:
         "mlpwf --log {log:q} select --config {input.config:q} {params.explored:q} {params.labels:q}"
         " --descriptor-model {input.model:q} --errors {input.errors:q} --molecules {input.molecules:q}"
-        " --cycle {params.cycle} --out {params.out:q}"
+        " --cycle {params.cycle} --label {input.label:q} --campaign {params.campaign:q} --out {params.out:q}"

@@ -13,8 +13,8 @@ import typer
 
 from mlpwf import __version__
 from mlpwf.accounting import accounted
-from mlpwf.config import Build, Molecule, System, load_section
-from mlpwf.errors import ConfigError, EngineError
+from mlpwf.config import Build, System, load_section
+from mlpwf.errors import EngineError
 from mlpwf.files import sole_writer, write_json
 
 if TYPE_CHECKING:
@@ -112,13 +112,13 @@ class _Builder:
         log.info("build: %d frames to start from, %d held out, in %s", len(start), len(test), self.out)
 
     def _molecules(self) -> list[Atoms]:
-        from mlpwf.building import relaxed_molecule
+        from mlpwf.building import geometry, relaxed_molecule
 
         molecules = []
         for species, (name, molecule) in enumerate(self.liquid.molecules.items()):
-            geometry = _geometry(name, molecule, self.seed)
-            molecules.append(relaxed_molecule(name, species, geometry, self.settings.sampler))
-            log.info("build: %s: %s, relaxed by %s", name, geometry.get_chemical_formula(), self.settings.sampler)
+            found = geometry(name, molecule, self.seed)
+            molecules.append(relaxed_molecule(name, species, found, self.settings.sampler))
+            log.info("build: %s: %s, relaxed by %s", name, found.get_chemical_formula(), self.settings.sampler)
         return molecules
 
     def _boxes(self, part: int) -> list[Atoms]:
@@ -201,25 +201,6 @@ class _Builder:
             "settings": self.settings.model_dump(mode="json"),
             "cpu_s": round(sum(now[:4]) - sum(began[:4]), 2),
         }
-
-
-def _geometry(name: str, molecule: Molecule, seed: int) -> Atoms:
-    """A first geometry of a species, from its SMILES or its structure file."""
-    from mlpwf.building import molecule_from_smiles
-
-    if molecule.structure is None:
-        return molecule_from_smiles(name, molecule.smiles or "", seed)
-    import ase.io
-
-    where = f"system.molecules.{name}.structure"
-    if not molecule.structure.is_file():
-        raise ConfigError(f"{where}: no such file {molecule.structure}; expected the structure of one molecule")
-    try:
-        atoms: Atoms = next(iter(ase.io.read(molecule.structure, index=":")))
-    except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ConfigError(f"{where}: cannot read {molecule.structure} ({reason}); expected for example .xyz") from None
-    return atoms
 
 
 def _census(frames: list[Atoms]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import typer
 
 from mlpwf import __version__
 from mlpwf.accounting import accounted
-from mlpwf.config import Select, load_section
+from mlpwf.config import Label, Select, load_section
 from mlpwf.errors import DataError
 from mlpwf.files import read_json, sha256, sole_writer, write_json, write_text
 
@@ -62,6 +62,8 @@ def select(
     molecules: Annotated[Path, typer.Option(help="molecules.extxyz of the build")],
     cycle: Annotated[int, typer.Option(min=0, help="number of this cycle, from 0")],
     out: Annotated[Path, typer.Option(help="folder of the selection")],
+    label: Annotated[Path | None, typer.Option(help="resolved section `label`, for its budget of core-hours")] = None,
+    campaign: Annotated[Path | None, typer.Option(help="folder whose label jobs share that budget")] = None,
 ) -> None:
     """Sort explored frames by trust, choose the most different candidates, decide whether to go on."""
     from mlpwf.frames import read_frames
@@ -69,6 +71,10 @@ def select(
 
     settings, seed = load_section(Select, config)
     with sole_writer(out), accounted(out, "select"):
+        affordable = _affordable(label, campaign)
+        if affordable is not None and affordable < settings.budget:
+            log.info("select: label.budget_core_hours buys %d more labels", affordable)
+            settings = settings.model_copy(update={"budget": max(1, affordable)})
         error = _new_label_error(errors)
         frames = _classified(_read_explored(explored), read_frames(molecules), settings)
         candidates = [index for index, frame in enumerate(frames) if frame.verdict == CANDIDATE]
@@ -79,13 +85,23 @@ def select(
             settings.converged_candidate_fraction, settings.converged_force_error_ev_angstrom, settings.maximum_cycles
         )
         counts = Counter(frame.verdict for frame in frames)
-        verdict, reason = judge(counts, sum(choice.selected for choice in choices), error, cycle, criteria)
+        verdict, reason = judge(counts, sum(choice.selected for choice in choices), error, cycle, criteria, affordable)
         if verdict != "continue":
             frames = [_spared(frame, verdict) for frame in frames]
         inputs = {str(path): sha256(path) for path in [*explored, *labels, descriptor_model, errors, molecules]}
         _write(out, frames, cycle, _status(frames, cycle, error, verdict, reason) | {"seed": seed, "inputs": inputs})
     taken = sum(frame.choice is not None and frame.choice.selected for frame in frames)
     log.info("select: %d of %d frames selected; %s", taken, len(frames), reason)
+
+
+def _affordable(label: Path | None, campaign: Path | None) -> int | None:
+    """Labels the campaign's budget of core-hours still buys; None: no budget."""
+    from mlpwf.budget import affordable_labels
+
+    if label is None or campaign is None:
+        return None
+    budget = load_section(Label, label)[0].budget_core_hours
+    return None if budget is None else affordable_labels(campaign, budget)
 
 
 def _new_label_error(errors: Path) -> float | None:

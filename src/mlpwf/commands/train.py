@@ -325,6 +325,12 @@ def _read_labels(sources: list[Path]) -> list[Atoms]:
             frames.append(atoms)
     if not frames:
         raise DataError(f"{', '.join(map(str, sources))}: no labelled frames; expected at least one")
+    engines = sorted({str(atoms.info.get("engine", "qe")) for atoms in frames})
+    if len(engines) > 1:
+        raise DataError(
+            f"{', '.join(map(str, sources))}: labels by {' and '.join(engines)}; expected one engine: "
+            "their energies are not on one scale, so label all sets with one"
+        )
     return frames
 
 

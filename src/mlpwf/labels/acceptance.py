@@ -29,6 +29,7 @@ class Reason(StrEnum):
     OUT_OF_MEMORY = "out of memory"
     BAD_OUTPUT = "bad output"
     IMPLAUSIBLE = "implausible"
+    OVER_BUDGET = "over budget"
 
 
 class Aside(Exception):  # noqa: N818 - an outcome, not an error

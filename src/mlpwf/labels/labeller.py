@@ -57,6 +57,10 @@ class Labeller:
         """Key of a frame's label in the store."""
         return label_key(canonical(atoms), self.physics)
 
+    def knows(self, atoms: Atoms) -> bool:
+        """Whether the store has an outcome for a frame, so that it costs nothing."""
+        return self._known(self.key(atoms)) is not None
+
     def label(self, atoms: Atoms) -> dict[str, Any]:
         """Outcome of one frame: key, accepted, reused, reason, detail, cpu_s, attempts."""
         structure = canonical(atoms)

@@ -35,10 +35,15 @@ ERRORS = {
     "force_intra_rmse_ev_angstrom": "force inside molecules, eV/Å",
     "virial_rmse_ev_atom": "virial, eV/atom",
 }
-ENGINES = {"qe": "Quantum ESPRESSO (pw.x)"}
+ENGINES = {
+    "qe": "Quantum ESPRESSO (pw.x)",
+    "gfn1": "GFN1-xTB (semi-empirical, not DFT)",
+    "gfn2": "GFN2-xTB (semi-empirical, not DFT)",
+}
 VERDICTS = {
     "converged": "Converged",
     "limit": "Stopped at the limit of cycles",
+    "budget": "Stopped: the core-hours for labels are spent",
     "exhausted": "Exhausted, not converged",
     "continue": "Not converged yet",
 }
@@ -102,6 +107,7 @@ class Page:
     cards: Mapping[str, tuple[str, str]]
     parts: Sequence[Part]
     version: str
+    warnings: Sequence[str] = ()
 
 
 def page(record: Record) -> Page:
@@ -114,9 +120,15 @@ def page(record: Record) -> Page:
     )  # fmt: skip
     parts = [maker(record) for maker in makers]
     kind, sentence, reason = verdict(record)
-    return Page(
-        record.name, sentence, kind, reason, cards(record), [_with_missing(p, record) for p in parts], __version__
-    )
+    parts = [_with_missing(part, record) for part in parts]
+    return Page(record.name, sentence, kind, reason, cards(record), parts, __version__, _not_dft(record))
+
+
+def _not_dft(record: Record) -> list[str]:
+    """A sentence in plain sight if labels are not from first principles."""
+    used = {str(labels.engine) for labels in (*(c.labels for c in record.cycles), record.test) if labels} - {"qe"}
+    names = ", ".join(ENGINES.get(engine, engine) for engine in sorted(used))
+    return [f"The labels are by {names}: for practice, not for results."] if used else []
 
 
 MISSING = {
@@ -506,7 +518,7 @@ def cost(record: Record) -> Part:
         bars(stages, parts, "CPU-hours"), list(bar_rows(stages, parts, "CPU-hours")),
     )  # fmt: skip
     table = [
-        (name, str(len(jobs)), str(sum(not job.get("finished", True) for job in jobs)),
+        (name, str(len(jobs)), str(sum(job.get("finished") is False for job in jobs)),
          *(f"{_hours(jobs, key):,.3g}" for key in ("engine_cpu_s", "own_cpu_s", "wall_s")))
         for name, jobs in {**by_stage, "all": list(record.costs)}.items()
     ]  # fmt: skip

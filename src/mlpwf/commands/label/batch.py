@@ -28,6 +28,7 @@ def label_batch(
     batch: Annotated[int, typer.Option(help="number of this batch, from 0")],
     batches: Annotated[int, typer.Option(help="number of batches the frames are dealt to")],
     out: Annotated[Path, typer.Option(help="folder of the set's labels")],
+    campaign: Annotated[Path | None, typer.Option(help="folder whose label jobs share the budget")] = None,
 ) -> None:
     """Label every BATCHES-th frame, beginning with frame BATCH; reuse what the store has."""
     from mlpwf.frames import read_frames
@@ -36,16 +37,37 @@ def label_batch(
     settings, _ = load_section(Label, config)
     place, _ = load_section(Site, site)
     folder = out / "batch" / f"{batch:03d}.work"
-    with sole_writer(folder), accounted(folder, "label"):
+    with sole_writer(folder), accounted(folder, "label") as beat:
         mine = list(enumerate(read_frames(frames)))[batch::batches]
         labeller = Labeller(settings, place, folder, sorted({s for _, atoms in mine for s in atoms.symbols}))
         entries = []
         for done, (index, atoms) in enumerate(mine, start=1):
-            entry = labeller.label(atoms) | {"frame": index, "state": str(atoms.info.get("state", ""))}
+            if _affordable(settings, campaign or out) or labeller.knows(atoms):
+                entry = labeller.label(atoms)
+            else:
+                entry = _over_budget(labeller.key(atoms), settings)
+            entry |= {"frame": index, "state": str(atoms.info.get("state", ""))}
             entries.append(entry)
+            beat()
             write_json(out / "batch" / f"{batch:03d}.progress.json", {"done": done, "total": len(mine)})
             _say(out, batch, done, len(mine), entry)
         write_json(out / "batch" / f"{batch:03d}.json", {"mlpwf": __version__, "labels": entries})
+
+
+def _affordable(settings: Label, campaign: Path) -> bool:
+    """Whether one more label is within the campaign's budget."""
+    from mlpwf.budget import label_core_hours
+
+    budget = settings.budget_core_hours
+    return budget is None or label_core_hours(campaign) < budget
+
+
+def _over_budget(key: str, settings: Label) -> dict[str, Any]:
+    from mlpwf.labels.acceptance import Reason
+
+    detail = f"label.budget_core_hours = {settings.budget_core_hours:g} is spent"
+    aside = {"accepted": False, "reason": str(Reason.OVER_BUDGET), "detail": detail, "cpu_s": 0.0, "attempts": []}
+    return {"key": key, "reused": False, **aside}
 
 
 def _say(out: Path, batch: int, done: int, total: int, entry: dict[str, Any]) -> None:
@@ -89,7 +111,7 @@ def label_collect(
                 )
             atoms = asked[entry["frame"]]
             frame = labelled(atoms, canonical(atoms), record)
-            frame.info["label"] = entry["key"]
+            frame.info |= {"label": entry["key"], "engine": settings.engine}
             accepted.append(frame)
             records.append(record)
             kept.append(entry)

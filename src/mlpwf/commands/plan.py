@@ -1,0 +1,200 @@
+"""`mlpwf plan`: what the next cycle and the whole campaign will cost, before anything is submitted."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlpwf.config import Campaign, Site, load_campaign, load_site
+
+if TYPE_CHECKING:
+    from mlpwf.pricing import Price, Size
+
+NEXT = ("label", "train", "explore", "select")
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one stage has to do: jobs, and CPU-s by its rate (labels: their number)."""
+
+    jobs: int
+    cpu_s: float = 0.0
+    labels: int = 0
+
+
+def plan(
+    system: Annotated[Path, typer.Argument(help="campaign file, as in config/systems")],
+    site: Annotated[Path, typer.Option(help="site file, as in config/sites")] = Path("config/sites/local.yaml"),
+    results: Annotated[Path, typer.Option(help="folder of all results")] = Path("results"),
+) -> None:
+    """Price the next cycle and the whole campaign, from what it has cost so far or else from rates measured elsewhere.
+
+    CPU-hours with their standard error; a campaign that converges early costs less.
+    """
+    campaign, place = load_campaign(system), load_site(site)
+    for line in _Plan(campaign, place, results / campaign.name).lines():
+        typer.echo(line)
+
+
+class _Plan:
+    """The prices of one campaign."""
+
+    def __init__(self, campaign: Campaign, site: Site, folder: Path) -> None:
+        from mlpwf.accounting import read_costs
+        from mlpwf.pricing import Price, calibration, label_price
+
+        self.campaign, self.folder = campaign, folder
+        self.atoms, self.volume = _liquid(campaign)
+        self.molecules = sum(molecule.count for molecule in campaign.system.molecules.values())
+        self.done = len(list(folder.glob("cycle/*/select/status.json")))
+        self.ended = (folder / "train" / "final" / "final.json").is_file()
+        self.spent: dict[str, float] = defaultdict(float)
+        self.wasted: dict[str, float] = defaultdict(float)
+        for entry in read_costs(folder):
+            cost = float(entry["own_cpu_s"]) + float(entry["engine_cpu_s"])
+            self.spent[str(entry["stage"])] += cost
+            if entry["finished"] is False:
+                self.wasted[str(entry["stage"])] += cost
+        settings = campaign.label
+        self.label = Price(0.1, 0.05)
+        self.known: list[tuple[Size, float]] = []
+        if settings.engine == "qe":
+            self.known = list(_known_labels(site, campaign))
+            self.label = label_price(self._size(), self.known)
+        past = self._stages(range(self.done), final=False)
+        useful = {stage: self.spent[stage] - self.wasted[stage] for stage in self.spent}
+        self.rates = calibration({stage: work.cpu_s for stage, work in past.items()}, useful)
+
+    def _size(self) -> Size:
+        from mlpwf.pricing import Size
+
+        label = self.campaign.label
+        return Size(self.atoms, self.volume, label.cutoff_ry, label.density_cutoff_ry)
+
+    def _stages(self, cycles: Iterable[int], *, final: bool) -> dict[str, Work]:
+        """Work by stage of these cycles, and of the stages after the last one."""
+        from mlpwf.pricing import md_s, sampler_s, train_s
+
+        c = self.campaign
+        work: dict[str, float] = defaultdict(float)
+        jobs: Counter[str] = Counter()
+        labels = 0
+        for cycle in cycles:
+            start = c.build.start_frames(len(c.system.molecules)) if cycle == 0 else c.select.budget
+            if cycle == 0:
+                frames = start + c.build.test_frames
+                labels += c.build.test_frames
+                jobs["build"] += 1
+                work["build"] += sampler_s(frames * c.build.steps_between_frames, self.atoms)
+            labels += start
+            jobs["label"] += -(-start // c.label.batch_frames)
+            steps = c.train.steps if cycle == 0 or not c.train.continue_models else c.train.steps_continued
+            jobs["train"] += c.train.models
+            work["train"] += c.train.models * train_s(steps, self.atoms)
+            states = len(c.explore.temperatures_kelvin) * max(1, len(c.explore.densities_g_cm3))
+            jobs["explore"] += states
+            work["explore"] += states * c.explore.walkers * md_s(c.explore.steps, self.atoms, c.train.models)
+            jobs["select"] += 1
+            work["select"] += 10.0
+        if final:
+            v, s = c.validate_, c.simulate
+            size = self.atoms / self.molecules
+            steps = round((v.nve_ps + v.nvt_ps + v.npt_ps) * 1e3 / v.timestep_fs)
+            jobs["validate"], work["validate"] = 1, md_s(steps, round(size * v.molecules))
+            segments = len(s.temperatures_kelvin) * s.segments
+            steps = len(s.temperatures_kelvin) * (
+                s.segments * s.segment_steps + round(s.equilibration_ps * 1e3 / s.timestep_fs)
+            )
+            jobs["simulate"], work["simulate"] = segments, 8.0 * segments + md_s(steps, round(size * s.molecules))
+            jobs["analyse"] = jobs["report"] = 1
+            work["analyse"] = work["report"] = 15.0
+        return {stage: Work(jobs[stage], work[stage], labels if stage == "label" else 0) for stage in jobs}
+
+    def _price(self, stage: str, work: Work) -> Price:
+        from mlpwf.pricing import rate_price
+
+        return self.label * work.labels if stage == "label" else rate_price(stage, work.cpu_s, self.rates)
+
+    def lines(self) -> Iterator[str]:
+        """The plan as text."""
+        from mlpwf.pricing import Price
+
+        c, last = self.campaign, self.campaign.select.maximum_cycles
+        left = range(0) if self.ended else range(self.done, last)
+        total = self._stages(left, final=not (self.folder / "report" / "report.html").is_file())
+        nearest = self._stages(left[:1], final=False)
+        source = f"{len(self.known)} labels of the store" if self.known else "labels measured elsewhere"
+        yield f"{c.name}: {self.done} of at most {last} cycles done; {self.atoms} atoms a label, {self.volume:.0f} Å³"
+        yield f"one label: {_seconds(self.label)}, from {source}"
+        yield _row("stage", "next cycle: jobs", "CPU-h", "at most: jobs", "CPU-h", "spent, CPU-h")
+        sums = [Price(0.0), Price(0.0)]
+        for stage in dict.fromkeys([*total, *self.spent]):
+            cells = []
+            for k, part in enumerate((nearest, total)):
+                price = self._price(stage, part[stage]) if stage in part else Price(0.0)
+                sums[k] = sums[k] + price
+                cells += [str(part[stage].jobs) if stage in part else "–", _hours(price)]
+            yield _row(stage, *cells, f"{self.spent[stage] / 3600:.3g}" if stage in self.spent else "–")
+        spent = sum(self.spent.values()) / 3600
+        yield _row("all", "", _hours(sums[0]), "", _hours(sums[1]), f"{spent:.3g}")
+        wasted = sum(self.wasted.values()) / 3600
+        if wasted:
+            yield f"of what was spent, {wasted:.3g} CPU-h went into jobs that were killed or failed"
+        budget = c.label.budget_core_hours
+        if budget is not None:
+            room = budget - self.spent["label"] / 3600
+            asked = self._price("label", total["label"]).cpu_s / 3600 if "label" in total else 0.0
+            verdict = "enough" if asked <= room else "not enough: the campaign will end on its budget"
+            yield f"label.budget_core_hours: {room:.3g} of {budget:g} CPU-h left, {asked:.3g} asked for: {verdict}"
+
+
+def _row(stage: str, *cells: str) -> str:
+    widths = (18, 18, 16, 18, 14)
+    return f"{stage:<10}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+
+
+def _hours(price: Price) -> str:
+    return f"{price.cpu_s / 3600:.3g} ± {price.error / 3600:.2g}" if price.cpu_s else "–"
+
+
+def _seconds(price: Price) -> str:
+    return f"{price.cpu_s:.3g} ± {price.error:.2g} CPU-s"
+
+
+def _liquid(campaign: Campaign) -> tuple[int, float]:
+    """Atoms of a labelled box, and its volume in Å³."""
+    from mlpwf.building import geometry
+    from mlpwf.units import AMU_PER_A3_PER_G_CM3
+
+    atoms, mass = 0, 0.0
+    for name, molecule in campaign.system.molecules.items():
+        one = geometry(name, molecule, campaign.seed)
+        atoms += molecule.count * len(one)
+        mass += molecule.count * float(one.get_masses().sum())
+    return atoms, mass / (campaign.system.density_g_cm3 * AMU_PER_A3_PER_G_CM3)
+
+
+def _known_labels(site: Site, campaign: Campaign) -> Iterator[tuple[Size, float]]:
+    """Labels of the store that first tries gave, with this campaign's pseudopotentials and dispersion."""
+    import numpy as np
+
+    from mlpwf.engines import espresso
+    from mlpwf.labels.store import Store
+    from mlpwf.pricing import Size
+
+    wanted = espresso.physics(campaign.label, {})
+    store = Store(site.label_store)
+    for key in store.all_keys():
+        record = store.get(key)
+        if record is None or record["physics"].get("engine") != "qe" or not record["cpu_s"]:
+            continue
+        physics = record["physics"]
+        if len(record.get("attempts", [])) > 1 or physics["dispersion"] != wanted["dispersion"]:
+            continue
+        volume = abs(float(np.linalg.det(np.array(record["cell_angstrom"]))))
+        yield Size(len(record["symbols"]), volume, physics["cutoff_ry"], physics["density_cutoff_ry"]), record["cpu_s"]

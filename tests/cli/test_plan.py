@@ -1,0 +1,72 @@
+"""`mlpwf plan`: prices before anything has run, and after."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+from typer.testing import CliRunner
+
+from mlpwf.commands.plan import plan
+
+PROJECT = Path(__file__).parents[2]
+app = typer.Typer()
+app.command()(plan)
+
+
+@pytest.fixture
+def price(tmp_path):
+    """The plan's lines for the shipped water campaign, with changes to its label section."""
+
+    def run(**label):
+        values = yaml.safe_load((PROJECT / "config/systems/tiny_water.yaml").read_text())
+        values["label"] |= label
+        (tmp_path / "system.yaml").write_text(yaml.safe_dump(values))
+        (tmp_path / "site.yaml").write_text(f"label_store: {tmp_path / 'store'}\n")
+        words = [str(tmp_path / "system.yaml"), "--site", str(tmp_path / "site.yaml")]
+        result = CliRunner().invoke(app, [*words, "--results", str(tmp_path)])
+        if result.exception:
+            raise result.exception
+        return result.output.splitlines()
+
+    return run
+
+
+def hours(lines, stage):
+    """CPU-hours of a stage over the whole campaign."""
+    (line,) = (line for line in lines if line.startswith(stage))
+    return float(re.findall(r"([\d.e-]+) ±", line)[-1])
+
+
+def test_a_campaign_is_priced_before_it_has_run(price):
+    lines = price()
+    assert "0 of at most 2 cycles done; 12 atoms a label" in lines[0]
+    assert "labels measured elsewhere" in lines[1]
+    parts = sum(hours(lines, s) for s in ("build", "label", "train", "explore", "validate", "simulate"))
+    assert parts < hours(lines, "all") < 1.5 * parts
+
+
+def test_twice_the_cutoff_costs_more(price):
+    assert hours(price(cutoff_ry=80, density_cutoff_ry=480), "label") > 2 * hours(price(), "label")
+
+
+def test_what_was_spent_calibrates_and_waste_is_said(price, tmp_path):
+    before = hours(price(), "train")
+    cycle = tmp_path / "tiny_water" / "cycle" / "000"
+    for folder in ("select", "train"):
+        (cycle / folder).mkdir(parents=True)
+    (cycle / "select" / "status.json").write_text("{}")
+    entry = {"stage": "train", "finished": True, "own_cpu_s": 10.0, "engine_cpu_s": 3590.0}
+    wasted = entry | {"finished": False, "engine_cpu_s": 350.0}
+    (cycle / "train" / "cost.jsonl").write_text(f"{json.dumps(entry)}\n{json.dumps(wasted)}\n")
+    lines = price()
+    assert "1 of at most 2 cycles done" in lines[0]
+    assert hours(lines, "train") > 3 * before
+    assert lines[-1] == "of what was spent, 0.1 CPU-h went into jobs that were killed or failed"
+
+
+def test_a_budget_that_is_too_small_is_said(price):
+    assert "enough" in price(budget_core_hours=10)[-1]
+    assert "not enough: the campaign will end on its budget" in price(budget_core_hours=0.001)[-1]
