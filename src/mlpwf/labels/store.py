@@ -4,7 +4,7 @@ A label depends on its structure, atoms in any order and any periodic image, and
 on the physics of the calculation. It lives outside every campaign; a label once
 stored is never computed again, by whatever campaign, job or machine.
 
-    STORE/labels/ab/abcdef….json        accepted
+    STORE/labels/ab/abcdef….json        accepted, with a checksum over all it says
     STORE/aside/ab/abcdef….json         set aside, with the typed reason
     STORE/aside/ab/abcdef….out.gz       its raw output
     STORE/flight/abcdef….lock           being computed now
@@ -17,7 +17,9 @@ import gzip
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+import time
+import zlib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +32,9 @@ from numpy.typing import NDArray
 from mlpwf.errors import DataError
 from mlpwf.files import read_json, replacing, write_json
 from mlpwf.frames import RESOLUTION_ANGSTROM
+from mlpwf.labels.acceptance import Reason
+
+STALE_SECONDS = 3600.0  # a temporary file of a living writer is gone within seconds
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,28 @@ def label_key(structure: Structure, physics: dict[str, Any]) -> str:
     return digest.hexdigest()
 
 
+def checksum(record: dict[str, Any]) -> str:
+    """SHA-256 of all a record says, in hexadecimal; the order of its names does not matter."""
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+def open_record(path: Path) -> tuple[dict[str, Any], bool]:
+    """A record of the store, and whether it carried a checksum (older ones do not).
+
+    Raises
+    ------
+    DataError
+        If the file is not a JSON object, or says something else than when it was written.
+    """
+    record = read_json(path)
+    if not isinstance(record, dict):
+        raise DataError(f"{path}: a {type(record).__name__}, an object expected; delete it: it is computed again")
+    expected = record.pop("sha256", None)
+    if expected is not None and checksum(record) != expected:
+        raise DataError(f"{path}: its checksum is not that of its content; delete it: it is computed again")
+    return record, expected is not None
+
+
 class Store:
     """Labels by key in a folder; safe for many processes, whole at any instant.
 
@@ -97,29 +124,70 @@ class Store:
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
 
-    def _path(self, shelf: str, key: str, suffix: str = ".json") -> Path:
+    def path(self, shelf: str, key: str, suffix: str = ".json") -> Path:
+        """Where the record of `key` is on a shelf, `labels` or `aside`, there or not."""
         return self.root / shelf / key[:2] / f"{key}{suffix}"
 
     def get(self, key: str) -> dict[str, Any] | None:
-        """The accepted label of `key`, or None."""
-        path = self._path("labels", key)
-        return read_json(path) if path.exists() else None
+        """The accepted label of `key`, or None.
+
+        Raises
+        ------
+        DataError
+            If its file is damaged.
+        """
+        path = self.path("labels", key)
+        return open_record(path)[0] if path.exists() else None
 
     def get_aside(self, key: str) -> dict[str, Any] | None:
         """The record of a frame that was set aside, or None."""
-        path = self._path("aside", key)
-        return read_json(path) if path.exists() else None
+        path = self.path("aside", key)
+        return open_record(path)[0] if path.exists() else None
+
+    def all_keys(self, shelf: str = "labels") -> list[str]:
+        """Keys on a shelf, `labels` or `aside`, sorted."""
+        return sorted(path.stem for path in (self.root / shelf).glob("*/[!.]*.json"))
+
+    def leftovers(self) -> list[Path]:
+        """What killed processes left, sorted: old temporary files, and lock files that nobody holds."""
+        before = time.time() - STALE_SECONDS
+        temporary = [path for shelf in ("labels", "aside") for path in (self.root / shelf).glob("*/.*")]
+        locks = (self.root / "flight").glob("*.lock")
+        return sorted([p for p in temporary if _changed(p) < before] + [p for p in locks if not _held(p)])
+
+    def check(self, shelf: str, key: str) -> bool:
+        """Whether the record of `key` carries a checksum.
+
+        Raises
+        ------
+        DataError
+            If the record is damaged: unreadable, not what was written, of another shape, not
+            finite, of another structure or physics than its key, or without its raw output.
+        """
+        path = self.path(shelf, key)
+        record, sealed = open_record(path)
+        try:
+            if shelf == "labels":
+                _check_numbers(record)
+            elif record["reason"] != Reason.CLASH and record["physics"]["engine"] == "qe":
+                gzip.decompress(self.path(shelf, key, ".out.gz").read_bytes())
+            found = label_key(canonical(structure_of(record)), record["physics"])
+        except (KeyError, TypeError, ValueError, OSError, EOFError, zlib.error, DataError) as error:
+            raise DataError(f"{path}: {type(error).__name__}: {' '.join(str(error).split())}") from None
+        if found != key:
+            raise DataError(f"{path}: its structure and physics have the key {found[:12]}…, {key[:12]}… expected")
+        return sealed
 
     def put(self, key: str, record: dict[str, Any]) -> None:
         """Keep an accepted label."""
-        write_json(self._path("labels", key), record)
+        write_json(self.path("labels", key), {**record, "sha256": checksum(record)})
 
     def put_aside(self, key: str, record: dict[str, Any], output: str | None) -> None:
         """Keep why a frame was set aside, and its raw output, compressed."""
         if output is not None:
-            with replacing(self._path("aside", key, ".out.gz")) as temporary:
+            with replacing(self.path("aside", key, ".out.gz")) as temporary:
                 temporary.write_bytes(gzip.compress(output.encode(), mtime=0))
-        write_json(self._path("aside", key), record)
+        write_json(self.path("aside", key), {**record, "sha256": checksum(record)})
 
     @contextmanager
     def in_flight(self, key: str) -> Iterator[None]:
@@ -143,6 +211,41 @@ class Store:
         finally:
             path.unlink(missing_ok=True)
             handle.close()
+
+
+def structure_of(record: Mapping[str, Any]) -> Atoms:
+    """The structure of a record, in Å, without its label."""
+    return Atoms(record["symbols"], positions=record["positions_angstrom"], cell=record["cell_angstrom"], pbc=True)
+
+
+def _check_numbers(record: Mapping[str, Any]) -> None:
+    """ValueError unless the numbers of an accepted label are there, finite and of their shapes."""
+    count = len(record["symbols"])
+    shapes = {"energy_ev": (), "forces_ev_angstrom": (count, 3), "stress_ev_angstrom3": (3, 3)}
+    for name, shape in shapes.items():
+        values = np.array(record[name], float)
+        if values.shape != shape:
+            raise ValueError(f"{name} has shape {values.shape}, {shape} expected")
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name} is not finite")
+
+
+def _changed(path: Path) -> float:
+    """When a file was last changed, in Unix time; infinity for one that is gone."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return float("inf")
+
+
+def _held(lock: Path) -> bool:
+    """Whether a process holds a lock file, or has removed it."""
+    try:
+        with lock.open() as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except (BlockingIOError, FileNotFoundError):
+        return True
+    return False
 
 
 def labelled(atoms: Atoms, structure: Structure, record: dict[str, Any]) -> Atoms:
