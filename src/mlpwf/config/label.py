@@ -9,6 +9,7 @@ from pydantic import Field, StringConstraints, model_validator
 from mlpwf.config.base import Section
 
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
+Md5 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 
 DEFAULT_PSEUDOPOTENTIALS = {
     "H": "HUSPBE.RRKJ3",
@@ -44,6 +45,9 @@ class Label(Section):
     pseudopotentials: dict[str, FileName] = Field(
         DEFAULT_PSEUDOPOTENTIALS, description="pseudopotential file by element, below the site's folder"
     )
+    pseudopotential_sums: dict[str, Md5] = Field(
+        {}, description="MD5 sum the file of an element must have (`mlpwf label pseudopotentials` prints them)"
+    )
     mixing_beta: float = Field(0.5, gt=0, le=1, description="SCF mixing factor; numerics only")
     mixing_mode: Literal["plain", "TF", "local-TF"] = Field("plain", description="SCF mixing; numerics only")
     diagonalization: Literal["david", "cg"] = Field("david", description="eigenvalue solver; numerics only")
@@ -53,6 +57,9 @@ class Label(Section):
     )
     retries: int = Field(
         3, ge=0, le=5, description="tries with other mixing or diagonalisation, never other physics, after a failure"
+    )
+    budget_core_hours: float | None = Field(
+        None, gt=0, description="core-hours this campaign may spend on labels; unset: no limit"
     )
     batch_frames: int = Field(20, ge=1, le=1000, description="frames labelled by one job")
     minimum_distance_angstrom: float = Field(
@@ -65,5 +72,15 @@ class Label(Section):
             raise ValueError(
                 f"density_cutoff_ry is {self.density_cutoff_ry:g}; "
                 f"expected at least 4 x cutoff_ry = {4 * self.cutoff_ry:g}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _sums(self) -> Self:
+        unknown = sorted(set(self.pseudopotential_sums) - set(self.pseudopotentials))
+        if unknown:
+            raise ValueError(
+                f"pseudopotential_sums names {', '.join(unknown)}; expected elements of pseudopotentials: "
+                f"{', '.join(sorted(self.pseudopotentials))}"
             )
         return self

@@ -35,13 +35,19 @@ class Result:
     stress: NDArray[np.float64]
 
 
+def md5_sum(path: Path) -> str:
+    """MD5 of a file's content in hexadecimal, as pw.x prints it of each pseudopotential."""
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+
+
 def pseudopotential_hashes(elements: list[str], label: Label, folder: Path) -> dict[str, str]:
     """MD5 of the content of each element's pseudopotential file (the sum pw.x itself prints).
 
     Raises
     ------
     ConfigError
-        If an element has no file in the table, or the file is not in the folder.
+        If an element has no file in the table, the file is not in the folder, or its
+        sum is not the one of `label.pseudopotential_sums`.
     """
     hashes = {}
     for element in elements:
@@ -57,7 +63,13 @@ def pseudopotential_hashes(elements: list[str], label: Label, folder: Path) -> d
                 f"label.pseudopotentials.{element}: no file {path}; put it there, "
                 "name another in label.pseudopotentials, or set pseudopotential_folder in the site file"
             )
-        hashes[element] = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+        hashes[element] = md5_sum(path)
+        expected = label.pseudopotential_sums.get(element, hashes[element])
+        if hashes[element] != expected:
+            raise ConfigError(
+                f"label.pseudopotential_sums.{element}: {path} has MD5 sum {hashes[element]}; {expected} expected: "
+                "fetch the right file again, or correct the sum"
+            )
     return hashes
 
 

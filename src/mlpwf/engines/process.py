@@ -15,7 +15,8 @@ TIMED_OUT = -1000
 _PR_SET_PDEATHSIG = 1
 
 
-def _die_with_parent(parent: int) -> Callable[[], None]:
+def die_with_parent(parent: int) -> Callable[[], None]:
+    """What a new process calls to be killed when the process `parent` dies, however it dies."""
     libc = ctypes.CDLL(None)
 
     def ask() -> None:
@@ -70,7 +71,7 @@ def run_engine(
                 stdout=sink,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **(environment or {})},
-                preexec_fn=_die_with_parent(os.getpid()),
+                preexec_fn=die_with_parent(os.getpid()),
             )
         except OSError as error:
             raise EngineError(

@@ -1,0 +1,368 @@
+"""The cheapest settings of a label that meet a target: one lever after the other, from cheap upward.
+
+A set of pseudopotentials is compared with its own converged reference only. Two sets
+differ by physics, which no cut-off removes.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from mlpwf.errors import DataError
+from mlpwf.frames import minimum_distance
+from mlpwf.report.figures import INK, PALETTE, Curve, Panel
+
+Floats = NDArray[np.float64]
+Lever = Literal["reference", "cut-off", "density cut-off", "threshold", "configured"]
+
+CUTOFFS_RY = (20, 25, 30, 35, 40, 45, 50, 55, 60, 70, 80, 90, 100, 120, 140, 160, 180, 200)
+RATIOS = (4, 5, 6, 8)
+THRESHOLDS_RY = (1e-5, 1e-6, 1e-7, 1e-8, 1e-9)
+REFERENCE_CUTOFFS_RY = (60, 80, 105, 135, 170, 220)
+REFERENCE_RATIO = 10
+REFERENCE_THRESHOLD_RY = 1e-10
+REFERENCE_SHARE = 1 / 3
+"""Two successive references may differ by this share of the target."""
+THRESHOLD_SHARE = 1 / 3
+"""The SCF threshold alone may change labels by this share: its errors scatter from frame to frame."""
+MARGIN = 0.8
+"""A setting meets the target when its errors are within this share of it."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is varied: cut-offs and SCF threshold, in Ry."""
+
+    cutoff_ry: float
+    density_cutoff_ry: float
+    convergence_ry: float
+
+    def __str__(self) -> str:
+        return f"{self.cutoff_ry:g}/{self.density_cutoff_ry:g} Ry, {self.convergence_ry:.0e} Ry"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Labels of the same frames, in the same order of atoms, with one setting.
+
+    energies (frames,) in eV; forces of each frame (atoms, 3) in eV/Å; virials
+    (frames, 3, 3) in eV; cpu_s, the mean cost of a label in CPU-s.
+    """
+
+    energies: Floats
+    forces: Sequence[Floats]
+    virials: Floats
+    cpu_s: float
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Force in eV/Å, virial and energy in eV/atom; energy None where no two frames can be compared."""
+
+    force: float
+    virial: float
+    energy: float | None = None
+
+    def within(self, target: Errors, share: float) -> bool:
+        """Whether force and virial are at most `share` of the target."""
+        return self.of(target) <= share
+
+    def of(self, target: Errors) -> float:
+        """The larger of force and virial in units of the target."""
+        return max(self.force / target.force, self.virial / target.virial)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A setting that was tried: its errors and mean CPU-s of a label, or why it has none."""
+
+    lever: Lever
+    setting: Setting
+    errors: Errors | None = None
+    cpu_s: float | None = None
+    failure: str | None = None
+
+
+@dataclass
+class Study:
+    """A set's settings in the order they were rated.
+
+    chosen is the cheapest setting that meets the target, None if none does;
+    agreement, how far the last two references differ; reference, the last of them.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    chosen: Row | None = None
+    agreement: Errors | None = None
+    reference: Measurement | None = None
+
+
+def errors(found: Measurement, expected: Measurement, frames: Sequence[Atoms]) -> Errors:
+    """Largest error over the frames, each a root mean square over its own components.
+
+    Forces and virials are compared as they are, in the same cell. Absolute energies carry an error of
+    each atom that cancels between frames of the same composition, so energies are
+    compared by their deviation from the mean of all frames of that composition.
+
+    Parameters
+    ----------
+    found, expected
+        Labels of `frames`; `expected` those of the reference.
+    frames
+        The structures.
+
+    Raises
+    ------
+    ValueError
+        If the measurements are not of these frames.
+    """
+    shapes = [[np.shape(part) for part in one.forces] for one in (found, expected)]
+    if shapes[0] != shapes[1] or len(shapes[0]) != len(frames):
+        raise ValueError(f"forces have shapes {shapes[0]} and {shapes[1]} for {len(frames)} frames; expected the same")
+    counts = np.array([len(atoms) for atoms in frames])
+    force = max(float(_rms(a - b)) for a, b in zip(found.forces, expected.forces, strict=True))
+    virial = max(float(_rms(part)) for part in (found.virials - expected.virials) / counts[:, None, None])
+    alike: dict[str, list[int]] = defaultdict(list)
+    for index, atoms in enumerate(frames):
+        alike[atoms.get_chemical_formula()].append(index)
+    difference = found.energies - expected.energies
+    deviations = [
+        abs(difference[index] - difference[group].mean()) / counts[index]
+        for group in alike.values()
+        if len(group) > 1
+        for index in group
+    ]
+    return Errors(force, virial, float(max(deviations)) if deviations else None)
+
+
+def _rms(values: Floats) -> Floats:
+    return np.asarray(np.sqrt(np.mean(np.square(values))))
+
+
+def choose_frames(frames: Sequence[Atoms], count: int) -> list[int]:
+    """Frames that differ most: of density, of closest distance, of kind, of composition.
+
+    The first is the densest, the second the frame of the same composition that
+    differs most from it, for energies to have something to be compared with. Each
+    further one is that farthest from all chosen, while an element is missing among
+    those that have it. The distance of two frames is the Euclidean one of mass
+    density and closest distance between atoms, each from 0 to 1 over all frames, of
+    the shares of the elements, and of the kind (1 where it differs).
+
+    Parameters
+    ----------
+    frames
+        Periodic structures; `info['kind']` may name their kind.
+    count
+        How many to choose; as many more as it takes for each element to occur.
+
+    Returns
+    -------
+    list of int
+        Indices, in the order of choice.
+
+    Raises
+    ------
+    DataError
+        If there is no frame, or one has no cell.
+    """
+    if not frames:
+        raise DataError("no frames to choose from; expected at least one")
+    if any(atoms.cell.rank < 3 for atoms in frames):
+        raise DataError("a frame without a periodic cell cannot be labelled; give frames with a cell")
+    elements = [set(atoms.symbols) for atoms in frames]
+    formulas = np.array([atoms.get_chemical_formula() for atoms in frames])
+    features = _features(frames)
+    chosen = [int(np.argmax([atoms.get_masses().sum() / atoms.get_volume() for atoms in frames]))]
+    while len(chosen) < len(frames):
+        covered = set().union(*(elements[index] for index in chosen))
+        missing = np.array([bool(mine - covered) for mine in elements])
+        if len(chosen) >= count and not missing.any():
+            break
+        distance = np.linalg.norm(features[:, None] - features[chosen], axis=2).min(axis=1)
+        pool = missing if missing.any() else np.ones(len(frames), bool)
+        if len(chosen) == 1 and not missing.any() and np.sum(formulas == formulas[chosen[0]]) > 1:
+            pool = formulas == formulas[chosen[0]]
+        pool[chosen] = False
+        chosen.append(int(np.argmax(np.where(pool, distance, -1.0))))
+    return chosen
+
+
+def _features(frames: Sequence[Atoms]) -> Floats:
+    """Coordinates of frames (frames, features), in which `choose_frames` takes distances."""
+    density = np.array([atoms.get_masses().sum() / atoms.get_volume() for atoms in frames])
+    closest = np.array([min(minimum_distance(atoms), 8.0) for atoms in frames])
+    kinds = [str(atoms.info.get("kind", "")) for atoms in frames]
+    symbols = sorted({symbol for atoms in frames for symbol in atoms.symbols})
+    columns = [(values - values.min()) / (np.ptp(values) or 1.0) for values in (density, closest)]
+    columns += [np.array([mine == kind for mine in kinds]) * np.sqrt(0.5) for kind in sorted(set(kinds))]
+    columns += [np.array([np.mean(np.array(atoms.symbols) == symbol) for atoms in frames]) for symbol in symbols]
+    return np.stack(columns, axis=1)
+
+
+def converge(
+    measure: Callable[[Setting], Measurement],
+    frames: Sequence[Atoms],
+    target: Errors,
+    highest_ry: float,
+    configured: Setting | None = None,
+    told: Callable[[Row], None] = lambda row: None,
+) -> Study:
+    """The cheapest setting of one set of pseudopotentials that meets the target.
+
+    The reference: cut-offs of `REFERENCE_CUTOFFS_RY`, density cut-offs ten times as
+    high, SCF threshold 1e-10 Ry, raised until two in a row differ by no more than a
+    third of the target; the higher of the two is the reference. Errors fall with
+    the cut-off, so that what is left in it is less than that difference.
+
+    Then one lever after the other, each from its cheapest value upward until the
+    target is met with margin (errors at most 0.8 of it), with all later levers as in
+    the reference: wave-function cut-off, ratio of the cut-offs, SCF threshold. A
+    lever none of whose values meets the target stays as in the reference.
+
+    Parameters
+    ----------
+    measure
+        Labels of `frames` with a setting.
+    frames
+        The structures.
+    target
+        Errors allowed in force and virial.
+    highest_ry
+        Highest wave-function cut-off to try.
+    configured
+        A setting to rate beside.
+    told
+        Called with each row as it is rated.
+
+    Returns
+    -------
+    Study
+        With `chosen` None if no two references agree or a reference has no labels.
+    """
+    study = Study()
+
+    def rate(lever: Lever, setting: Setting) -> tuple[Row, Measurement | None]:
+        found = None
+        try:
+            found = measure(setting)
+            rating = None if study.reference is None else errors(found, study.reference, frames)
+            row = Row(lever, setting, rating, found.cpu_s)
+        except DataError as error:
+            row = Row(lever, setting, failure=str(error))
+        study.rows.append(row)
+        told(row)
+        return row, found
+
+    def scan(
+        lever: Lever, settings: Iterable[Setting], best: tuple[Row, Measurement], share: float = np.inf
+    ) -> tuple[Row, Measurement]:
+        for setting in settings:
+            row, found = rate(lever, setting)
+            if row.errors is None or found is None or not row.errors.within(target, MARGIN):
+                continue
+            if errors(found, best[1], frames).within(target, share):
+                return row, found
+        return best
+
+    for reference_ry in (value for value in REFERENCE_CUTOFFS_RY if value <= highest_ry):
+        row, study.reference = rate("reference", _reference(reference_ry, REFERENCE_RATIO))
+        study.agreement = row.errors
+        if row.failure or (row.errors is not None and row.errors.within(target, REFERENCE_SHARE)):
+            break
+    if configured is not None:
+        rate("configured", configured)
+    reference = study.reference
+    if reference is None or study.agreement is None or not study.agreement.within(target, REFERENCE_SHARE):
+        return study
+    best = Row("reference", row.setting, Errors(0.0, 0.0), row.cpu_s), reference
+    below = (value for value in CUTOFFS_RY if value < row.setting.cutoff_ry)
+    best = scan("cut-off", (_reference(value, REFERENCE_RATIO) for value in below), best)
+    cutoff = best[0].setting.cutoff_ry
+    best = scan("density cut-off", (_reference(cutoff, ratio) for ratio in RATIOS), best)
+    density = best[0].setting.density_cutoff_ry
+    settings = (Setting(cutoff, density, threshold) for threshold in THRESHOLDS_RY)
+    study.chosen, _ = scan("threshold", settings, best, THRESHOLD_SHARE)
+    return study
+
+
+def _reference(cutoff_ry: float, ratio: float) -> Setting:
+    return Setting(cutoff_ry, ratio * cutoff_ry, REFERENCE_THRESHOLD_RY)
+
+
+def panels(studies: Mapping[str, Study], target: Errors, costs: Mapping[str, float]) -> list[Panel]:
+    """What to draw of a study: errors in units of the target along each lever, and against cost.
+
+    Parameters
+    ----------
+    studies
+        By name of the set.
+    target
+        The errors allowed.
+    costs
+        Mean CPU-s of a label to mark, by name.
+    """
+
+    def ratio(row: Row) -> float:
+        return row.setting.density_cutoff_ry / row.setting.cutoff_ry
+
+    def of_cutoff(row: Row, chosen: Row) -> bool:
+        return row.setting == _reference(row.setting.cutoff_ry, REFERENCE_RATIO)
+
+    def of_ratio(row: Row, chosen: Row) -> bool:
+        return row.setting == _reference(chosen.setting.cutoff_ry, ratio(row))
+
+    def of_threshold(row: Row, chosen: Row) -> bool:
+        return replace(row.setting, convergence_ry=chosen.setting.convergence_ry) == chosen.setting
+
+    marks = dict(sorted(costs.items(), key=lambda item: item[1]))
+    layout: list[tuple[str, str, Callable[[Row], float], Callable[[Row, Row], bool], dict[str, Any]]] = [
+        ("Wave-function cut-off", "cut-off, Ry", lambda row: row.setting.cutoff_ry, of_cutoff, {}),
+        ("Density cut-off", "density cut-off / wave-function cut-off", ratio, of_ratio, {}),
+        ("SCF threshold", "threshold, Ry", lambda row: row.setting.convergence_ry, of_threshold, {"x_log": True}),
+        (
+            "Cost",
+            "CPU-s a label",
+            lambda row: row.cpu_s or 0.0,
+            lambda row, chosen: True,
+            {"x_log": True, "marks": marks},
+        ),
+    ]
+    return [
+        Panel(title, x_label, "error / target", _curves(studies, target, x, shown, title), y_log=True, **options)
+        for title, x_label, x, shown, options in layout
+    ]
+
+
+def _curves(
+    studies: Mapping[str, Study],
+    target: Errors,
+    x: Callable[[Row], float],
+    shown: Callable[[Row, Row], bool],
+    title: str,
+) -> list[Curve]:
+    curves: list[Curve] = []
+    places: list[float] = []
+    for k, (name, study) in enumerate(studies.items()):
+        if study.chosen is None:
+            continue
+        rated = [(row, row.errors) for row in study.rows if row.errors is not None and row.lever != "reference"]
+        drawn = sorted((x(row), error.force, error.virial) for row, error in rated if shown(row, study.chosen))
+        at, force, virial = np.array(drawn, dtype=float).reshape(-1, 3).T
+        prefix = f"{name}, " if len(studies) > 1 else ""
+        colour = PALETTE[k % len(PALETTE)]
+        style: Literal["points", "both"] = "points" if title == "Cost" else "both"
+        curves.append(Curve(f"{prefix}force", at, force / target.force, style=style, colour=colour))
+        curves.append(Curve(f"{prefix}virial", at, virial / target.virial, style="hollow", colour=colour))
+        places.extend(at)
+    # room for the names of the marks, beside the title
+    first = min(places, default=1.0) / (3 if title == "Cost" else 1)
+    ends = np.array([first, max(places, default=1.0)])
+    return [*curves, Curve("target", ends, np.ones(2), style="dashed", colour=INK)]
