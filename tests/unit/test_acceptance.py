@@ -11,9 +11,10 @@ from mlpwf.config import Label
 from mlpwf.engines.process import TIMED_OUT
 from mlpwf.labels.acceptance import Aside, Reason, accept
 
-NAMES = ("water", "waters")
+NAMES = ("water", "waters", "paw")
 DATA = Path(__file__).parents[1] / "data" / "espresso"
 HASHES = {"O": "932f1ddd01dba2749558f1893c74a415", "H": "f4d00379d62f7fb62c40af863c256602", "C": "not in water"}
+PAW = {"O": "c7f41d994d4e90c1781f5cd713c45011", "H": "a225a3f3a1be5237eb8f6a7e61cbb4ee"}
 SETTINGS = Label(cutoff_ry=30, density_cutoff_ry=180, convergence_ry=1e-8)
 
 
@@ -41,6 +42,14 @@ def test_real_output_is_accepted_with_its_printed_numbers(text, atoms):
         np.array([-0.02074558, 0.16401982, -0.05263014]) * rydberg / bohr, rel=1e-5
     )
     assert -result.stress[1, 2] == pytest.approx(0.00012570 * rydberg / bohr**3, rel=1e-5)
+
+
+def test_an_output_of_projector_augmented_waves_is_accepted_with_its_own_sets_only():
+    """It prints the all-electron energy between the energy and the accuracy."""
+    text, atoms = (DATA / "paw.out").read_text(), ase.io.read(DATA / "paw.in", format="espresso-in")
+    assert accept(0, text, atoms, SETTINGS, PAW).energy == pytest.approx(-44.14452796 * 13.605693, rel=1e-6)
+    with pytest.raises(Aside, match="pseudopotentials pw.x read are not those asked for"):
+        accept(0, text, atoms, SETTINGS, HASHES)
 
 
 @pytest.mark.parametrize(
@@ -135,22 +144,23 @@ def test_ten_thousand_damaged_outputs_give_no_other_numbers():
     read = {n: ((DATA / f"{n}.out").read_text(), ase.io.read(DATA / f"{n}.in", format="espresso-in")) for n in NAMES}
     random = np.random.default_rng(10_000)
     damages = (cut, drop, double, swap, spoil, concatenate, splice, borrow)
+    sums = {"water": HASHES, "waters": HASHES, "paw": PAW}
     tally = {damage.__name__: [0, 0] for damage in damages}
     different = []
     for k in range(10_000):
-        name, another = NAMES[k % 2], NAMES[(k + 1) % 2]
+        name, another = NAMES[k % 3], NAMES[(k + 1) % 3]
         text, atoms = read[name]
-        damage = damages[k // 2 % len(damages)]
+        damage = damages[k // 3 % len(damages)]
         damaged = damage(random, text, read[another][0])
         if damaged == text:
             damaged = cut(random, text, "")
         tally[damage.__name__][0] += 1
         try:
-            result = accept(0, damaged, atoms, SETTINGS, HASHES)
+            result = accept(0, damaged, atoms, SETTINGS, sums[name])
         except Aside:
             continue
         tally[damage.__name__][1] += 1
-        original = accept(0, text, atoms, SETTINGS, HASHES)
+        original = accept(0, text, atoms, SETTINGS, sums[name])
         if not (
             result.energy == original.energy
             and np.array_equal(result.forces, original.forces)

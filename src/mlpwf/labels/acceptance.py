@@ -49,6 +49,7 @@ _SITE = re.compile(
 )
 _AXIS = re.compile(rf"^ +a\(([123])\) = \( +({_NUMBER}) +({_NUMBER}) +({_NUMBER}) +\) *$", re.M)
 _STRESS_ROW = re.compile(rf"^ +({_NUMBER}) +({_NUMBER}) +({_NUMBER}) +({_NUMBER}) +({_NUMBER}) +({_NUMBER}) *$")
+_ALL_ELECTRON = rf"(?:\n +total all-electron energy = +{_NUMBER} Ry *\n)"  # of PAW sets, between energy and accuracy
 _TERM = re.compile(rf"^ +[A-Za-z].*?= +({_NUMBER}) Ry *$", re.M)
 _PSEUDOPOTENTIAL = re.compile(
     r"^ +PseudoPot\. # *\d+ for +([A-Z][a-z]?)\S* +read from file:\n.*\n +MD5 check sum: +([0-9a-f]{32})", re.M
@@ -92,7 +93,7 @@ def _check_scf(text: str, label: Label) -> float:
     _once(r"^ +convergence has been achieved in +\d+ iterations", text, "convergence")
     threshold = float(_once(rf"^ +scf convergence threshold += +({_NUMBER})", text, "the SCF threshold")[1])
     _near(threshold, label.convergence_ry, 0.06 * label.convergence_ry, "the SCF threshold in Ry")
-    final = _once(rf"^!.*\n +estimated scf accuracy +< +({_NUMBER}) Ry", text, "the final accuracy")
+    final = _once(rf"^!.*\n{_ALL_ELECTRON}? +estimated scf accuracy +< +({_NUMBER}) Ry", text, "the final accuracy")
     accuracy = float(final[1])
     if not 0 <= accuracy <= label.convergence_ry * 1.000001:
         raise Aside(Reason.NOT_CONVERGED, f"SCF accuracy is {accuracy:g} Ry; at most {label.convergence_ry:g} expected")
