@@ -22,6 +22,7 @@ from mlpwf.errors import ConfigError, DataError
 from mlpwf.frames import write_frames
 from mlpwf.labels import exchange
 from mlpwf.labels.acceptance import Reason, accept
+from mlpwf.labels.dispersion import dispersion_ry
 from mlpwf.labels.exchange import Refusal, Refused
 from mlpwf.labels.store import Store, canonical, label_key
 
@@ -146,9 +147,9 @@ def test_atoms_too_close_are_a_clash(place):
 @pytest.mark.parametrize("name", NAMES)
 def test_simple_dftd3_gives_the_energy_pw_prints(name):
     printed = float(re.search(r"DFT-D3 Dispersion += +(\S+)", (DATA / f"{name}.out").read_text())[1])
-    assert exchange.dispersion_ry(given(name), SETTINGS) == pytest.approx(printed, abs=1e-8)
+    assert dispersion_ry(given(name), SETTINGS) == pytest.approx(printed, abs=1e-8)
     three = SETTINGS.model_copy(update={"dispersion_threebody": True})
-    assert abs(exchange.dispersion_ry(given(name), three) - printed) > 1e-6
+    assert abs(dispersion_ry(given(name), three) - printed) > 1e-6
 
 
 def test_elements_without_a_pseudopotential_are_refused(place):

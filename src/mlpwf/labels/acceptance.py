@@ -17,6 +17,7 @@ from ase.units import Bohr, Ry
 from mlpwf.config.label import Label
 from mlpwf.engines import espresso
 from mlpwf.engines.process import TIMED_OUT
+from mlpwf.labels.dispersion import other_dispersion
 
 
 class Reason(StrEnum):
@@ -152,6 +153,16 @@ def _check_structure(text: str, atoms: Atoms) -> None:
         raise Aside(Reason.BAD_OUTPUT, "positions are not those asked for")
 
 
+def _check_dispersion(text: str, atoms: Atoms, label: Label) -> None:
+    """The D3 energy depends on the structure alone, and so ties the energy to it."""
+    if label.dispersion == "none":
+        return
+    printed = float(_once(rf"^ +DFT-D3 Dispersion += +({_NUMBER}) Ry", text, "the D3 energy")[1])
+    other = other_dispersion(printed, atoms, label)
+    if other:
+        raise Aside(Reason.BAD_OUTPUT, other)
+
+
 def _forces(text: str, count: int) -> np.ndarray:
     block = _once(r"Forces acting on atoms[^\n]*\n([\s\S]*?Total force = [^\n]*)\n", text, "the forces")[1]
     # with some settings each contribution is printed too; the total comes first
@@ -208,6 +219,7 @@ def accept(status: int, text: str, atoms: Atoms, label: Label, pseudopotentials:
     elements = set(atoms.symbols)
     _check_physics(text, label, {e: pseudopotentials[e] for e in pseudopotentials if e in elements})
     _check_structure(text, atoms)
+    _check_dispersion(text, atoms, label)
     forces, stress = _forces(text, len(atoms)), _stress(text)
     try:
         result = espresso.read_output(text)

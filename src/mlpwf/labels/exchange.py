@@ -30,6 +30,7 @@ from mlpwf.errors import ConfigError, DataError
 from mlpwf.files import replacing
 from mlpwf.frames import element_order, minimum_distance, read_frames
 from mlpwf.labels.acceptance import Aside, Reason, accept
+from mlpwf.labels.dispersion import other_dispersion
 from mlpwf.labels.store import Store, Structure, canonical, label_key, labelled, structure_of
 
 FORCE_TOLERANCE_EV_ANGSTROM = 1e-3
@@ -198,6 +199,8 @@ def read_output(path: Path, label: Label, hashes: Mapping[str, str]) -> Found:
         _check_distance(atoms, label)
         other = _other_physics(text, atoms, label)
     except Aside as aside:
+        if aside.detail == _other_dispersion(text, atoms, label):
+            raise Refused(str(path), Refusal.OTHER_PHYSICS, aside.detail) from None
         unread = aside.reason is Reason.BAD_OUTPUT and len(atoms) == 0
         raise Refused(str(path), aside.reason, "no structure can be read of it" if unread else aside.detail) from None
     if other:
@@ -260,7 +263,7 @@ def _other_physics(text: str, atoms: Atoms, label: Label) -> str | None:
     electrons = _printed(rf"^ +number of electrons += +({_NUMBER})", text, "the number of electrons")
     if abs(electrons - neutral) > 0.005:
         return f"{electrons:g} electrons, {neutral:g} expected in a neutral cell"
-    return _other_smearing(text, label) or _other_kpoints(text, atoms, label) or _other_dispersion(text, atoms, label)
+    return _other_smearing(text, label) or _other_kpoints(text, atoms, label)
 
 
 def _printed(pattern: str, text: str, what: str) -> float:
@@ -308,28 +311,11 @@ def _folded(point: NDArray[np.int64], grid: NDArray[np.int64]) -> tuple[int, ...
 
 
 def _other_dispersion(text: str, atoms: Atoms, label: Label) -> str | None:
-    """pw.x tells neither damping nor three-body term in words: its energy is compared with simple-dftd3."""
-    if label.dispersion == "none":
+    """Why the printed D3 energy is that of other physics; None where it is not, or is not printed once."""
+    printed = re.findall(rf"^ +DFT-D3 Dispersion += +({_NUMBER}) Ry", text, re.M)
+    if label.dispersion == "none" or len(printed) != 1 or len(atoms) == 0:
         return None
-    printed = _printed(rf"^ +DFT-D3 Dispersion += +({_NUMBER}) Ry", text, "the D3 energy")
-    expected = dispersion_ry(atoms, label)
-    if abs(printed - expected) > 2e-8 + 1e-6 * abs(expected):
-        three = "with" if label.dispersion_threebody else "without"
-        return f"D3 energy is {printed:.8f} Ry, {expected:.8f} expected of D3(BJ) {three} the three-body term"
-    return None
-
-
-def dispersion_ry(atoms: Atoms, label: Label) -> float:
-    """D3(BJ) energy of `label`'s functional in Ry by simple-dftd3, with the cut-offs of pw.x.
-
-    DOI 10.21105/joss.07169. pw.x prints the same to 1e-8 Ry and 2e-7 of it.
-    """
-    from dftd3.interface import DispersionModel, RationalDampingParam
-
-    model = DispersionModel(atoms.numbers, atoms.positions / Bohr, atoms.cell.array / Bohr, np.array([True] * 3))
-    model.set_realspace_cutoff(disp2=float(np.sqrt(9000.0)), disp3=40.0, cn=40.0)
-    damping = RationalDampingParam(method=label.functional, atm=label.dispersion_threebody)
-    return 2.0 * float(model.get_dispersion(damping, grad=False)["energy"])
+    return other_dispersion(float(printed[0]), atoms, label)
 
 
 # ---------------------------------------------------------------- numbers without an output
