@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parents[2]
+# A campaign takes its share of the cores: more processes than cores cost each of them half its cache.
+CORES = max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
 
 
 class Workplace:
@@ -33,7 +35,7 @@ class Workplace:
         """Start a campaign in a process group of its own."""
         with self.log.open("ab") as sink:
             return subprocess.Popen(
-                ["./start", "run", f"config/systems/{system}.yaml"],
+                ["./start", "run", f"config/systems/{system}.yaml", "--cores", str(CORES)],
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
