@@ -244,7 +244,7 @@ def gather(folder: Path | str) -> Record:
         validation=_validation(reader),
         segments=_segments(reader, sections["simulate"]),
         analysis=_analysis(reader),
-        costs=[entry for entry in read_costs(folder) if isinstance(entry, dict) and "stage" in entry],
+        costs=[entry for entry in read_costs(folder) if entry["stage"] != "report" or entry["finished"] is not None],
         missing=tuple(reader.missing),
     )
 
