@@ -54,23 +54,15 @@ def _mapper(threads: int) -> Iterator[_Mapper]:
     from concurrent.futures import ProcessPoolExecutor
     from concurrent.futures.process import BrokenProcessPool
 
-    with ProcessPoolExecutor(threads, multiprocessing.get_context("spawn"), _follow, (os.getpid(),)) as pool:
+    from mlpwf.engines.process import live_with
+
+    with ProcessPoolExecutor(threads, multiprocessing.get_context("spawn"), live_with, (os.getpid(),)) as pool:
         try:
             yield pool.map
         except BrokenProcessPool:
             raise EngineError("a sampler process was killed; expected enough memory for --threads: lower it") from None
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _follow(parent: int) -> None:
-    """In a worker: end when the parent does, however it does."""
-    import ctypes
-    import signal
-
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1: PR_SET_PDEATHSIG
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 class _Builder:

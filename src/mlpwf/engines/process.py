@@ -27,6 +27,11 @@ def die_with_parent(parent: int) -> Callable[[], None]:
     return ask
 
 
+def live_with(parent: int) -> None:
+    """In a worker process: end when the process `parent` does, however it does."""
+    die_with_parent(parent)()
+
+
 def run_engine(
     command: list[str],
     *,

@@ -31,7 +31,7 @@ from mlpwf.files import replacing
 from mlpwf.frames import element_order, minimum_distance, read_frames
 from mlpwf.labels.acceptance import Aside, Reason, accept
 from mlpwf.labels.dispersion import other_dispersion
-from mlpwf.labels.store import Store, Structure, canonical, label_key, labelled, structure_of
+from mlpwf.labels.store import Store, Structure, canonical, label_key, labelled, of_elements, structure_of
 
 FORCE_TOLERANCE_EV_ANGSTROM = 1e-3
 ENERGY_TOLERANCE_EV_ATOM = 1e-4
@@ -445,14 +445,6 @@ def _record(physics: dict[str, Any], found: Found) -> dict[str, Any]:
         "source": found.source,
     }
     return record | {"asserted": True} if found.asserted else record
-
-
-def of_elements(physics: Mapping[str, Any], elements: Sequence[str]) -> dict[str, Any]:
-    """The physics with the pseudopotentials of some elements only."""
-    if "pseudopotentials" not in physics:
-        return dict(physics)
-    sums = physics["pseudopotentials"]
-    return {**physics, "pseudopotentials": {e: sums[e] for e in sorted(set(elements) & set(sums))}}
 
 
 # ---------------------------------------------------------------- out of the store

@@ -18,7 +18,7 @@ from mlpwf.engines import espresso, xtb
 from mlpwf.frames import minimum_distance
 from mlpwf.labels import ladder
 from mlpwf.labels.acceptance import Aside, Reason, accept
-from mlpwf.labels.store import Store, Structure, canonical, label_key
+from mlpwf.labels.store import Store, Structure, canonical, label_key, of_elements
 
 
 class Labeller:
@@ -136,13 +136,9 @@ class Labeller:
         self, structure: Structure, attempts: list[dict[str, Any]], started: float, version: str | None
     ) -> dict[str, Any]:
         atoms = structure.atoms()
-        used = set(atoms.symbols)
-        physics = dict(self.physics)
-        if "pseudopotentials" in physics:
-            physics["pseudopotentials"] = {e: h for e, h in physics["pseudopotentials"].items() if e in used}
         return {
             "mlpwf": __version__,
-            "physics": physics,
+            "physics": of_elements(self.physics, atoms.symbols),
             "engine_version": version,
             "symbols": list(atoms.symbols),
             "cell_angstrom": atoms.cell.array.tolist(),

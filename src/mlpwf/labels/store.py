@@ -19,7 +19,7 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +77,14 @@ def canonical(atoms: Atoms) -> Structure:
     positions = positions - images @ cell
     order = np.lexsort((positions[:, 2], positions[:, 1], positions[:, 0], atoms.numbers))
     return Structure(atoms.numbers[order].astype(np.int64), cell, positions[order], order)
+
+
+def of_elements(physics: Mapping[str, Any], elements: Iterable[str]) -> dict[str, Any]:
+    """The physics with the pseudopotentials of some elements only; those it has none for are left out."""
+    if "pseudopotentials" not in physics:
+        return dict(physics)
+    sums = physics["pseudopotentials"]
+    return {**physics, "pseudopotentials": {e: sums[e] for e in sorted(set(elements) & set(sums))}}
 
 
 def label_key(structure: Structure, physics: dict[str, Any]) -> str:

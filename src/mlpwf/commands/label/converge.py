@@ -21,7 +21,7 @@ from mlpwf import __version__
 from mlpwf.accounting import accounted
 from mlpwf.commands.label.pseudopotentials import table
 from mlpwf.config import Label, Site, load_section, one_line
-from mlpwf.engines.process import die_with_parent
+from mlpwf.engines.process import live_with
 from mlpwf.errors import ConfigError, DataError
 from mlpwf.files import sole_writer, write_json, write_text
 
@@ -127,12 +127,8 @@ def _workers(jobs: int) -> Iterator[Callable[..., Iterable[Any]]]:
     if jobs == 1:
         yield map
         return
-    with ProcessPoolExecutor(jobs, get_context("spawn"), _live_with, (os.getpid(),)) as pool:
+    with ProcessPoolExecutor(jobs, get_context("spawn"), live_with, (os.getpid(),)) as pool:
         yield pool.map
-
-
-def _live_with(parent: int) -> None:
-    die_with_parent(parent)()
 
 
 def _measurer(
@@ -179,11 +175,10 @@ def _say(name: str, row: Row) -> None:
 
 
 def _about(atoms: Atoms) -> dict[str, Any]:
-    from mlpwf.units import AMU_PER_A3_PER_G_CM3
+    from mlpwf.building import density
 
-    density = atoms.get_masses().sum() / atoms.get_volume() / AMU_PER_A3_PER_G_CM3
     kind = str(atoms.info.get("kind", ""))
-    return {"formula": atoms.get_chemical_formula(), "kind": kind, "density_g_cm3": round(float(density), 4)}
+    return {"formula": atoms.get_chemical_formula(), "kind": kind, "density_g_cm3": round(density(atoms), 4)}
 
 
 def _present(studies: Mapping[str, Study]) -> Row:
