@@ -35,6 +35,7 @@ rule all:
 onstart:
     if PLAN:
         raise WorkflowError("plan= is for a dry run; leave it out, or add -n")
+    book_snakemake(C, workflow.cores if workflow.local_exec else 0)
 
 
 onsuccess:

@@ -57,6 +57,7 @@ def campaign(folder: Path, title: str = "Toluene, tiny", cycles: int = 4) -> Pat
     for stage, engine, own in (("build", 2, 9), ("label", 9000, 30), ("train", 5000, 12), ("explore", 700, 5)):
         entry = {"stage": stage, "finished": True, "started": 0.0, "wall_s": engine + own}
         put(root / stage / "cost.jsonl", entry | {"own_cpu_s": own, "engine_cpu_s": engine})
+    put(root / "snakemake" / "here-1-0.json", {"started": 0.0, "wall_s": 9000, "cpu_s": 40, "cores": 2})
     return root
 
 

@@ -1,14 +1,16 @@
-"""What each job cost, kept in a line-wise ledger of the campaign; a killed job's cost is kept too."""
+"""What a campaign cost: its jobs and Snakemake itself; what was killed is kept too."""
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import resource
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,48 @@ from mlpwf.files import write_json
 
 HEARTBEAT_S = 10.0
 LEDGER, RUNNING = "cost.jsonl", "cost.running.json"
+SNAKEMAKE = "snakemake"
+
+
+class _Process:
+    """What is known of this process: whether a ledger's entry begins with it, and its CPU-s spent as an engine."""
+
+    whole = False
+    engine_s = 0.0
+    depth = 0
+
+
+def book_whole_process() -> None:
+    """In a process of one verb: its start and its imports are part of the next entry."""
+    _Process.whole = True
+
+
+@contextmanager
+def as_engine() -> Iterator[None]:
+    """CPU time of this process within the block is an engine's: a model evaluated here, a sum over a trajectory."""
+    _Process.depth += 1
+    before = time.process_time()
+    try:
+        yield
+    finally:
+        _Process.depth -= 1
+        if not _Process.depth:
+            _Process.engine_s += time.process_time() - before
 
 
 def cpu_seconds() -> tuple[float, float]:
-    """CPU time of this process, and of all programs it has run and is running, in s."""
+    """CPU time, in s, of this process itself, and of all engines: programs ended or running, and `as_engine`."""
     own = resource.getrusage(resource.RUSAGE_SELF)
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return own.ru_utime + own.ru_stime, ended.ru_utime + ended.ru_stime + _running_s()
+    inside = _Process.engine_s
+    return own.ru_utime + own.ru_stime - inside, ended.ru_utime + ended.ru_stime + _running_s() + inside
+
+
+def _process_started() -> float:
+    """When this process began, in Unix time."""
+    ticks = int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19])
+    up = float(Path("/proc/uptime").read_text().split()[0])
+    return time.time() - (up - ticks / os.sysconf("SC_CLK_TCK"))
 
 
 def _running_s() -> float:
@@ -48,8 +85,8 @@ def accounted(folder: Path | str, stage: str) -> Iterator[Callable[[], None]]:
     """Append this job's wall and CPU seconds to `folder`/cost.jsonl, finished or not.
 
     Each line: stage, finished (true or false; null in a job's heartbeat), started (Unix time), wall_s, own_cpu_s
-    (this process) and engine_cpu_s (the programs it ran). A job killed outright
-    leaves its last heartbeat, at most `HEARTBEAT_S` old, which the next job in
+    (this process, without what it computed `as_engine`) and engine_cpu_s (that, and the programs
+    it ran). A job killed outright leaves its last heartbeat, at most `HEARTBEAT_S` old, which the next job in
     the same folder moves to the ledger. To be held by the folder's only writer.
 
     Yields
@@ -63,7 +100,8 @@ def accounted(folder: Path | str, stage: str) -> Iterator[Callable[[], None]]:
     killed = _read(running.read_text()) if running.exists() else None
     if killed:
         _append(folder, killed | {"finished": False})
-    started, before = time.time(), cpu_seconds()
+    started, before = (_process_started(), (0.0, 0.0)) if _Process.whole else (time.time(), cpu_seconds())
+    _Process.whole = False
 
     def entry(finished: bool | None) -> dict[str, Any]:
         own, engines = (now - then for now, then in zip(cpu_seconds(), before, strict=True))
@@ -97,6 +135,44 @@ def accounted(folder: Path | str, stage: str) -> Iterator[Callable[[], None]]:
         heart.join()
         _append(folder, entry(finished))
         running.unlink(missing_ok=True)
+
+
+def book_snakemake(campaign: Path | str, cores: int) -> None:
+    """Keep the cost of this process, a Snakemake, in `campaign`/snakemake, from its start until its end.
+
+    Parameters
+    ----------
+    campaign
+        The campaign's folder.
+    cores
+        Cores it may put to use; 0 for one that submits its jobs to a cluster.
+    """
+    started = round(_process_started(), 3)
+    file = Path(campaign) / SNAKEMAKE / f"{socket.gethostname()}-{os.getpid()}-{started:.0f}.json"
+
+    def beat() -> None:
+        wall, cpu = time.time() - started, time.process_time()
+        with suppress(OSError):
+            write_json(file, {"started": started, "wall_s": round(wall, 3), "cpu_s": round(cpu, 3), "cores": cores})
+
+    def live() -> None:
+        while True:
+            beat()
+            time.sleep(HEARTBEAT_S)
+
+    threading.Thread(target=live, daemon=True).start()
+    atexit.register(beat)
+
+
+def read_snakemake(campaign: Path | str) -> list[dict[str, float]]:
+    """What each Snakemake of a campaign cost: started (Unix time), wall_s, cpu_s, cores."""
+    entries = []
+    for path in sorted((Path(campaign) / SNAKEMAKE).glob("*.json")):
+        try:
+            entries.append(json.loads(path.read_text()))
+        except (OSError, ValueError):
+            continue
+    return [entry for entry in entries if isinstance(entry, dict) and {"wall_s", "cpu_s", "cores"} <= set(entry)]
 
 
 def _append(folder: Path, entry: dict[str, Any]) -> None:

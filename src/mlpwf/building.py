@@ -34,6 +34,23 @@ MOLECULE_FMAX_EV_ANGSTROM = 0.02
 DIMER_CONTACT_ANGSTROM = (1.8, 3.5)
 SMALLEST_CELL_ANGSTROM = 6.0
 LOWEST_TOLERANCE_ANGSTROM = 1.0
+STRUCTURE_FORMATS = frozenset(
+    {
+        "aims",
+        "cif",
+        "cube",
+        "extxyz",
+        "gen",
+        "gromacs",
+        "mol",
+        "proteindatabank",
+        "sdf",
+        "turbomole",
+        "vasp",
+        "xsf",
+        "xyz",
+    }
+)  # text of coordinates: ASE knows others, which load objects, open databases or name further files
 _DRAWS = 50
 _RESTARTS = 3
 
@@ -121,12 +138,17 @@ def geometry(name: str, molecule: Molecule, seed: int) -> Atoms:
     if molecule.structure is None:
         return molecule_from_smiles(name, molecule.smiles or "", seed)
     import ase.io
+    from ase.io.formats import filetype, ioformats
 
     where = f"system.molecules.{name}.structure"
     if not molecule.structure.is_file():
         raise ConfigError(f"{where}: no such file {molecule.structure}; expected the structure of one molecule")
     try:
-        atoms: Atoms = next(iter(ase.io.read(molecule.structure, index=":")))
+        kind = filetype(molecule.structure)
+        if kind not in STRUCTURE_FORMATS:
+            raise ValueError(f"its format is {kind}; read are {', '.join(sorted(STRUCTURE_FORMATS))}")
+        with molecule.structure.open("rb" if ioformats[kind].isbinary else "r") as handle:
+            atoms: Atoms = next(iter(ase.io.read(handle, index=":", format=kind)))
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ConfigError(f"{where}: cannot read {molecule.structure} ({reason}); expected for example .xyz") from None

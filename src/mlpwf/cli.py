@@ -80,7 +80,10 @@ def _register() -> None:
 
 def main() -> None:
     """Run a verb; an error a user can act on is one line and exit status 2."""
+    from mlpwf.accounting import book_whole_process
+
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    book_whole_process()
     _register()
     log = logging.getLogger("mlpwf")
     try:

@@ -18,6 +18,10 @@ from mlpwf.errors import DataError
 
 log = logging.getLogger(__name__)
 
+# read once: it cannot be read without being set, for all threads, for an instant
+_UMASK = os.umask(0o077)
+os.umask(_UMASK)
+
 
 @contextmanager
 def replacing(target: Path | str) -> Iterator[Path]:
@@ -34,9 +38,7 @@ def replacing(target: Path | str) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
+        temporary.chmod(0o666 & ~_UMASK)
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)

@@ -51,7 +51,8 @@ def read_frames(source: Path | str) -> list[Atoms]:
     if path.stat().st_size == 0:
         return []
     try:
-        return list(ase.io.read(path, index=":", format="extxyz"))
+        with path.open() as handle:  # of a path, ASE takes what follows an @ for an index
+            return list(ase.io.read(handle, index=":", format="extxyz"))
     except Exception as error:
         raise DataError(f"{path}: not an extended XYZ file ({error}); delete it and run again") from None
 

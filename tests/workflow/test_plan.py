@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -72,7 +73,9 @@ def test_ten_cycles_of_500_labels_plan_within_bounds(tmp_path):
     values = yaml.safe_load((PROJECT / "config" / "systems" / "tiny_toluene.yaml").read_text())
     values["select"] |= {"budget": 500, "maximum_cycles": 10}
     values["label"] |= {"batch_frames": 25}
-    values["explore"] |= {"temperatures_kelvin": [150, 200, 250, 300, 350, 400, 450, 500]}
+    states = [150, 200, 250, 300, 350, 400, 450, 500]
+    values["explore"] |= {"temperatures_kelvin": states}
+    values["simulate"] |= {"temperatures_kelvin": states, "segments": 10}
     system = tmp_path / "large.yaml"
     system.write_text(yaml.safe_dump(values))
     site = PROJECT / "config" / "sites" / "local.yaml"
@@ -91,9 +94,20 @@ def test_ten_cycles_of_500_labels_plan_within_bounds(tmp_path):
     start = Campaign.model_validate(values).build.start_frames(1)
     batches = -(-start // 25) + 1 + 9 * 20
     assert any(line.split() == ["label_batch", str(batches)] for line in lines), lines
-    print(f"10 x 500 labels x 8 states: {cpu:.1f} CPU-s, {memory:.0f} MB")
+    files = planned_files(lines)
+    fullest, entries = Counter(str(Path(name).parent) for name in files).most_common(1)[0]
+    print(f"10 x 500 labels x 8 states: {cpu:.1f} CPU-s, {memory:.0f} MB, {len(files)} files, {entries} in {fullest}")
     assert cpu < 10
     assert memory < 400
+    assert any(name.startswith("logs/") for name in files)
+    assert len(files) < 4000, "Snakemake keeps a record of each in one folder, .snakemake/metadata"
+    assert entries < 200
+
+
+def planned_files(lines):
+    """All files that the jobs of a dry run's report would write: outputs, logs, benchmarks."""
+    written = [line.split(": ", 1) for line in lines if line.strip().startswith(("output: ", "log: ", "benchmark: "))]
+    return {name.removesuffix(" (checkpoint)") for _, names in written for name in names.split(", ")}
 
 
 @pytest.mark.parametrize(

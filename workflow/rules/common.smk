@@ -1,12 +1,14 @@
 """What every rule file shares: the campaign, its folder, wildcards, cycles.
 
-Parsed in every job of a cluster: only the standard library, yaml and mlpwf.config.
+Parsed in every job of a cluster: only the standard library, yaml and what of mlpwf imports no more.
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
+from mlpwf.accounting import book_snakemake
 from mlpwf.config import load_campaign, load_site
 from mlpwf.config.resolve import write_sections
 from mlpwf.errors import MlpwfError
@@ -27,6 +29,9 @@ MODELS = range(CAMPAIGN.train.models)
 EXPLORE_STATES = list(states(CAMPAIGN.explore, CAMPAIGN.system.density_g_cm3))
 SIMULATE_STATES = list(simulate_states(CAMPAIGN.simulate))
 SEGMENTS = range(CAMPAIGN.simulate.segments)
+
+if workflow.remote_exec or workflow.subprocess_exec:  # the Snakemake of a cluster's job
+    book_snakemake(C, int(os.environ.get("SLURM_CPUS_ON_NODE", 0)))
 
 
 wildcard_constraints:

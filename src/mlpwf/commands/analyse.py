@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mlpwf import __version__
-from mlpwf.accounting import accounted
+from mlpwf.accounting import accounted, as_engine
 from mlpwf.config import Analyse, load_section
 from mlpwf.errors import DataError
 from mlpwf.files import read_json, replacing, sha256, sole_writer, write_json
@@ -53,7 +53,8 @@ def analyse(
         states = find_states(simulate)
         curves, rows = [], []
         for state in states:
-            columns, row = analyse_state(state, settings)
+            with as_engine():
+                columns, row = analyse_state(state, settings)
             curves.append(columns)
             rows.append(row)
         fits, local = activation_rows(rows, settings)

@@ -168,7 +168,7 @@ def _write_trajectory(source: Path, job: SegmentJob, target: Path, topology: Pat
 
     from mlpwf.files import replacing, write_text
 
-    with np.load(source) as kept:
+    with np.load(source, allow_pickle=False) as kept:
         steps, positions, cell = kept["steps"], kept["positions"], kept["cell"]
     if not topology.exists():
         write_text(topology, topology_pdb(job, cell))

@@ -134,7 +134,7 @@ def _samples(work: Path, name: str) -> dict[str, Any]:
 
     if not (work / f"{name}.npz").exists():
         return {"thermo": np.zeros((0, 6)), "centres": np.zeros((0, 0, 3)), "cells": np.zeros((0, 3, 3)), "mass": 0.0}
-    with np.load(work / f"{name}.npz") as kept:
+    with np.load(work / f"{name}.npz", allow_pickle=False) as kept:
         return dict(kept)
 
 

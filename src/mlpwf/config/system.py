@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Self
 
@@ -9,12 +10,17 @@ from pydantic import Field, field_validator, model_validator
 
 from mlpwf.config.base import Density, Section
 
+# as chemists write them, with no sign that means something to a shell or to extended XYZ
+MOLECULE_NAME = re.compile(r"([^\W_]|[(\[])(\w|[ ,.'()\[\]+-]){0,63}")
+
 
 class Molecule(Section):
     """One species: a SMILES or a structure file, and how many of it a box holds."""
 
     smiles: str | None = Field(None, description="SMILES of the molecule, hydrogens implied")
-    structure: Path | None = Field(None, description="structure file of one molecule, any format ASE reads")
+    structure: Path | None = Field(
+        None, description="structure file of one molecule: .xyz, .pdb, .mol, .sdf, .cif, POSCAR or the like"
+    )
     count: int = Field(1, ge=1, le=100_000, description="molecules of this species in a labelled box")
 
     @field_validator("smiles")
@@ -36,3 +42,14 @@ class System(Section):
 
     molecules: dict[str, Molecule] = Field(min_length=1, description="species by name")
     density_g_cm3: Density = Field(description="mass density of the liquid in g/cm³")
+
+    @field_validator("molecules")
+    @classmethod
+    def _names(cls, molecules: dict[str, Molecule]) -> dict[str, Molecule]:
+        for name in molecules:
+            if not MOLECULE_NAME.fullmatch(name):
+                raise ValueError(
+                    f"a molecule is named {name!r}; expected at most 64 letters, digits, blanks and , . ' ( ) [ ] + - _, "
+                    "of which the first is a letter, a digit or a bracket"
+                )
+        return molecules

@@ -25,6 +25,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from mlpwf.accounting import as_engine
 from mlpwf.config.train import Train
 from mlpwf.engines.process import TIMED_OUT, run_engine
 from mlpwf.errors import DataError, EngineError
@@ -382,6 +383,7 @@ def _batches(model: Any, frames: Sequence[Atoms]) -> Iterator[tuple[NDArray[np.i
         yield members, coordinates, cells, [elements.index(symbol) for symbol in symbols]
 
 
+@as_engine()
 def predict(model: Path, frames: Sequence[Atoms]) -> list[Quantities]:
     """Energy (eV), forces (eV/Å) and virial (eV) of each frame by a frozen model.
 
@@ -405,6 +407,7 @@ def predict(model: Path, frames: Sequence[Atoms]) -> list[Quantities]:
     return [results[index] for index in range(len(frames))]
 
 
+@as_engine()
 def descriptors(model: Path, frames: Sequence[Atoms], elements: Sequence[str]) -> Array:
     """One vector for each frame: mean and spread of the atoms' descriptors, element by element.
 

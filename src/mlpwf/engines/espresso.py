@@ -102,8 +102,15 @@ def numerics(label: Label) -> dict[str, Any]:
 
 
 def write_input(target: Path, atoms: Atoms, label: Label, pseudopotential_folder: Path) -> None:
-    """Write a pw.x single-point input for `atoms` (positions and cell in Å)."""
+    """Write a pw.x single-point input for `atoms` (positions and cell in Å), and beside it a link to the pseudopotentials.
+
+    The link spares pw.x their path, which may be long or hold a quote.
+    """
     from ase.io.espresso import write_espresso_in
+
+    link = target.with_name("pseudo")
+    link.unlink(missing_ok=True)
+    link.symlink_to(pseudopotential_folder.resolve())
 
     system: dict[str, Any] = {
         "ecutwfc": label.cutoff_ry,
@@ -126,7 +133,7 @@ def write_input(target: Path, atoms: Atoms, label: Label, pseudopotential_folder
             "tstress": True,
             "disk_io": "none",
             "outdir": "./scratch",
-            "pseudo_dir": str(pseudopotential_folder.resolve()),
+            "pseudo_dir": "./pseudo",
         },
         "system": system,
         "electrons": {

@@ -80,8 +80,8 @@ class Liquid:
             write_data(Path("start.data"), self.template, self.elements)
             self.command("box tilt large", "read_data start.data")
         else:
-            self.command(f'read_restart "{restart}"')
-        models = " ".join(f'"{model}"' for model in self.models)
+            self.command(f"read_restart {_link('start.bin', restart)}")
+        models = " ".join(_link(f"model{k}{Path(model).suffix}", model) for k, model in enumerate(self.models))
         self.command(
             f"pair_style deepmd {models} {deviation}",
             f"pair_coeff * * {' '.join(self.elements)}",
@@ -147,6 +147,13 @@ class Liquid:
             self.command("unfix motion")
         self.check_temperature()
         self.command("velocity all zero linear")
+
+
+def _link(name: str, file: str) -> str:
+    """`name`, now a link to `file` in the working folder: LAMMPS reads `$` and quotes of a path as its own."""
+    Path(name).unlink(missing_ok=True)
+    Path(name).symlink_to(file)
+    return name
 
 
 def lammps_seed(*parts: int) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from mlpwf.accounting import as_engine
 from mlpwf.errors import EngineError
 
 METHODS = {"gfn1": "GFN1-xTB", "gfn2": "GFN2-xTB"}
@@ -54,6 +55,7 @@ def version() -> str:
     return version("tblite")
 
 
+@as_engine()
 def label(atoms: Atoms, method: str) -> tuple[float, Any, Any]:
     """Energy (eV), forces (eV/Å) and stress (eV/Å³, 3×3, ASE's sign) of a periodic frame.
 
@@ -82,6 +84,7 @@ def supports(numbers: Any) -> bool:
     return bool(np.all((values >= 1) & (values <= _HEAVIEST)))
 
 
+@as_engine()
 def relax(atoms: Atoms, method: str, *, steps: int, fmax_ev_angstrom: float = 0.05) -> Atoms:
     """A copy of `atoms` moved downhill (L-BFGS, at most 0.1 Å a step), with no calculator attached.
 
@@ -168,7 +171,8 @@ def langevin(
     )
     while True:
         try:
-            dynamics.run(1)
+            with as_engine():
+                dynamics.run(1)
         except CalculatorError as error:
             raise _failure(method, moving, error) from None
         yield _bare(moving)

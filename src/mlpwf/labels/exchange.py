@@ -36,6 +36,7 @@ from mlpwf.labels.store import Store, Structure, canonical, label_key, labelled,
 FORCE_TOLERANCE_EV_ANGSTROM = 1e-3
 ENERGY_TOLERANCE_EV_ATOM = 1e-4
 UNKNOWN_VERSION = "unknown"
+LARGEST_OUTPUT_BYTES = 200_000_000  # a single point of thousands of atoms prints a tenth of it
 
 
 class Refusal(StrEnum):
@@ -129,8 +130,14 @@ def _search(root: Path) -> tuple[list[Path], list[Path]]:
     """Outputs of pw.x and folders in the format deepmd/npy below a folder."""
     named = [path for path in sorted(root.rglob("*")) if path.suffix in (".out", ".pwo") or path.name == "output"]
     outputs = [path for path in named if path.is_file() and _is_output(path)]
-    systems = [kind.parent for kind in sorted(root.rglob("type.raw")) if any(kind.parent.glob("set.*/*.npy"))]
+    systems = [kind.parent for kind in sorted(root.rglob("type.raw")) if _is_system(kind.parent)]
     return outputs, [] if outputs and root.resolve().name == "02.fp" else systems
+
+
+def _is_system(folder: Path) -> bool:
+    """Whether a folder holds deepmd/npy data, in plain files: a pipe would be waited for without end."""
+    arrays = list(folder.glob("set.*/*.npy"))
+    return bool(arrays) and all(path.is_file() for path in [*folder.glob("*.raw"), *arrays])
 
 
 def _is_output(path: Path) -> bool:
@@ -192,6 +199,10 @@ def read_output(path: Path, label: Label, hashes: Mapping[str, str]) -> Found:
     Refused
         If a statement of the whitelist does not hold, or pw.x ran with settings that `label` cannot have.
     """
+    size = path.stat().st_size
+    if size > LARGEST_OUTPUT_BYTES:
+        detail = f"{size / 1e6:.0f} MB; at most {LARGEST_OUTPUT_BYTES / 1e6:.0f} MB expected of a single point"
+        raise Refused(str(path), Refusal.UNREADABLE, detail)
     text = path.read_text(errors="replace")
     atoms = _structure(path, text)
     try:

@@ -119,6 +119,7 @@ class Record:
     segments: Sequence[Segment]
     analysis: Analysis
     costs: Sequence[Mapping[str, Any]]
+    snakemake: Sequence[Mapping[str, Any]] = ()
     missing: Sequence[str] = field(default=())
 
     @property
@@ -233,7 +234,7 @@ def gather(folder: Path | str) -> Record:
         raise ConfigError(f"{folder}: {found}; expected a campaign's folder, such as results/tiny_toluene")
     reader = _Reader(folder)
     sections = {name: reader.json("config", f"{name}.json") or {} for name in SECTIONS}
-    from mlpwf.accounting import read_costs
+    from mlpwf.accounting import read_costs, read_snakemake
 
     return Record(
         folder=folder,
@@ -245,6 +246,7 @@ def gather(folder: Path | str) -> Record:
         segments=_segments(reader, sections["simulate"]),
         analysis=_analysis(reader),
         costs=[entry for entry in read_costs(folder) if entry["stage"] != "report" or entry["finished"] is not None],
+        snakemake=read_snakemake(folder),
         missing=tuple(reader.missing),
     )
 

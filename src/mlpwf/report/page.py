@@ -10,6 +10,7 @@ import numpy as np
 
 from mlpwf.errors import DataError
 from mlpwf.report.figures import (
+    PALETTE,
     VERDICT_COLOURS,
     Curve,
     Panel,
@@ -503,7 +504,7 @@ STAGES = ("build", "label", "train", "explore", "select", "validate", "simulate"
 
 
 def cost(record: Record) -> Part:
-    """CPU-hours by stage, of the engines and of everything else."""
+    """CPU-hours by stage, of the engines and of everything else; and what became of the cores' time."""
     if not record.costs:
         return Part("cost", "Cost", missing=["cost.jsonl"])
     stages = [s for s in STAGES if any(c["stage"] == s for c in record.costs)]
@@ -514,7 +515,8 @@ def cost(record: Record) -> Part:
         "mlpwf itself": np.array([_hours(by_stage[s], "own_cpu_s") for s in stages]),
     }
     drawing = Drawing(
-        "cost", "CPU time of all jobs by stage: the programs that were run, and this program itself.",
+        "cost", "CPU time of all jobs by stage: engines, which are the programs that were run and what is computed "
+        "inside the commands (models evaluated, correlators), and all else the commands do.",
         bars(stages, parts, "CPU-hours"), list(bar_rows(stages, parts, "CPU-hours")),
     )  # fmt: skip
     table = [
@@ -523,7 +525,47 @@ def cost(record: Record) -> Part:
         for name, jobs in {**by_stage, "all": list(record.costs)}.items()
     ]  # fmt: skip
     header = ("stage", "jobs", "not finished", "engines, CPU-h", "mlpwf itself, CPU-h", "wall, h (sum of jobs)")
-    return Part("cost", "Cost", drawings=[drawing], tables=[Table("Cost by stage.", header, table)])
+    whole, drawings = _whole(record), [drawing]
+    facts = {} if whole is None else {"Orchestration": _orchestration(whole)}
+    if whole is not None:
+        drawings.append(_whole_drawing(whole))
+    return Part("cost", "Cost", facts=facts, drawings=drawings, tables=[Table("Cost by stage.", header, table)])
+
+
+def _whole(record: Record) -> dict[str, float] | None:
+    """CPU-hours by what they were spent on, and the core-hours held in which no program of ours ran.
+
+    None for a campaign whose Snakemake was not booked.
+    """
+    if not record.snakemake:
+        return None
+    spent = {
+        "engines": _hours(record.costs, "engine_cpu_s"),
+        "mlpwf itself": _hours(record.costs, "own_cpu_s"),
+        "Snakemake": _hours(record.snakemake, "cpu_s"),
+    }
+    held = sum((number(one, "wall_s") or 0.0) * (number(one, "cores") or 0.0) for one in record.snakemake) / 3600
+    return spent | {"idle": max(0.0, held - sum(spent.values()))}
+
+
+def _orchestration(whole: Mapping[str, float]) -> str:
+    """The share of everything that is no engine."""
+    ours = whole["mlpwf itself"] + whole["Snakemake"]
+    shares = {"CPU time": sum(whole.values()) - whole["idle"], "wall time × cores": sum(whole.values())}
+    return ", ".join(f"{100 * ours / total:.2g} % of {name}" for name, total in shares.items() if total > 0)
+
+
+def _whole_drawing(whole: Mapping[str, float]) -> Drawing:
+    """One bar: the core-hours of the campaign."""
+    parts = {f"{name} {100 * hours / sum(whole.values()):.2g} %": np.array([hours]) for name, hours in whole.items()}
+    colours = dict(zip(parts, (*PALETTE[:3], PALETTE[-1]), strict=True))
+    caption = (
+        "Wall time × cores of the whole campaign: idle are cores that waited, for a job to end or for other programs."
+    )
+    label = ["wall × cores"]
+    return Drawing(
+        "whole", caption, bars(label, parts, "core-hours", colours), list(bar_rows(label, parts, "core-hours"))
+    )
 
 
 def _hours(jobs: Iterable[Mapping[str, Any]], key: str) -> float:
