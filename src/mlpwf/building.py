@@ -34,23 +34,8 @@ MOLECULE_FMAX_EV_ANGSTROM = 0.02
 DIMER_CONTACT_ANGSTROM = (1.8, 3.5)
 SMALLEST_CELL_ANGSTROM = 6.0
 LOWEST_TOLERANCE_ANGSTROM = 1.0
-STRUCTURE_FORMATS = frozenset(
-    {
-        "aims",
-        "cif",
-        "cube",
-        "extxyz",
-        "gen",
-        "gromacs",
-        "mol",
-        "proteindatabank",
-        "sdf",
-        "turbomole",
-        "vasp",
-        "xsf",
-        "xyz",
-    }
-)  # text of coordinates: ASE knows others, which load objects, open databases or name further files
+# text of coordinates: ASE knows others, which load objects, open databases or name further files
+STRUCTURE_FORMATS = frozenset("aims cif cube extxyz gen gromacs mol proteindatabank sdf turbomole vasp xsf xyz".split())
 _DRAWS = 50
 _RESTARTS = 3
 

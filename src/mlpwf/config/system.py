@@ -49,7 +49,7 @@ class System(Section):
         for name in molecules:
             if not MOLECULE_NAME.fullmatch(name):
                 raise ValueError(
-                    f"a molecule is named {name!r}; expected at most 64 letters, digits, blanks and , . ' ( ) [ ] + - _, "
-                    "of which the first is a letter, a digit or a bracket"
+                    f"a molecule is named {name!r}; expected at most 64 letters, digits, blanks and "
+                    ", . ' ( ) [ ] + - _, of which the first is a letter, a digit or a bracket"
                 )
         return molecules

@@ -102,7 +102,7 @@ def numerics(label: Label) -> dict[str, Any]:
 
 
 def write_input(target: Path, atoms: Atoms, label: Label, pseudopotential_folder: Path) -> None:
-    """Write a pw.x single-point input for `atoms` (positions and cell in Å), and beside it a link to the pseudopotentials.
+    """Write a pw.x single-point input for `atoms` (positions and cell in Å), and beside it a link to its potentials.
 
     The link spares pw.x their path, which may be long or hold a quote.
     """
