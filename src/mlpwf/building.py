@@ -35,7 +35,10 @@ DIMER_CONTACT_ANGSTROM = (1.8, 3.5)
 SMALLEST_CELL_ANGSTROM = 6.0
 LOWEST_TOLERANCE_ANGSTROM = 1.0
 # text of coordinates: ASE knows others, which load objects, open databases or name further files
-STRUCTURE_FORMATS = frozenset("aims cif cube extxyz gen gromacs mol proteindatabank sdf turbomole vasp xsf xyz".split())
+STRUCTURE_FORMATS = frozenset((
+    "aims", "cif", "cube", "extxyz", "gen", "gromacs", "mol",
+    "proteindatabank", "sdf", "turbomole", "vasp", "xsf", "xyz",
+))  # fmt: skip
 _DRAWS = 50
 _RESTARTS = 3
 
@@ -129,7 +132,7 @@ def geometry(name: str, molecule: Molecule, seed: int) -> Atoms:
     if not molecule.structure.is_file():
         raise ConfigError(f"{where}: no such file {molecule.structure}; expected the structure of one molecule")
     try:
-        kind = filetype(molecule.structure)
+        kind = filetype(str(molecule.structure))
         if kind not in STRUCTURE_FORMATS:
             raise ValueError(f"its format is {kind}; read are {', '.join(sorted(STRUCTURE_FORMATS))}")
         with molecule.structure.open("rb" if ioformats[kind].isbinary else "r") as handle:
