@@ -1,0 +1,361 @@
+"""The executor: one loop that finds, submits, watches and ends the jobs of a workflow."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import re
+import shlex
+import sys
+import time
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from pathlib import Path
+from typing import Any
+
+from snakemake_interface_common.exceptions import WorkflowError
+from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
+from snakemake_interface_executor_plugins.executors.real import RealExecutor
+from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
+from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
+from snakemake_interface_executor_plugins.utils import format_cli_arg
+
+from snakemake_executor_plugin_mlpwf_slurm import slurm
+from snakemake_executor_plugin_mlpwf_slurm.ledger import Entry, Place, fingerprint_of, key_of
+from snakemake_executor_plugin_mlpwf_slurm.placement import name_of, options_of, placement_of, seconds_of
+
+ROUND_SECONDS = 1.0  # between two looks at what the jobs say of themselves
+JOBS_A_ROUND_SECOND = 50  # so many status files are read a second at most
+BLAMELESS_ENDS = 20  # so often a job is submitted again after nodes failed under it
+UNKNOWN_REFUSALS = 5
+
+
+class Phase(Enum):
+    """Where a job of the workflow stands."""
+
+    NEW = auto()  # not yet looked for among the jobs Slurm has
+    WAITING = auto()  # to be submitted
+    UNSURE = auto()  # submitted, and the answer was lost
+    REPLACING = auto()  # an older job of other inputs was cancelled and must end first
+    SUBMITTED = auto()
+
+
+@dataclass
+class Watched:
+    """A job of the workflow and what is known of it."""
+
+    job: JobExecutorInterface
+    place: Place
+    entry: Entry
+    phase: Phase = Phase.NEW
+    replaced: str = ""  # the number of the job that must end first
+    since: float = 0.0  # of time.monotonic: when the phase began
+    gone_since: float | None = None
+    blameless_ends: int = 0
+    refusals: int = 0
+    told: set[str] = field(default_factory=set)
+
+
+class Executor(RemoteExecutor):
+    """Jobs on Slurm that outlive the Snakemake that submitted them."""
+
+    def __post_init__(self) -> None:
+        settings = self.workflow.executor_settings
+        self.poll_seconds = max(1, settings.poll_seconds)
+        self.logdir = Path(settings.logdir).absolute()
+        self.folder_mark = hashlib.sha256(os.getcwd().encode()).hexdigest()[:12]
+        self.listing: slurm.Listing | None = None
+        self.asked = -float("inf")
+        self.silent_since: float | None = None
+        self.hold_until = -float("inf")
+        self.hold_words = ""
+        self.hurry = False  # a job waits for an answer of Slurm
+
+    # what Snakemake asks of an executor
+
+    def run_job(self, job: JobExecutorInterface) -> None:
+        """Take a job over to the loop, which finds or submits it."""
+        place = Place(key_of(job))
+        entry = Entry.new(fingerprint_of(job), placement_of(job))
+        self.report_job_submission(SubmittedJobInfo(job, aux={"watched": Watched(job, place, entry)}))
+
+    async def check_active_jobs(self, active_jobs: list[SubmittedJobInfo]) -> AsyncGenerator[SubmittedJobInfo, None]:
+        """One round: ask Slurm if it is time, then take each job a step further."""
+        self._ask_slurm([info.aux["watched"] for info in active_jobs])
+        for info in active_jobs:
+            if not self.wait or not self._step(info):
+                yield info
+
+    def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]) -> None:
+        """Cancel what was submitted; a job whose answer was lost ends by itself once it starts."""
+        watched = [info.aux["watched"] for info in active_jobs]
+        numbers = [one.entry.number for one in watched if one.phase is Phase.SUBMITTED and one.entry.number]
+        for one in watched:
+            one.place.forget()
+        try:
+            slurm.cancel(numbers)
+        except (slurm.SilentError, slurm.RefusedError) as error:
+            self.logger.error(f"Slurm could not be told to cancel {' '.join(numbers)}: {error}")
+
+    async def sleep(self) -> None:
+        """Wait for the next round; the end of the workflow is not kept waiting."""
+        with self.lock:
+            number = len(self.active_jobs)
+        end = time.monotonic() + max(ROUND_SECONDS, number / JOBS_A_ROUND_SECOND)
+        while self.wait and time.monotonic() < end:
+            await asyncio.sleep(0.1)
+
+    def get_python_executable(self) -> str:
+        """The Python of this process, whatever its path holds."""
+        return shlex.quote(sys.executable)
+
+    def get_job_args(self, job: JobExecutorInterface, **kwargs: Any) -> str:
+        """Arguments of the Snakemake in the job: its cores, and the files it must see first."""
+        files = Place(key_of(job)).wait_for([str(path) for path in job.get_wait_for_files()])
+        arguments = RealExecutor.get_job_args(self, job, cores=max(1, job.threads))
+        return f"{arguments} {format_cli_arg('--wait-for-files-file', str(files))}"
+
+    # the loop
+
+    def _ask_slurm(self, jobs: list[Watched]) -> None:
+        now = time.monotonic()
+        hurry = any(one.phase in (Phase.NEW, Phase.UNSURE, Phase.REPLACING) for one in jobs)
+        fresh = self.listing is not None and not hurry
+        period = self.poll_seconds if fresh or self.silent_since is not None else min(self.poll_seconds, 3)
+        if not jobs or now - self.asked < period:
+            return
+        self.asked = now
+        try:
+            self.listing = slurm.listing(now)
+        except slurm.SilentError as error:
+            self._silence(str(error))
+        except slurm.RefusedError as error:
+            if error.kind == "site":
+                raise WorkflowError(f"Slurm: {error}") from None
+            self._silence(str(error))
+        else:
+            self._answer()
+
+    def _silence(self, words: str) -> None:
+        if self.silent_since is None:
+            self.silent_since = time.monotonic()
+            self.logger.warning(f"Slurm does not answer ({words}); jobs go on, and mlpwf-slurm waits for it.")
+
+    def _answer(self) -> None:
+        if self.silent_since is not None:
+            seconds = time.monotonic() - self.silent_since
+            self.logger.warning(f"Slurm answers again, after {seconds:.0f} s.")
+            self.silent_since = None
+
+    def _step(self, info: SubmittedJobInfo) -> bool:
+        """Take a job a step further; True once its end was reported."""
+        one: Watched = info.aux["watched"]
+        try:
+            if one.phase is Phase.NEW:
+                self._find(one)
+            if one.phase is Phase.REPLACING:
+                self._await_replaced(one)
+            if one.phase is Phase.UNSURE:
+                self._await_answer(one)
+            if one.phase is Phase.WAITING:
+                self._submit(info, one)
+            if one.phase is Phase.SUBMITTED:
+                info.external_jobid = one.entry.number
+                return self._watch(info, one)
+        except OSError as error:  # a full disk or a file server that is away
+            self._tell(one, f"cannot keep its books ({error}); trying again")
+        except _EndError as end:
+            one.place.forget()
+            self.report_job_error(info, msg=f"{end} ")
+            return True
+        return False
+
+    def _find(self, one: Watched) -> None:
+        """Look for a job an earlier Snakemake submitted: in the ledger, and by its comment at Slurm."""
+        if self.listing is None:
+            return
+        known = one.place.read()
+        listed = self.listing.by_comment(self._comment(one.place.key))
+        if known is None and listed is not None and listed.active:  # the ledger was lost
+            words = listed.comment.split()
+            if len(words) == 6:
+                known = Entry(words[5], words[3], words[4], listed.number)
+        if known is None:
+            one.phase = Phase.WAITING
+            return
+        mine = self.listing.by_comment(self._comment(one.place.key, known))
+        status = one.place.status(known.submission)
+        number = (mine.number if mine else "") or (status.number if status else "") or known.number
+        active = mine is not None and mine.active
+        ended_well = status is not None and status.exit == 0 and self._outputs_there(one)
+        waits_elsewhere = mine is not None and mine.state == "PENDING" and known.placement != one.entry.placement
+        if number and known.fingerprint == one.entry.fingerprint and not waits_elsewhere and (active or ended_well):
+            one.entry = known.numbered(number)
+            one.place.write(one.entry)
+            self._become(one, Phase.SUBMITTED)
+            self.logger.info(f"Job {one.job.jobid} ({one.job.name}): taken over, Slurm's job {number}.")
+        elif active:
+            why = "its partition or account changed" if waits_elsewhere else "its inputs changed"
+            self.logger.info(f"Job {one.job.jobid} ({one.job.name}): {why}; Slurm's job {number} is cancelled first.")
+            one.replaced = number
+            self._become(one, Phase.REPLACING)
+            with contextlib.suppress(slurm.SilentError, slurm.RefusedError):
+                slurm.cancel([number])
+        else:
+            one.phase = Phase.WAITING
+
+    @staticmethod
+    def _outputs_there(one: Watched) -> bool:
+        return all(os.path.exists(path) for path in one.job.output)
+
+    def _await_replaced(self, one: Watched) -> None:
+        if self.listing is None or self.listing.asked <= one.since:
+            return
+        old = self.listing.jobs.get(one.replaced)
+        if old is None or not old.active:
+            self._become(one, Phase.WAITING)
+        elif old.state != "COMPLETING":
+            with contextlib.suppress(slurm.SilentError, slurm.RefusedError):
+                slurm.cancel([one.replaced])
+
+    def _await_answer(self, one: Watched) -> None:
+        """Find a submission whose answer was lost; not found in a later answer, it is made again under a new name."""
+        status = one.place.status(one.entry.submission)
+        listed = self.listing.by_comment(self._comment(one.place.key, one.entry)) if self.listing else None
+        number = status.number if status else listed.number if listed else ""
+        if number:
+            one.entry = one.entry.numbered(number)
+            one.place.write(one.entry)
+            self._become(one, Phase.SUBMITTED)
+            self.logger.info(f"Job {one.job.jobid} ({one.job.name}): found again, Slurm's job {number}.")
+        elif self.listing is not None and self.listing.asked > one.since:
+            self._become(one, Phase.WAITING)
+
+    def _submit(self, info: SubmittedJobInfo, one: Watched) -> None:
+        now = time.monotonic()
+        if self.silent_since is not None or now < self.hold_until:
+            return
+        one.entry = Entry.new(one.entry.fingerprint, one.entry.placement)
+        one.place.write(one.entry)
+        command = self.format_job_exec(one.job)
+        if re.search(r'["\\\n]', command):
+            raise _EndError(
+                f"{one.job.name}: a name in its command holds a quote, a backslash or a line break; "
+                "expected none of them in folders, files and options of a workflow on Slurm; rename it"
+            )
+        name = name_of(one.job)
+        seconds = seconds_of(one.job)
+        options = options_of(one.job, name, self._comment(one.place.key, one.entry), self._log(one, "%j"))
+        try:
+            number = slurm.submit(options, one.place.script(one.entry.submission, name, seconds, command))
+        except slurm.SilentError as error:
+            self._silence(str(error))
+            self._become(one, Phase.UNSURE)
+        except slurm.RefusedError as error:
+            self._refused(one, error)
+        else:
+            one.entry = one.entry.numbered(number)
+            one.place.write(one.entry)
+            one.refusals = 0
+            self.hold_words = ""
+            self._become(one, Phase.SUBMITTED)
+            self.logger.info(f"Job {one.job.jobid} ({one.job.name}): Slurm's job {number}.")
+
+    def _refused(self, one: Watched, error: slurm.RefusedError) -> None:
+        """Wait where the refusal may pass, end with Slurm's words where it cannot."""
+        kind = error.kind
+        one.refusals += 1
+        if kind == "policy":  # a limit on what is queued passes only if something of ours is queued
+            kind = "passing" if self.listing is not None and self.listing.any_active else "job"
+        if kind == "unknown" and one.refusals < UNKNOWN_REFUSALS:
+            kind = "passing"
+        if kind == "site":
+            one.place.forget()
+            raise WorkflowError(
+                f"Slurm refuses every job like {one.job.name}: {error} "
+                "Mend partition, account and the like in the site file (config/sites) and start again; "
+                "jobs that run go on and are taken over."
+            )
+        if kind != "passing":
+            raise _EndError(f"Slurm refuses this job: {error}")
+        self.hold_until = time.monotonic() + self.poll_seconds
+        if self.hold_words != str(error):
+            self.hold_words = str(error)
+            self.logger.warning(f"Slurm takes no more jobs for now ({error}); tried again every {self.poll_seconds} s.")
+
+    def _watch(self, info: SubmittedJobInfo, one: Watched) -> bool:
+        status = one.place.status(one.entry.submission)
+        if status is not None and status.exit == 0:
+            return self._succeeded(info, one)
+        if status is not None and status.exit is not None:
+            raise _EndError(f"{self._words(one, 'FAILED')} with exit code {status.exit}.")
+        if self.listing is None or self.listing.asked <= one.since:
+            return False
+        listed = self.listing.jobs.get(one.entry.number)
+        if listed is None:
+            return self._vanished(one)
+        one.gone_since = None
+        if listed.state == "COMPLETED":
+            return self._succeeded(info, one)
+        if listed.active:
+            if listed.state == "PENDING" and slurm.STUCK.search(listed.reason):
+                self._tell(one, f"waits, says Slurm: {listed.reason}")
+            return False
+        if listed.state in slurm.BLAMELESS and one.blameless_ends < BLAMELESS_ENDS:
+            one.blameless_ends += 1
+            self.logger.warning(f"{self._words(one, listed.state)}; no fault of the job: submitted again.")
+            self._become(one, Phase.WAITING)
+            return False
+        raise _EndError(f"{self._words(one, listed.state)}{self._slurm_words(one)}.")
+
+    def _succeeded(self, info: SubmittedJobInfo, one: Watched) -> bool:
+        with contextlib.suppress(OSError):
+            self._log(one, one.entry.number).unlink()
+        one.place.forget()
+        self.report_job_success(info)
+        return True
+
+    def _vanished(self, one: Watched) -> bool:
+        """Slurm forgot the job, and the job said no end: give the file system time to show it."""
+        now = time.monotonic()
+        if one.gone_since is None:
+            one.gone_since = now
+        if now - one.gone_since < self.workflow.execution_settings.latency_wait:
+            return False
+        raise _EndError(f"{self._words(one, 'GONE')}: Slurm no longer knows it, and it wrote no end.")
+
+    # words
+
+    def _become(self, one: Watched, phase: Phase) -> None:
+        one.phase, one.since, one.gone_since = phase, time.monotonic(), None
+
+    def _comment(self, key: str, entry: Entry | None = None) -> str:
+        words = [slurm.MARK, self.folder_mark, key]
+        return " ".join([*words, entry.fingerprint, entry.placement, entry.submission] if entry else words)
+
+    def _log(self, one: Watched, number: str) -> Path:
+        return self.logdir / one.job.name / f"{name_of(one.job)}-{number}.log"
+
+    def _words(self, one: Watched, state: str) -> str:
+        return f"Slurm's job {one.entry.number} ({name_of(one.job)}) ended {state}"
+
+    def _slurm_words(self, one: Watched) -> str:
+        """The last thing Slurm itself wrote into the job's log."""
+        try:
+            text = self._log(one, one.entry.number).read_text(errors="replace")[-20000:]
+        except OSError:
+            return ""
+        found = re.findall(r"(?:slurmstepd|slurmd|srun): error: (.*)", text)
+        return f", Slurm says: {found[-1].strip(' *')}" if found else ""
+
+    def _tell(self, one: Watched, words: str) -> None:
+        if words not in one.told:
+            one.told.add(words)
+            self.logger.warning(f"Job {one.job.jobid} ({one.job.name}): {words}")
+
+
+class _EndError(Exception):
+    """A job has ended badly; the words say how."""
