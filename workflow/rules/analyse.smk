@@ -24,8 +24,9 @@ rule analyse_dynamics:
     benchmark:
         f"{LOGS}/analyse/dynamics.tsv"
     resources:
-        mem_mb=lambda wildcards, attempt: 8000 * attempt,
-        runtime=lambda wildcards, attempt: 240 * attempt,
+        **SITE.resources("analyse"),
+        mem_mb=memory("analyse", 8000),
+        runtime=minutes("analyse", 240),
     params:
         simulate=f"{C}/simulate",
         out=f"{C}/analyse",

@@ -22,8 +22,9 @@ rule build_frames:
         f"{LOGS}/build/build_frames.tsv"
     threads: 2
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=lambda wildcards, attempt: 240 * attempt,
+        **SITE.resources("build"),
+        mem_mb=memory("build", 2000),
+        runtime=minutes("build", 240),
     params:
         out=f"{C}/build",
     shell:

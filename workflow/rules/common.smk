@@ -9,20 +9,22 @@ import sys
 from pathlib import Path
 
 from mlpwf.accounting import book_snakemake
-from mlpwf.config import load_campaign, load_site
-from mlpwf.config.resolve import write_sections
+from mlpwf.config.run import only_looks, open_run
 from mlpwf.errors import MlpwfError
 from mlpwf.states import simulate_states, states
 
 try:
-    CAMPAIGN = load_campaign(config["system"])
-    SITE = load_site(config["site"])
-    write_sections(CAMPAIGN, SITE, config.get("results", "results"))
+    RUN = open_run(
+        config,
+        job=not workflow.is_main_process,
+        look=only_looks(sys.argv[1:]),
+    )
 except MlpwfError as error:
     print(f"mlpwf: {error}", file=sys.stderr)
     raise SystemExit(2)
 
-C = f"{config.get('results', 'results')}/{CAMPAIGN.name}"
+CAMPAIGN, SITE = RUN.campaign, RUN.site
+C = f"{RUN.results}/{CAMPAIGN.name}"
 LOGS = f"logs/{CAMPAIGN.name}"
 PLAN = int(config.get("plan", 0))
 MODELS = range(CAMPAIGN.train.models)
@@ -41,6 +43,33 @@ wildcard_constraints:
     index=r"\d+",
     state=r"[A-Za-z0-9.]+(_[A-Za-z0-9.-]+)?",
     segment=r"\d{3}",
+
+
+def memory(stage, megabytes):
+    """A resource function: memory that grows with each attempt, up to what a node of the stage has."""
+
+    def most(wildcards, attempt):
+        return min(megabytes * attempt, SITE.placed(stage).most_memory_mb or 10**9)
+
+    return most
+
+
+def minutes(stage, once):
+    """A resource function: run time that grows with each attempt, up to what the partition of the stage allows."""
+
+    def most(wildcards, attempt):
+        return min(once * attempt, SITE.placed(stage).longest_minutes or 10**6)
+
+    return most
+
+
+def cores(stage, once):
+    """A threads function: cores that grow with each attempt, where the site allows more."""
+
+    def most(wildcards, attempt):
+        return max(once, min(once * attempt, SITE.placed(stage).most_cores or once))
+
+    return most
 
 
 def previous(cycle):

@@ -13,7 +13,7 @@ rule explore_state:
         molecules=f"{C}/build/molecules.extxyz",
         config=f"{C}/config/explore.json",
         system=f"{C}/config/system.json",
-        site=f"{C}/config/site.json",
+        site=ancient(f"{C}/config/site.json"),
     output:
         frames=f"{C}/cycle/{{cycle}}/explore/{{state}}/frames.extxyz",
         deviations=f"{C}/cycle/{{cycle}}/explore/{{state}}/deviations.csv",
@@ -24,8 +24,9 @@ rule explore_state:
         f"{LOGS}/cycle/{{cycle}}/explore/{{state}}.tsv"
     threads: SITE.md_threads
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=lambda wildcards, attempt: 480 * attempt,
+        **SITE.resources("explore"),
+        mem_mb=memory("explore", 4000),
+        runtime=minutes("explore", 480),
     params:
         out=f"{C}/cycle/{{cycle}}/explore/{{state}}",
         models=repeated("--model", "models"),

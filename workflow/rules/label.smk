@@ -42,7 +42,7 @@ rule label_batch:
     input:
         frames=frames_of,
         config=f"{C}/config/label.json",
-        site=f"{C}/config/site.json",
+        site=ancient(f"{C}/config/site.json"),
     output:
         record=f"{C}/{{set}}/label/batch/{{batch}}.json",
     log:
@@ -51,8 +51,9 @@ rule label_batch:
         f"{LOGS}/{{set}}/label/batch/{{batch}}.tsv"
     threads: SITE.label_threads
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=lambda wildcards, attempt: 480 * attempt,
+        **SITE.resources("label"),
+        mem_mb=memory("label", 4000),
+        runtime=minutes("label", 480),
     params:
         out=f"{C}/{{set}}/label",
         batch=lambda wildcards: int(wildcards.batch),
@@ -68,7 +69,7 @@ rule label_collect:
     input:
         frames=frames_of,
         config=f"{C}/config/label.json",
-        site=f"{C}/config/site.json",
+        site=ancient(f"{C}/config/site.json"),
         records=lambda wildcards: [
             f"{C}/{wildcards.set}/label/batch/{batch:03d}.json"
             for batch in range(batches_of(wildcards))
@@ -82,8 +83,9 @@ rule label_collect:
     benchmark:
         f"{LOGS}/{{set}}/label/collect.tsv"
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=lambda wildcards, attempt: 30 * attempt,
+        **SITE.resources("label"),
+        mem_mb=memory("label", 2000),
+        runtime=minutes("label", 30),
     params:
         out=f"{C}/{{set}}/label",
         records=repeated("--batch", "records"),

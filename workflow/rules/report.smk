@@ -19,8 +19,9 @@ rule report_page:
     benchmark:
         f"{LOGS}/report/page.tsv"
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=lambda wildcards, attempt: 30 * attempt,
+        **SITE.resources("report"),
+        mem_mb=memory("report", 2000),
+        runtime=minutes("report", 30),
     params:
         campaign=C,
         out=f"{C}/report",

@@ -27,8 +27,9 @@ checkpoint select_frames:
     benchmark:
         f"{LOGS}/cycle/{{cycle}}/select/frames.tsv"
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=lambda wildcards, attempt: 60 * attempt,
+        **SITE.resources("select"),
+        mem_mb=memory("select", 4000),
+        runtime=minutes("select", 60),
     params:
         out=f"{C}/cycle/{{cycle}}/select",
         explored=repeated("--explored", "explored"),

@@ -12,7 +12,7 @@ rule simulate_segment:
         molecules=f"{C}/build/molecules.extxyz",
         config=f"{C}/config/simulate.json",
         system=f"{C}/config/system.json",
-        site=f"{C}/config/site.json",
+        site=ancient(f"{C}/config/site.json"),
         before=lambda wildcards: (
             []
             if wildcards.segment == "000"
@@ -29,8 +29,9 @@ rule simulate_segment:
         f"{LOGS}/simulate/{{state}}/segment/{{segment}}.tsv"
     threads: SITE.md_threads
     resources:
-        mem_mb=lambda wildcards, attempt: 8000 * attempt,
-        runtime=lambda wildcards, attempt: 720 * attempt,
+        **SITE.resources("simulate"),
+        mem_mb=memory("simulate", 8000),
+        runtime=minutes("simulate", 720),
     params:
         out=f"{C}/simulate/{{state}}",
         segment=lambda wildcards: int(wildcards.segment),

@@ -18,7 +18,7 @@ rule train_model:
     input:
         labels=lambda wildcards: labels_until(wildcards.cycle),
         config=f"{C}/config/train.json",
-        site=f"{C}/config/site.json",
+        site=ancient(f"{C}/config/site.json"),
         start=start_of,
     output:
         model=f"{C}/cycle/{{cycle}}/train/model/{{index}}/model.pb",
@@ -31,8 +31,9 @@ rule train_model:
         f"{LOGS}/cycle/{{cycle}}/train/model/{{index}}.tsv"
     threads: SITE.train_threads
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=lambda wildcards, attempt: 720 * attempt,
+        **SITE.resources("train"),
+        mem_mb=memory("train", 4000),
+        runtime=minutes("train", 720),
     params:
         out=f"{C}/cycle/{{cycle}}/train/model/{{index}}",
         labels=repeated("--labels", "labels"),
@@ -65,8 +66,9 @@ rule train_test:
     benchmark:
         f"{LOGS}/cycle/{{cycle}}/train/test.tsv"
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=lambda wildcards, attempt: 60 * attempt,
+        **SITE.resources("train"),
+        mem_mb=memory("train", 4000),
+        runtime=minutes("train", 60),
     params:
         models=repeated("--model", "models"),
         labels=repeated("--train-labels", "labels"),
@@ -91,6 +93,10 @@ rule train_final:
         f"{LOGS}/train/final.log",
     benchmark:
         f"{LOGS}/train/final.tsv"
+    resources:
+        **SITE.resources("train"),
+        mem_mb=memory("train", 2000),
+        runtime=minutes("train", 30),
     params:
         out=f"{C}/train/final",
     shell:

@@ -13,7 +13,7 @@ rule validate_model:
         molecules=f"{C}/build/molecules.extxyz",
         config=f"{C}/config/validate.json",
         system=f"{C}/config/system.json",
-        site=f"{C}/config/site.json",
+        site=ancient(f"{C}/config/site.json"),
     output:
         errors=f"{C}/validate/errors.json",
         parity=f"{C}/validate/parity.csv",
@@ -26,8 +26,9 @@ rule validate_model:
         f"{LOGS}/validate/model.tsv"
     threads: SITE.md_threads
     resources:
-        mem_mb=lambda wildcards, attempt: 8000 * attempt,
-        runtime=lambda wildcards, attempt: 480 * attempt,
+        **SITE.resources("validate"),
+        mem_mb=memory("validate", 8000),
+        runtime=minutes("validate", 480),
     params:
         out=f"{C}/validate",
     shell:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mlpwf.config import Campaign, Section, Site
+from mlpwf.config.site import Slurm
 from mlpwf.files import write_text
 
 
@@ -64,6 +65,7 @@ def reference() -> str:
     for name, model in sections.items():
         lines += ["", f"## `{name}`", "", (model.__doc__ or "").strip(), "", *_table(model)]
     lines += ["", "## The site", "", (Site.__doc__ or "").strip(), "", *_table(Site), ""]
+    lines += ["## `slurm` of the site", "", (Slurm.__doc__ or "").strip(), "", *_table(Slurm), ""]
     return "\n".join(lines)
 
 

@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+import shlex
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
 
 from mlpwf.config.base import Section
+
+Stage = Literal["build", "label", "train", "explore", "select", "validate", "simulate", "analyse", "report"]
+Word = Annotated[str, Field(pattern=r"^[^\s\"'\\\\]+$")]
+
+
+class Slurm(Section):
+    """Where jobs go on a Slurm cluster and what they may ask for; no result depends on it."""
+
+    partition: Word | None = Field(None, description="partition; unset: the cluster's default")
+    account: Word | None = Field(None, description="account the jobs are booked on; unset: your default account")
+    qos: Word | None = Field(None, description="quality of service")
+    constraint: Word | None = Field(None, description="features the nodes must have, for example skylake&ib")
+    reservation: Word | None = Field(None, description="reservation to run in")
+    gpus: int | None = Field(None, ge=0, description="GPUs of each job")
+    longest_minutes: int | None = Field(None, ge=1, description="longest run time the partition allows, in minutes")
+    most_memory_mb: int | None = Field(None, ge=100, description="memory of a node of the partition, in MB")
+    most_cores: int | None = Field(None, ge=1, description="cores a repeated job may grow to; unset: they stay")
+    options: list[Word] | None = Field(None, description="more options of sbatch, for example [--mail-type=FAIL]")
 
 
 class Site(Section):
@@ -18,3 +39,24 @@ class Site(Section):
     label_threads: int = Field(1, ge=1, description="cores of a label job")
     train_threads: int = Field(1, ge=1, description="cores of a training job")
     md_threads: int = Field(1, ge=1, description="cores of a molecular-dynamics job")
+    slurm: Slurm = Field(Slurm(), description="where jobs go on a Slurm cluster: keys of the next table")
+    slurm_stages: dict[Stage, Slurm] = Field(
+        {}, description="the same for single stages; what is set here goes before `slurm`"
+    )
+
+    @field_validator("slurm", "slurm_stages", mode="before")
+    @classmethod
+    def _nothing_said(cls, value: Any) -> Any:
+        return {} if value is None else value  # a key whose lines are all commented out
+
+    def placed(self, stage: Stage) -> Slurm:
+        """Where jobs of a stage go: its own keys before the common ones."""
+        own = self.slurm_stages.get(stage, Slurm()).model_dump(exclude_none=True)
+        return self.slurm.model_copy(update=own)
+
+    def resources(self, stage: Stage) -> dict[str, str | int]:
+        """What a rule of the stage names as resources, for the executor."""
+        placed = self.placed(stage)
+        words = {name: getattr(placed, name) for name in ("partition", "account", "qos", "constraint", "reservation")}
+        words |= {"gpus": placed.gpus, "options": shlex.join(placed.options or [])}
+        return {f"slurm_{name}": value for name, value in words.items() if value}
