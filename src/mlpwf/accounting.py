@@ -55,6 +55,12 @@ def cpu_seconds() -> tuple[float, float]:
     return own.ru_utime + own.ru_stime - inside, ended.ru_utime + ended.ru_stime + _running_s() + inside
 
 
+def peak_mb() -> float:
+    """Largest memory held by this process, or by one program it ran and that has ended, in MB."""
+    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return max(resource.getrusage(kind).ru_maxrss for kind in kinds) / 1024
+
+
 def _process_started() -> float:
     """When this process began, in Unix time."""
     ticks = int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19])
@@ -85,8 +91,8 @@ def accounted(folder: Path | str, stage: str) -> Iterator[Callable[[], None]]:
     """Append this job's wall and CPU seconds to `folder`/cost.jsonl, finished or not.
 
     Each line: stage, finished (true or false; null in a job's heartbeat), started (Unix time), wall_s, own_cpu_s
-    (this process, without what it computed `as_engine`) and engine_cpu_s (that, and the programs
-    it ran). A job killed outright leaves its last heartbeat, at most `HEARTBEAT_S` old, which the next job in
+    (this process, without what it computed `as_engine`), engine_cpu_s (that, and the programs
+    it ran) and peak_mb (the largest of all its processes). A job killed outright leaves its last heartbeat, at most `HEARTBEAT_S` old, which the next job in
     the same folder moves to the ledger. To be held by the folder's only writer.
 
     Yields
@@ -112,6 +118,7 @@ def accounted(folder: Path | str, stage: str) -> Iterator[Callable[[], None]]:
             "wall_s": round(time.time() - started, 3),
             "own_cpu_s": round(own, 3),
             "engine_cpu_s": round(engines, 3),
+            "peak_mb": round(peak_mb(), 1),
         }
 
     ended = threading.Event()

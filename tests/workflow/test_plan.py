@@ -105,8 +105,8 @@ def test_ten_cycles_of_500_labels_plan_within_bounds(tmp_path):
 
 
 def planned_files(lines):
-    """All files that the jobs of a dry run's report would write: outputs, logs, benchmarks."""
-    written = [line.split(": ", 1) for line in lines if line.strip().startswith(("output: ", "log: ", "benchmark: "))]
+    """All files that the jobs of a dry run's report would write: outputs and logs."""
+    written = [line.split(": ", 1) for line in lines if line.strip().startswith(("output: ", "log: "))]
     return {name.removesuffix(" (checkpoint)") for _, names in written for name in names.split(", ")}
 
 

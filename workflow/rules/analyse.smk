@@ -21,8 +21,6 @@ rule analyse_dynamics:
         summary=f"{C}/analyse/summary.json",
     log:
         f"{LOGS}/analyse/dynamics.log",
-    benchmark:
-        f"{LOGS}/analyse/dynamics.tsv"
     resources:
         **SITE.resources("analyse"),
         mem_mb=memory("analyse", 8000),

@@ -18,8 +18,6 @@ rule build_frames:
         summary=f"{C}/build/summary.json",
     log:
         f"{LOGS}/build/build_frames.log",
-    benchmark:
-        f"{LOGS}/build/build_frames.tsv"
     threads: 2
     resources:
         **SITE.resources("build"),

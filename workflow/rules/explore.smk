@@ -20,8 +20,6 @@ rule explore_state:
         walkers=f"{C}/cycle/{{cycle}}/explore/{{state}}/walkers.json",
     log:
         f"{LOGS}/cycle/{{cycle}}/explore/{{state}}.log",
-    benchmark:
-        f"{LOGS}/cycle/{{cycle}}/explore/{{state}}.tsv"
     threads: SITE.md_threads
     resources:
         **SITE.resources("explore"),

@@ -47,8 +47,6 @@ rule label_batch:
         record=f"{C}/{{set}}/label/batch/{{batch}}.json",
     log:
         f"{LOGS}/{{set}}/label/batch/{{batch}}.log",
-    benchmark:
-        f"{LOGS}/{{set}}/label/batch/{{batch}}.tsv"
     threads: SITE.label_threads
     resources:
         **SITE.resources("label"),
@@ -80,8 +78,6 @@ rule label_collect:
         summary=f"{C}/{{set}}/label/summary.json",
     log:
         f"{LOGS}/{{set}}/label/collect.log",
-    benchmark:
-        f"{LOGS}/{{set}}/label/collect.tsv"
     resources:
         **SITE.resources("label"),
         mem_mb=memory("label", 2000),

@@ -16,8 +16,6 @@ rule report_page:
         page=f"{C}/report/report.html",
     log:
         f"{LOGS}/report/page.log",
-    benchmark:
-        f"{LOGS}/report/page.tsv"
     resources:
         **SITE.resources("report"),
         mem_mb=memory("report", 2000),

@@ -24,8 +24,6 @@ checkpoint select_frames:
         status=f"{C}/cycle/{{cycle}}/select/status.json",
     log:
         f"{LOGS}/cycle/{{cycle}}/select/frames.log",
-    benchmark:
-        f"{LOGS}/cycle/{{cycle}}/select/frames.tsv"
     resources:
         **SITE.resources("select"),
         mem_mb=memory("select", 4000),

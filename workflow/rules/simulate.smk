@@ -25,8 +25,6 @@ rule simulate_segment:
         summary=f"{C}/simulate/{{state}}/segment/{{segment}}/summary.json",
     log:
         f"{LOGS}/simulate/{{state}}/segment/{{segment}}.log",
-    benchmark:
-        f"{LOGS}/simulate/{{state}}/segment/{{segment}}.tsv"
     threads: SITE.md_threads
     resources:
         **SITE.resources("simulate"),

@@ -27,8 +27,6 @@ rule train_model:
         lcurve=f"{C}/cycle/{{cycle}}/train/model/{{index}}/lcurve.csv",
     log:
         f"{LOGS}/cycle/{{cycle}}/train/model/{{index}}.log",
-    benchmark:
-        f"{LOGS}/cycle/{{cycle}}/train/model/{{index}}.tsv"
     threads: SITE.train_threads
     resources:
         **SITE.resources("train"),
@@ -63,8 +61,6 @@ rule train_test:
         parity=f"{C}/cycle/{{cycle}}/train/parity.csv",
     log:
         f"{LOGS}/cycle/{{cycle}}/train/test.log",
-    benchmark:
-        f"{LOGS}/cycle/{{cycle}}/train/test.tsv"
     resources:
         **SITE.resources("train"),
         mem_mb=memory("train", 4000),
@@ -91,8 +87,6 @@ rule train_final:
         final=f"{C}/train/final/final.json",
     log:
         f"{LOGS}/train/final.log",
-    benchmark:
-        f"{LOGS}/train/final.tsv"
     resources:
         **SITE.resources("train"),
         mem_mb=memory("train", 2000),

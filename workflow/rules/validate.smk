@@ -22,8 +22,6 @@ rule validate_model:
         rdf=f"{C}/validate/rdf.csv",
     log:
         f"{LOGS}/validate/model.log",
-    benchmark:
-        f"{LOGS}/validate/model.tsv"
     threads: SITE.md_threads
     resources:
         **SITE.resources("validate"),

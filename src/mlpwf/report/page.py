@@ -521,10 +521,19 @@ def cost(record: Record) -> Part:
     )  # fmt: skip
     table = [
         (name, str(len(jobs)), str(sum(job.get("finished") is False for job in jobs)),
-         *(f"{_hours(jobs, key):,.3g}" for key in ("engine_cpu_s", "own_cpu_s", "wall_s")))
+         *(f"{_hours(jobs, key):,.3g}" for key in ("engine_cpu_s", "own_cpu_s", "wall_s")),
+         _count(max((number(job, "peak_mb") or 0.0 for job in jobs), default=0.0) or None))
         for name, jobs in {**by_stage, "all": list(record.costs)}.items()
     ]  # fmt: skip
-    header = ("stage", "jobs", "not finished", "engines, CPU-h", "mlpwf itself, CPU-h", "wall, h (sum of jobs)")
+    header = (
+        "stage",
+        "jobs",
+        "not finished",
+        "engines, CPU-h",
+        "mlpwf itself, CPU-h",
+        "wall, h (sum of jobs)",
+        "most memory, MB",
+    )
     whole, drawings = _whole(record), [drawing]
     facts = {} if whole is None else {"Orchestration": _orchestration(whole)}
     if whole is not None:
