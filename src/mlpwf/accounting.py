@@ -90,10 +90,11 @@ def _running_s() -> float:
 def accounted(folder: Path | str, stage: str) -> Iterator[Callable[[], None]]:
     """Append this job's wall and CPU seconds to `folder`/cost.jsonl, finished or not.
 
-    Each line: stage, finished (true or false; null in a job's heartbeat), started (Unix time), wall_s, own_cpu_s
-    (this process, without what it computed `as_engine`), engine_cpu_s (that, and the programs
-    it ran) and peak_mb (the largest of all its processes). A job killed outright leaves its last heartbeat, at most `HEARTBEAT_S` old, which the next job in
-    the same folder moves to the ledger. To be held by the folder's only writer.
+    Each line: stage, finished (true or false; null in a job's heartbeat), started (Unix
+    time), wall_s, own_cpu_s (this process, without what it computed `as_engine`), engine_cpu_s
+    (that, and the programs it ran) and peak_mb (the largest of all its processes). A job
+    killed outright leaves its last heartbeat, at most `HEARTBEAT_S` old, which the next job
+    in the same folder moves to the ledger. To be held by the folder's only writer.
 
     Yields
     ------
@@ -174,7 +175,7 @@ def book_snakemake(campaign: Path | str, cores: int) -> None:
 def read_snakemake(campaign: Path | str) -> list[dict[str, float]]:
     """What each Snakemake of a campaign cost: started (Unix time), wall_s, cpu_s, cores."""
     entries = []
-    for path in sorted((Path(campaign) / SNAKEMAKE).glob("*.json")):
+    for path in sorted((Path(campaign) / SNAKEMAKE).glob("[!.]*.json")):
         try:
             entries.append(json.loads(path.read_text()))
         except (OSError, ValueError):
