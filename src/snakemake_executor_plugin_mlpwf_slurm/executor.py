@@ -24,7 +24,7 @@ from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 from snakemake_interface_executor_plugins.utils import format_cli_arg
 
 from snakemake_executor_plugin_mlpwf_slurm import slurm
-from snakemake_executor_plugin_mlpwf_slurm.ledger import Entry, Place, fingerprint_of, key_of
+from snakemake_executor_plugin_mlpwf_slurm.ledger import Entry, Place, fingerprint_of, forget_ended, key_of
 from snakemake_executor_plugin_mlpwf_slurm.placement import name_of, options_of, placement_of, seconds_of
 
 ROUND_SECONDS = 1.0  # between two looks at what the jobs say of themselves
@@ -41,6 +41,7 @@ class Phase(Enum):
     UNSURE = auto()  # submitted, and the answer was lost
     REPLACING = auto()  # an older job of other inputs was cancelled and must end first
     SUBMITTED = auto()
+    ENDED = auto()
 
 
 @dataclass
@@ -72,7 +73,7 @@ class Executor(RemoteExecutor):
         self.silent_since: float | None = None
         self.hold_until = -float("inf")
         self.hold_words = ""
-        self.hurry = False  # a job waits for an answer of Slurm
+        self.refused = ""  # Slurm's words, once it refused what would be asked for every job
 
     # what Snakemake asks of an executor
 
@@ -88,6 +89,7 @@ class Executor(RemoteExecutor):
         for info in active_jobs:
             if not self.wait or not self._step(info):
                 yield info
+        self._end_refused([info.aux["watched"] for info in active_jobs])
 
     def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]) -> None:
         """Cancel what was submitted; a job whose answer was lost ends by itself once it starts."""
@@ -99,6 +101,11 @@ class Executor(RemoteExecutor):
             slurm.cancel(numbers)
         except (slurm.SilentError, slurm.RefusedError) as error:
             self.logger.error(f"Slurm could not be told to cancel {' '.join(numbers)}: {error}")
+
+    def shutdown(self) -> None:
+        """End the loop; what is on the books of jobs that ended well while nobody watched goes with it."""
+        super().shutdown()
+        forget_ended()
 
     async def sleep(self) -> None:
         """Wait for the next round; the end of the workflow is not kept waiting."""
@@ -169,6 +176,7 @@ class Executor(RemoteExecutor):
             self._tell(one, f"cannot keep its books ({error}); trying again")
         except _EndError as end:
             one.place.forget()
+            one.phase = Phase.ENDED
             self.report_job_error(info, msg=f"{end} ")
             return True
         return False
@@ -236,7 +244,7 @@ class Executor(RemoteExecutor):
 
     def _submit(self, info: SubmittedJobInfo, one: Watched) -> None:
         now = time.monotonic()
-        if self.silent_since is not None or now < self.hold_until:
+        if self.refused or self.silent_since is not None or now < self.hold_until:
             return
         one.entry = Entry.new(one.entry.fingerprint, one.entry.placement)
         one.place.write(one.entry)
@@ -274,11 +282,12 @@ class Executor(RemoteExecutor):
             kind = "passing"
         if kind == "site":
             one.place.forget()
-            raise WorkflowError(
-                f"Slurm refuses every job like {one.job.name}: {error} "
-                "Mend partition, account and the like in the site file (config/sites) and start again; "
-                "jobs that run go on and are taken over."
+            self.refused = f"Slurm refuses jobs like {one.job.name}: {error}"
+            self.logger.error(
+                f"{self.refused}. Mend partition, account and the like in the site file (config/sites), then start "
+                "again. Nothing more is submitted; this workflow ends when its running jobs have."
             )
+            return
         if kind != "passing":
             raise _EndError(f"Slurm refuses this job: {error}")
         self.hold_until = time.monotonic() + self.poll_seconds
@@ -286,12 +295,17 @@ class Executor(RemoteExecutor):
             self.hold_words = str(error)
             self.logger.warning(f"Slurm takes no more jobs for now ({error}); tried again every {self.poll_seconds} s.")
 
+    def _end_refused(self, jobs: list[Watched]) -> None:
+        """After a refusal that holds for every job: end the workflow once none of its jobs is with Slurm."""
+        if self.refused and all(one.phase in (Phase.NEW, Phase.WAITING, Phase.ENDED) for one in jobs):
+            raise WorkflowError(self.refused)
+
     def _watch(self, info: SubmittedJobInfo, one: Watched) -> bool:
         status = one.place.status(one.entry.submission)
         if status is not None and status.exit == 0:
             return self._succeeded(info, one)
         if status is not None and status.exit is not None:
-            raise _EndError(f"{self._words(one, 'FAILED')} with exit code {status.exit}.")
+            raise _EndError(f"{self._words(one, 'FAILED')} with exit code {status.exit}{self._slurm_words(one)}.")
         if self.listing is None or self.listing.asked <= one.since:
             return False
         listed = self.listing.jobs.get(one.entry.number)
@@ -315,6 +329,7 @@ class Executor(RemoteExecutor):
         with contextlib.suppress(OSError):
             self._log(one, one.entry.number).unlink()
         one.place.forget()
+        one.phase = Phase.ENDED
         self.report_job_success(info)
         return True
 
@@ -348,8 +363,9 @@ class Executor(RemoteExecutor):
             text = self._log(one, one.entry.number).read_text(errors="replace")[-20000:]
         except OSError:
             return ""
-        found = re.findall(r"(?:slurmstepd|slurmd|srun): error: (.*)", text)
-        return f", Slurm says: {found[-1].strip(' *')}" if found else ""
+        found = re.findall(r"(?:slurmstepd|slurmd|srun)[^\s:]*: error: (.*)", text)
+        telling = [line for line in found if re.search("limit|exceed|memory|oom", line, re.IGNORECASE)] or found
+        return f", Slurm says: {telling[-1].strip(' *')}" if telling else ""
 
     def _tell(self, one: Watched, words: str) -> None:
         if words not in one.told:

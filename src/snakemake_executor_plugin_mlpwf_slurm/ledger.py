@@ -161,3 +161,13 @@ class Place:
         for kind in ("now", "status", "lock", "files"):
             with contextlib.suppress(OSError):
                 self._file(kind).unlink()
+
+
+def forget_ended() -> None:
+    """Close the books of every job that says of itself that it ended well."""
+    for path in FOLDER.glob("*.now"):
+        place = Place(path.stem)
+        entry = place.read()
+        status = place.status(entry.submission) if entry else None
+        if status is not None and status.exit == 0:
+            place.forget()

@@ -112,6 +112,7 @@ def test_a_node_set_down_hands_its_job_to_another(make: Make, cluster: Cluster) 
     (number,) = small.starts(0)
     node = cluster.slurm("squeue", "-h", "-j", number, "-o", "%N").strip()
     cluster.slurm("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
+    cluster.slurm("scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=test")  # and stay away
     wait_until(lambda: len(small.starts(0)) == 2, f"the job to start elsewhere\n{small.said}")
     assert small.starts(0) == [number, number], "Slurm gave it back under the same number"
     assert cluster.slurm("squeue", "-h", "-j", number, "-o", "%N").strip() != node
@@ -179,7 +180,7 @@ def test_memory_over_the_limit_is_said_and_grows(make: Make, cluster: Cluster) -
         "[ $SLURM_MEM_PER_NODE -gt 250 ] || python3 -c 'import time; x = bytearray(600_000_000); time.sleep(600)'"
     )
     assert small.run(jobs=1, mem_mb=250) == 0, small.said
-    assert "exceeded memory limit" in small.said
+    assert "Slurm says: Exceeded job memory limit" in small.said
     assert len(small.starts(0)) == 2
 
 
@@ -190,16 +191,17 @@ def test_a_request_that_cannot_be_met_ends_with_slurms_words(make: Make) -> None
     assert not small.starts(0)
 
 
-def test_a_wrong_partition_ends_the_workflow_and_leaves_running_jobs_alone(make: Make, cluster: Cluster) -> None:
+def test_a_wrong_partition_ends_the_workflow_once_its_running_jobs_have(make: Make, cluster: Cluster) -> None:
     small = make()
     process = small.begin(jobs=1)
     small.await_running(0)
     small.kill(process)
-    assert small.run(jobs=2, slurm_partition="nowhere") != 0
-    assert "nvalid partition" in small.said
-    assert "config/sites" in small.said
+    process = small.begin(jobs=2, slurm_partition="nowhere")
+    small.await_words("nvalid partition", "config/sites")
     assert list(cluster.jobs()) == small.starts(0)
     go(small)
+    assert small.finish(process) != 0
+    assert small.said.count("Slurm refuses") <= 2, "said, and once more at the end"
     assert small.run(jobs=2) == 0, small.said
     assert [len(small.starts(job)) for job in range(2)] == [1, 1]
 
