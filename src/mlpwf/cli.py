@@ -71,7 +71,7 @@ def _register() -> None:
     app.command("explore")(explore.explore)
     app.command("select")(select.select)
     app.command("validate")(validate.validate)
-    app.command("simulate")(simulate.simulate)
+    app.add_typer(simulate.app, name="simulate")
     app.command("analyse")(analyse.analyse)
     app.command("report")(report.report)
     app.command("status")(status.status)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
@@ -14,31 +17,45 @@ Array = NDArray[np.float64]
 BEADS_PER_MOLECULE = 3
 
 
-def log_block_steps(interval: int, start: int, stop: int, *, end: bool = False) -> NDArray[np.int64]:
-    """Steps to keep in [start, stop): multiples of `interval`, and log-spaced ones between them.
+@dataclass(frozen=True)
+class Moment:
+    """A step of a run at which something is kept: a frame, the pressure tensor, or both."""
 
-    In every block the kept offsets are 0, 1, 2, 4, 8, … < `interval`, so that
-    each decade of lag times is sampled from every block.
+    step: int
+    frame: bool
+    stress: bool
+
+
+def moments(interval: int, stress: int, start: int, stop: int) -> Iterator[Moment]:
+    """What a run keeps in (start, stop], in order.
+
+    Frames: multiples of `interval`, and in every block between them the offsets
+    1, 2, 4, 8, … < `interval`, so that each decade of lag times is sampled from
+    every block. Pressure tensors: multiples of `stress`. The schedule counts from
+    step 0 and does not depend on where a run is cut.
 
     Parameters
     ----------
     interval
-        Steps from one linear frame to the next.
+        Steps from one linear frame to the next, a multiple of `stress`.
+    stress
+        Steps from one pressure tensor to the next.
     start, stop
-        First step and the step after the last, both multiples of `interval`.
-    end
-        Keep `stop` as well (the last segment of a run).
+        Steps since the start of production; `start` itself belongs to what came before.
 
     Raises
     ------
     DataError
-        If `start` or `stop` is not a multiple of `interval`.
+        If `interval` is no multiple of `stress`.
     """
-    if interval < 1 or start % interval or stop % interval or stop < start:
-        raise DataError(f"steps {start} to {stop} are not whole blocks of {interval} steps")
-    offsets = np.array([0] + [2**k for k in range(int(interval - 1).bit_length())], dtype=np.int64)
-    kept = (np.arange(start, stop, interval, dtype=np.int64)[:, None] + offsets[None, :]).ravel()
-    return np.append(kept, np.int64(stop)) if end else kept
+    if interval < 1 or stress < 1 or interval % stress:
+        raise DataError(f"{interval} steps between linear frames; expected a multiple of {stress}")
+    frames = {0, *(2**k for k in range(int(interval - 1).bit_length()))}
+    offsets = sorted(frames | set(range(0, interval, stress)))
+    for block in range(start - start % interval, stop + 1, interval):
+        for offset in offsets:
+            if start < block + offset <= stop:
+                yield Moment(block + offset, offset in frames, offset % stress == 0)
 
 
 def species_numbers(atoms: Atoms, references: list[Atoms]) -> NDArray[np.int64]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from mlpwf.config import Explore, Simulate
+from mlpwf.config import Explore, Simulate, System
 
 
 @dataclass(frozen=True)
@@ -40,3 +41,23 @@ def states(explore: Explore, density: float) -> dict[str, ExploreState]:
 def simulate_states(simulate: Simulate) -> dict[str, float]:
     """Production temperatures in K, by the name of their state: `300K`."""
     return {f"{temperature:g}K": temperature for temperature in simulate.temperatures_kelvin}
+
+
+def simulate_lengths(simulate: Simulate) -> dict[str, float]:
+    """Length of the production run in ps, by the name of its state."""
+    return dict(zip(simulate_states(simulate), simulate.lengths_ps, strict=True))
+
+
+def production_settings(simulate: Simulate, system: System, temperature: float) -> dict[str, Any]:
+    """All of a campaign's settings that a production trajectory depends on, as plain JSON types.
+
+    Its length is not among them, nor are the other states: a run may be
+    prolonged, and a state added, while what is done stays what it is.
+    """
+    kept = simulate.model_dump(mode="json", exclude={"temperatures_kelvin", "length_ps", "checkpoint_min"})
+    return {
+        "temperature_kelvin": temperature,
+        **kept,
+        "density_g_cm3": system.density_g_cm3,
+        "counts": {name: molecule.count for name, molecule in system.molecules.items()},
+    }

@@ -9,8 +9,8 @@ from mlpwf.molecules import centres_of_mass
 from mlpwf.sampling import (
     beads,
     kabsch,
-    log_block_steps,
     molecules_in_cell,
+    moments,
     principal_axes,
     rescaled,
     species_numbers,
@@ -33,24 +33,36 @@ def liquid(rng, n=6, cell=20.0):
     return atoms
 
 
+def frames(*arguments):
+    return [moment.step for moment in moments(*arguments) if moment.frame]
+
+
 def test_log_blocks_hold_powers_of_two_within_each_block():
-    assert log_block_steps(10, 20, 40).tolist() == [20, 21, 22, 24, 28, 30, 31, 32, 34, 38]
+    assert frames(10, 5, 20, 40) == [21, 22, 24, 28, 30, 31, 32, 34, 38, 40]
 
 
 def test_a_power_of_two_interval_is_not_kept_twice():
-    assert log_block_steps(8, 0, 16, end=True).tolist() == [0, 1, 2, 4, 8, 9, 10, 12, 16]
-    assert log_block_steps(1, 0, 3).tolist() == [0, 1, 2]
+    assert frames(8, 2, -1, 16) == [0, 1, 2, 4, 8, 9, 10, 12, 16]
+    assert frames(1, 1, 0, 3) == [1, 2, 3]
 
 
-def test_segments_join_to_the_whole_schedule():
-    parts = [log_block_steps(12, 0, 36), log_block_steps(12, 36, 60, end=True)]
-    assert np.concatenate(parts).tolist() == log_block_steps(12, 0, 60, end=True).tolist()
+def test_pressure_tensors_lie_on_multiples_of_their_interval():
+    assert [moment.step for moment in moments(12, 3, 3, 20) if moment.stress] == [6, 9, 12, 15, 18]
 
 
-@pytest.mark.parametrize(("interval", "start", "stop"), [(10, 5, 20), (10, 0, 25), (0, 0, 10), (10, 20, 10)])
-def test_a_schedule_of_broken_blocks_is_refused(interval, start, stop):
-    with pytest.raises(DataError, match="whole blocks"):
-        log_block_steps(interval, start, stop)
+def test_the_schedule_does_not_depend_on_where_a_run_is_cut():
+    whole = list(moments(12, 4, 0, 60))
+    cuts = np.random.default_rng(1).choice(np.arange(1, 60), 5, replace=False)
+    edges = [0, *sorted(cuts.tolist()), 60]
+    parts = [moment for k in range(6) for moment in moments(12, 4, edges[k], edges[k + 1])]
+    assert parts == whole
+    assert [moment.step for moment in whole] == sorted({moment.step for moment in whole})
+
+
+@pytest.mark.parametrize(("interval", "stress"), [(10, 4), (0, 1), (10, 0)])
+def test_a_schedule_of_broken_blocks_is_refused(interval, stress):
+    with pytest.raises(DataError, match="expected a multiple"):
+        list(moments(interval, stress, 0, 20))
 
 
 def test_kabsch_finds_the_rotation_exactly():

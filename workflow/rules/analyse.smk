@@ -1,6 +1,6 @@
 """analyse: correlators, relaxation times and activation energies of the production runs.
 
-INPUTS   every segment of every state, C/config/analyse.json
+INPUTS   the run of every state, C/config/analyse.json
 OUTPUTS  C/analyse/{correlators,states,activation}.csv, summary.json
 """
 
@@ -8,11 +8,7 @@ OUTPUTS  C/analyse/{correlators,states,activation}.csv, summary.json
 rule analyse_dynamics:
     """Correlators by temperature and what follows from them."""
     input:
-        segments=[
-            f"{C}/simulate/{state}/segment/{segment:03d}/trajectory.trr"
-            for state in SIMULATE_STATES
-            for segment in SEGMENTS
-        ],
+        runs=[f"{C}/simulate/{state}/run.json" for state in SIMULATE_LENGTHS],
         config=f"{C}/config/analyse.json",
     output:
         correlators=f"{C}/analyse/correlators.csv",

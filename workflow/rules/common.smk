@@ -11,7 +11,7 @@ from pathlib import Path
 from mlpwf.accounting import book_snakemake
 from mlpwf.config.run import only_looks, open_run
 from mlpwf.errors import MlpwfError
-from mlpwf.states import simulate_states, states
+from mlpwf.states import simulate_lengths, states
 
 try:
     RUN = open_run(
@@ -29,8 +29,7 @@ LOGS = f"logs/{CAMPAIGN.name}"
 PLAN = int(config.get("plan", 0))
 MODELS = range(CAMPAIGN.train.models)
 EXPLORE_STATES = list(states(CAMPAIGN.explore, CAMPAIGN.system.density_g_cm3))
-SIMULATE_STATES = list(simulate_states(CAMPAIGN.simulate))
-SEGMENTS = range(CAMPAIGN.simulate.segments)
+SIMULATE_LENGTHS = simulate_lengths(CAMPAIGN.simulate)
 
 if workflow.remote_exec or workflow.subprocess_exec:  # the Snakemake of a cluster's job
     book_snakemake(C, int(os.environ.get("SLURM_CPUS_ON_NODE", 0)))

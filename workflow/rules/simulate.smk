@@ -1,28 +1,56 @@
-"""simulate: production molecular dynamics in segments, each from the last one's restart file.
+"""simulate: production molecular dynamics, each state in as many segments as its length and the wall time ask for.
 
-INPUTS   C/train/final/model.pb, C/build/molecules.extxyz, C/config/{simulate,system,site}.json
-OUTPUTS  C/simulate/STATE/segment/SSS/{trajectory.trr,restart.bin,thermo.csv,summary.json}
+INPUTS   C/train/final/model.pb, C/build/molecules.extxyz, C/config/{simulate,system,site}.json,
+         C/config/simulate/STATE.json
+OUTPUTS  C/simulate/STATE/segment/SSS/{trajectory.trr,thermo.csv,stress.npz,restart.bin,summary.json},
+         C/simulate/STATE/run.json
+
+A segment ends when the run is as long as asked, or before the wall time of its
+job; where it ended is in its summary, and the next one, if there is to be one,
+goes on from there. A segment depends on C/config/simulate/STATE.json and not on
+the whole section, so that a longer run and one more temperature repeat nothing.
+Only the summary is an output to Snakemake, and one that it must not delete
+before a job: by it a finished segment is known again.
 """
 
 
-rule simulate_segment:
-    """One segment of one state; only the segment in flight is ever lost."""
+def segments_of(wildcards):
+    """Summaries of a state's segments: those there are, and the next one until the run is as long as asked."""
+    if PLAN:
+        return [f"{C}/simulate/{wildcards.state}/segment/000/summary.json"]
+    summaries = []
+    for number in range(1000):
+        segment = checkpoints.simulate_segment.get(
+            state=wildcards.state, segment=f"{number:03d}"
+        )
+        summaries.append(segment.output.summary)
+        summary = json.loads(Path(segment.output.summary).read_text())
+        if (
+            not summary["stable"]
+            or summary["end_ps"] > SIMULATE_LENGTHS[wildcards.state] - 1e-6
+        ):
+            return summaries
+    raise WorkflowError(
+        f"{C}/simulate/{wildcards.state}: 1000 segments and not done; expected longer ones: ask for more wall time"
+    )
+
+
+checkpoint simulate_segment:
+    """A state's run, as far as the wall time of one job goes; what is killed goes on from its last checkpoint."""
     input:
+        settings=f"{C}/config/simulate/{{state}}.json",
         model=f"{C}/train/final/model.pb",
         molecules=f"{C}/build/molecules.extxyz",
-        config=f"{C}/config/simulate.json",
-        system=f"{C}/config/system.json",
+        config=ancient(f"{C}/config/simulate.json"),
+        system=ancient(f"{C}/config/system.json"),
         site=ancient(f"{C}/config/site.json"),
         before=lambda wildcards: (
             []
             if wildcards.segment == "000"
-            else f"{C}/simulate/{wildcards.state}/segment/{int(wildcards.segment) - 1:03d}/restart.bin"
+            else f"{C}/simulate/{wildcards.state}/segment/{int(wildcards.segment) - 1:03d}/summary.json"
         ),
     output:
-        trajectory=f"{C}/simulate/{{state}}/segment/{{segment}}/trajectory.trr",
-        restart=f"{C}/simulate/{{state}}/segment/{{segment}}/restart.bin",
-        thermo=f"{C}/simulate/{{state}}/segment/{{segment}}/thermo.csv",
-        summary=f"{C}/simulate/{{state}}/segment/{{segment}}/summary.json",
+        summary=update(f"{C}/simulate/{{state}}/segment/{{segment}}/summary.json"),
     log:
         f"{LOGS}/simulate/{{state}}/segment/{{segment}}.log",
     threads: SITE.md_threads
@@ -37,6 +65,21 @@ rule simulate_segment:
             ["--previous", str(input.before)] if input.get("before") else []
         ),
     shell:
-        "mlpwf --log {log:q} simulate --config {input.config:q} --site {input.site:q} --system {input.system:q}"
-        " --model {input.model:q} --molecules {input.molecules:q} --state {wildcards.state:q}"
-        " --segment {params.segment} {params.before:q} --out {params.out:q}"
+        "mlpwf --log {log:q} simulate segment --config {input.config:q} --site {input.site:q}"
+        " --system {input.system:q} --model {input.model:q} --molecules {input.molecules:q} --state {wildcards.state:q}"
+        " --segment {params.segment} {params.before:q} --minutes {resources.runtime} --out {params.out:q}"
+
+
+rule simulate_collect:
+    """How far a state's run came, once it is as long as asked."""
+    input:
+        segments=segments_of,
+        config=f"{C}/config/simulate.json",
+    output:
+        run=f"{C}/simulate/{{state}}/run.json",
+    log:
+        f"{LOGS}/simulate/{{state}}/collect.log",
+    params:
+        out=f"{C}/simulate/{{state}}",
+    shell:
+        "mlpwf --log {log:q} simulate collect --config {input.config:q} --state {wildcards.state:q} --out {params.out:q}"

@@ -106,11 +106,9 @@ class _Plan:
             size = self.atoms / self.molecules
             steps = round((v.nve_ps + v.nvt_ps + v.npt_ps) * 1e3 / v.timestep_fs)
             jobs["validate"], work["validate"] = 1, md_s(steps, round(size * v.molecules))
-            segments = len(s.temperatures_kelvin) * s.segments
-            steps = len(s.temperatures_kelvin) * (
-                s.segments * s.segment_steps + round(s.equilibration_ps * 1e3 / s.timestep_fs)
-            )
-            jobs["simulate"], work["simulate"] = segments, 8.0 * segments + md_s(steps, round(size * s.molecules))
+            states = len(s.temperatures_kelvin)
+            steps = round((sum(s.lengths_ps) + states * s.equilibration_ps) * 1e3 / s.timestep_fs)
+            jobs["simulate"], work["simulate"] = states, 8.0 * states + md_s(steps, round(size * s.molecules))
             jobs["analyse"] = jobs["report"] = 1
             work["analyse"] = work["report"] = 15.0
         return {stage: Work(jobs[stage], work[stage], labels if stage == "label" else 0) for stage in jobs}

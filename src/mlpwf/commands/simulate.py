@@ -1,4 +1,4 @@
-"""`mlpwf simulate`: one segment of the production run of one state."""
+"""`mlpwf simulate`: the production run of one state, segment by segment."""
 
 from __future__ import annotations
 
@@ -11,13 +11,22 @@ import typer
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from mlpwf.config import Simulate
+    from mlpwf.config import Simulate, Site, System
     from mlpwf.engines.lammps import SegmentJob
+    from mlpwf.production import Checkpoint
 
 log = logging.getLogger(__name__)
+app = typer.Typer(help="Production molecular dynamics.", no_args_is_help=True)
+
+FILES = ("trajectory.trr", "thermo.csv", "stress.npz", "restart.bin")
+REMEDY = "explore this state longer, label and train again, then simulate"
 
 
-def simulate(
+# ---------------------------------------------------------------- simulate segment
+
+
+@app.command("segment")
+def simulate_segment(
     config: Annotated[Path, typer.Option(help="Resolved section: C/config/simulate.json.")],
     site: Annotated[Path, typer.Option(help="Resolved site: C/config/site.json.")],
     system: Annotated[Path, typer.Option(help="Resolved section: C/config/system.json.")],
@@ -26,216 +35,348 @@ def simulate(
     state: Annotated[str, typer.Option(help="Name of the state, for example 300K.")],
     segment: Annotated[int, typer.Option(min=0, help="Segment, from 0.")],
     out: Annotated[Path, typer.Option(help="Folder of the state.")],
-    previous: Annotated[Path | None, typer.Option(help="Restart file of the segment before.")] = None,
+    previous: Annotated[Path | None, typer.Option(help="Summary of the segment before.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0, help="Wall time of this job, in minutes.")] = None,
 ) -> None:
-    """Run one segment at constant volume and temperature; keep centres and axes of the molecules."""
+    """Run a state at constant volume and temperature until it is as long as asked, or the wall time is near.
+
+    A segment that was killed goes on from its last checkpoint. Whether a run
+    blew up is part of the summary and no error.
+    """
+    import time
+
     from mlpwf.accounting import accounted
     from mlpwf.config import Simulate, Site, System, load_section
     from mlpwf.errors import ConfigError
     from mlpwf.files import sole_writer
     from mlpwf.states import simulate_states
+    from mlpwf.walltime import seconds_left
 
+    began = time.time()
+    left = seconds_left(minutes)
     section, seed = load_section(Simulate, config)
-    temperatures = simulate_states(section)
-    if state not in temperatures:
-        raise ConfigError(f"no state '{state}' in {config}; expected one of {', '.join(temperatures)}")
-    if segment >= section.segments:
-        raise ConfigError(f"segment {segment} asked for; simulate.segments is {section.segments}: expected less")
+    if state not in simulate_states(section):
+        raise ConfigError(f"no state '{state}' in {config}; expected one of {', '.join(simulate_states(section))}")
     if not model.is_file():
         raise ConfigError(f"{model}: no such model; expected the final model of mlpwf train")
     if (previous is None) != (segment == 0):
         found = "none" if previous is None else str(previous)
-        raise ConfigError(f"--previous is {found}; expected none for segment 0, and the restart file before for others")
-    if previous is not None and not previous.is_file():
-        raise ConfigError(f"{previous}: no such restart file; run segment {segment - 1} of {state} first")
-    place = load_section(Site, site)[0]
+        raise ConfigError(f"--previous is {found}; expected none for segment 0, and the summary before for others")
+    liquid, place = load_section(System, system)[0], load_section(Site, site)[0]
     with sole_writer(out), accounted(out, "simulate"):
-        if segment == 0:
-            box = _packed(section, load_section(System, system)[0], molecules, seed, state)
-            _keep_box(box, out)
-        job = _job(section, temperatures[state], state, segment, seed, model, molecules, previous, out)
-        _run(job, section, state, segment, place.lammps_launcher, place.md_threads, seed, out)
+        run = _Segment(section, liquid, place, seed, state, segment, out, model, molecules, previous)
+        if run.kept():
+            log.info("%s: finished before under the same settings, kept", run.label)
+            return
+        run.run(began + left if left < float("inf") else None)
 
 
-def _packed(section: Simulate, system: Any, molecules: Path, seed: int, state: str) -> Atoms:
-    """A packed box of the production size, its own for each state."""
-    import zlib
+class _Segment:
+    """One segment: what it depends on, where it starts, and where its files are."""
 
-    import numpy as np
+    def __init__(
+        self,
+        section: Simulate,
+        system: System,
+        site: Site,
+        seed: int,
+        state: str,
+        segment: int,
+        out: Path,
+        model: Path,
+        molecules: Path,
+        previous: Path | None,
+    ) -> None:
+        from mlpwf.files import sha256
+        from mlpwf.states import production_settings, simulate_lengths, simulate_states
 
-    from mlpwf.building import pack_box, scaled_counts
-    from mlpwf.frames import read_frames
+        self.section, self.system, self.site, self.seed = section, system, site, seed
+        self.state, self.segment, self.out = state, segment, out
+        self.model, self.molecules = model, molecules
+        self.temperature = simulate_states(section)[state]
+        self.length_ps = simulate_lengths(section)[state]
+        self.label = f"simulate {state} segment {segment}"
+        self.work, self.target = out / "work" / f"{segment:03d}", out / "segment" / f"{segment:03d}"
+        self.steps_per_ps = 1e3 / section.timestep_fs
+        self.equilibration = round(section.equilibration_ps * self.steps_per_ps)
+        self.stop = round(self.length_ps * self.steps_per_ps)
+        self.restart: Path | None = None
+        self.start = -self.equilibration
+        self.mended = False
+        if previous is not None:
+            self.restart, self.start = _restart_of(previous)
+        self.depends_on = {
+            "settings": production_settings(section, system, self.temperature),
+            "seed": seed,
+            "model_sha256": sound_model(model),
+            "molecules_sha256": sha256(molecules),
+            "restart_sha256": None if self.restart is None else sha256(self.restart),
+        }
 
-    counts = scaled_counts([species.count for species in system.molecules.values()], section.molecules)
-    rng = np.random.default_rng([seed, zlib.crc32(state.encode())])
-    log.info("simulate %s: packing %s molecules at %g g/cm³", state, "+".join(map(str, counts)), system.density_g_cm3)
-    return pack_box(read_frames(molecules), counts, system.density_g_cm3, rng)
+    def kept(self) -> bool:
+        """Whether this segment is done, from the same settings, model and restart file, and its files are whole."""
+        from mlpwf.errors import DataError
+        from mlpwf.files import read_json, sha256
 
+        path = self.target / "summary.json"
+        if not path.is_file():
+            return False
+        try:
+            summary = read_json(path)
+            before, hashes = summary["depends_on"], summary["sha256"]
+        except (DataError, KeyError, TypeError):
+            log.warning("%s: not a summary of this version; the segment is run again", path)
+            return False
+        changed = [key for key, value in self.depends_on.items() if before.get(key) != value]
+        if changed:
+            log.info("%s: %s changed since; it is run again", self.label, ", ".join(changed))
+            return False
+        for name, found in hashes.items():
+            if not (self.target / name).is_file() or sha256(self.target / name) != found:
+                log.warning("%s: missing or damaged; the segment is run again, to its old end", self.target / name)
+                self.stop, self.mended = int(summary["end_step"]), True
+                return False
+        return True
 
-def _keep_box(box: Atoms, out: Path) -> None:
-    from mlpwf.frames import quantised, write_frames
+    def run(self, end_time: float | None) -> None:
+        """Run in out/work/SSS, then put the files in out/segment/SSS, the summary last."""
+        import shutil
 
-    write_frames(out / "box.extxyz", [quantised(box)])
+        from mlpwf.engines.lammps import describe_exit, last_words, run_worker
+        from mlpwf.errors import ConfigError, EngineError
+        from mlpwf.files import read_json
 
-
-def _job(
-    section: Simulate,
-    temperature: float,
-    state: str,
-    segment: int,
-    seed: int,
-    model: Path,
-    molecules: Path,
-    previous: Path | None,
-    out: Path,
-) -> SegmentJob:
-    import zlib
-
-    from mlpwf.engines.lammps import SegmentJob
-    from mlpwf.frames import element_order, read_frames
-
-    return SegmentJob(
-        models=[str(model.resolve())],
-        elements=element_order(read_frames(molecules)),
-        box=str((out / "box.extxyz").resolve()),
-        references=str(molecules.resolve()),
-        restart=None if previous is None else str(previous.resolve()),
-        seed=(seed + zlib.crc32(state.encode())) % 2**31,
-        temperature_kelvin=temperature,
-        timestep_fs=section.timestep_fs,
-        thermostat_time_ps=section.thermostat_time_ps,
-        equilibration_steps=round(section.equilibration_ps * 1e3 / section.timestep_fs),
-        interval_steps=section.interval_steps,
-        start_step=segment * section.segment_steps,
-        stop_step=(segment + 1) * section.segment_steps,
-        last=segment == section.segments - 1,
-    )
-
-
-def _run(
-    job: SegmentJob,
-    section: Simulate,
-    state: str,
-    segment: int,
-    launcher: list[str],
-    threads: int,
-    seed: int,
-    out: Path,
-) -> None:
-    """Run the segment in out/work/SSS, then put its files in out/segment/SSS."""
-    import shutil
-
-    from mlpwf.engines.lammps import UNSTABLE, describe_exit, last_words, run_worker
-    from mlpwf.errors import DataError, EngineError
-    from mlpwf.files import read_json, write_text
-
-    if not Path(job.box).is_file():
-        raise DataError(f"{job.box}: no such file; run segment 0 of {state} again")
-    work, label = out / "work" / f"{segment:03d}", f"simulate {state} segment {segment}"
-    shutil.rmtree(work, ignore_errors=True)
-    status = run_worker(job, work, launcher=launcher, threads=threads, label=label)
-    remedy = "explore this state longer, label and train again, then simulate"
-    if status == UNSTABLE:
-        result = read_json(work / "result.json")
-        T = job.temperature_kelvin
-        raise EngineError(f"{label} blew up at step {result['step']}, {T:g} K: {result['reason']}; {remedy}")
-    if status != 0:
-        reason = f"{describe_exit(status)}: {last_words(work / 'output.txt')}"
-        raise EngineError(f"{label} crashed at {job.temperature_kelvin:g} K ({reason}); see {work}, or {remedy}")
-    result = read_json(work / "result.json")
-    target = out / "segment" / f"{segment:03d}"
-    target.mkdir(parents=True, exist_ok=True)
-    _write_trajectory(work / "beads.npz", job, target, out / "topology.pdb")
-    write_text(target / "thermo.csv", (work / "thermo.csv").read_text())
-    (work / "restart.bin").replace(target / "restart.bin")
-    _write_summary(job, section, result, state, segment, seed, target)
-    shutil.rmtree(work)
-    if not result["intact"]:
-        log.warning("%s: molecules broke; expected them whole: %s", label, remedy)
-    log.info(
-        "%s: finished, %.3g ns/day, mean temperature %.1f K", label, result["ns_per_day"], result["mean_temperature"]
-    )
-
-
-def _write_trajectory(source: Path, job: SegmentJob, target: Path, topology: Path) -> None:
-    """The beads as TRR, and the topology of all segments if there is none yet.
-
-    TRR keeps times in single precision; each frame's step, which it keeps exactly, is the step since
-    the start of production.
-    """
-    import MDAnalysis
-    import numpy as np
-
-    from mlpwf.files import replacing, write_text
-
-    with np.load(source, allow_pickle=False) as kept:
-        steps, positions, cell = kept["steps"], kept["positions"], kept["cell"]
-    if not topology.exists():
-        write_text(topology, topology_pdb(job, cell))
-    universe = MDAnalysis.Universe.empty(positions.shape[1], trajectory=True)
-    moment = universe.trajectory.ts
-    moment.triclinic_dimensions = cell
-    with (
-        replacing(target / "trajectory.trr") as temporary,
-        MDAnalysis.Writer(str(temporary), positions.shape[1]) as writer,
-    ):
-        for step, now in zip(steps, positions, strict=True):
-            moment.time = float(step) * job.timestep_fs * 1e-3
-            moment.data["step"] = int(step)
-            moment.positions = now
-            writer.write(universe)
-
-
-def topology_pdb(job: SegmentJob, cell: Any) -> str:
-    """Three beads for each molecule (COM, AX1, AX2) as PDB; residue names M01, M02, … number the species."""
-    import numpy as np
-
-    from mlpwf.frames import read_frames
-    from mlpwf.sampling import species_numbers
-
-    species = species_numbers(read_frames(job.box)[0], read_frames(job.references))
-    edges = np.linalg.norm(cell, axis=1)
-    lines = [f"CRYST1{edges[0]:9.3f}{edges[1]:9.3f}{edges[2]:9.3f}  90.00  90.00  90.00 P 1           1"]
-    corners = (("COM", (0.0, 0.0, 0.0)), ("AX1", (1.0, 0.0, 0.0)), ("AX2", (0.0, 1.0, 0.0)))
-    for number, kind in enumerate(species):
-        for bead, (name, (x, y, z)) in enumerate(corners):
-            serial, residue = (3 * number + bead) % 99999 + 1, number % 9999 + 1
-            lines.append(
-                f"ATOM  {serial:5d}  {name:<3s} M{kind + 1:02d} A{residue:4d}    "
-                f"{x:8.3f}{y:8.3f}{z:8.3f}  1.00  0.00           C"
+        if self.start >= self.stop:
+            raise ConfigError(
+                f"{self.label}: the run is {self.start / self.steps_per_ps:g} ps long already; "
+                f"simulate.length_ps asks for {self.length_ps:g}: expected more"
             )
-    return "\n".join([*lines, "END"]) + "\n"
+        if not self.mended:
+            self._drop_later()
+        checkpoint = self._resumed()
+        job = self._job(checkpoint, end_time)
+        status = run_worker(
+            job, self.work, launcher=self.site.lammps_launcher, threads=self.site.md_threads, label=self.label
+        )
+        if status != 0:
+            reason = f"{describe_exit(status)}: {last_words(self.work / 'output.txt')}"
+            raise EngineError(
+                f"{self.label} crashed at {self.temperature:g} K ({reason}); expected exit status 0: "
+                f"run the same command to go on from the last checkpoint, or see {self.work}"
+            )
+        self._collect(job, read_json(self.work / "result.json"))
+        shutil.rmtree(self.work)
+
+    def _drop_later(self) -> None:
+        """Remove segments that went on from an earlier form of this one."""
+        import shutil
+
+        for folder in sorted((self.out / "segment").glob("[0-9]*")):
+            if int(folder.name) >= self.segment:
+                log.info("simulate %s: segment %d belongs to an earlier run; removed", self.state, int(folder.name))
+                shutil.rmtree(folder)
+
+    def _resumed(self) -> Checkpoint | None:
+        """The checkpoint to go on from; without one, a fresh work folder and, for segment 0, a packed box."""
+        import shutil
+
+        from mlpwf.errors import DataError
+        from mlpwf.files import read_json, write_json
+        from mlpwf.frames import quantised, write_frames
+        from mlpwf.production import CHECKPOINTS, last_checkpoint
+
+        try:
+            same = read_json(self.work / "depends_on.json") == self.depends_on
+        except DataError:
+            same = False
+        if same:
+            checkpoint, complaints = last_checkpoint(self.work / CHECKPOINTS)
+            for complaint in complaints:
+                log.warning("%s: %s; going back to the checkpoint before", self.label, complaint)
+            if checkpoint is not None:
+                log.info("%s: goes on from %g ps", self.label, checkpoint.step / self.steps_per_ps)
+                return checkpoint
+        shutil.rmtree(self.work, ignore_errors=True)
+        if self.segment == 0:
+            (self.out / "topology.pdb").unlink(missing_ok=True)
+            write_frames(self.out / "box.extxyz", [quantised(self._packed())])
+        elif not (self.out / "box.extxyz").is_file():
+            raise DataError(f"{self.out}/box.extxyz: no such file; delete {self.out} and simulate this state again")
+        write_json(self.work / "depends_on.json", self.depends_on)
+        return None
+
+    def _packed(self) -> Atoms:
+        """A packed box of the production size, its own for each state."""
+        import zlib
+
+        import numpy as np
+
+        from mlpwf.building import pack_box, scaled_counts
+        from mlpwf.frames import read_frames
+
+        counts = scaled_counts([one.count for one in self.system.molecules.values()], self.section.molecules)
+        rng = np.random.default_rng([self.seed, zlib.crc32(self.state.encode())])
+        density = self.system.density_g_cm3
+        log.info("simulate %s: packing %s molecules at %g g/cm³", self.state, "+".join(map(str, counts)), density)
+        return pack_box(read_frames(self.molecules), counts, density, rng)
+
+    def _job(self, checkpoint: Checkpoint | None, end_time: float | None) -> SegmentJob:
+        import zlib
+
+        from mlpwf.engines.lammps import SegmentJob
+        from mlpwf.frames import element_order, read_frames
+
+        restart = self.restart if checkpoint is None else checkpoint.restart
+        return SegmentJob(
+            models=[str(self.model.resolve())],
+            elements=element_order(read_frames(self.molecules)),
+            box=str((self.out / "box.extxyz").resolve()),
+            references=str(self.molecules.resolve()),
+            restart=None if restart is None else str(restart.resolve()),
+            checkpoint=0 if checkpoint is None else checkpoint.number,
+            seed=(self.seed + zlib.crc32(self.state.encode())) % 2**31,
+            temperature_kelvin=self.temperature,
+            timestep_fs=self.section.timestep_fs,
+            thermostat_time_ps=self.section.thermostat_time_ps,
+            equilibration_steps=self.equilibration,
+            interval_steps=self.section.interval_steps,
+            stress_steps=self.section.stress_steps,
+            start_step=self.start if checkpoint is None else checkpoint.step,
+            stop_step=self.stop,
+            end_time=end_time,
+            checkpoint_s=60 * self.section.checkpoint_min,
+        )
+
+    def _collect(self, job: SegmentJob, result: dict[str, Any]) -> None:
+        """The segment's files from its parts, and the summary."""
+        from mlpwf import __version__
+        from mlpwf.files import sha256, write_json
+        from mlpwf.frames import read_frames
+        from mlpwf.production import CHECKPOINTS, checkpoint_file
+        from mlpwf.trajectory_files import write_segment
+
+        box = read_frames(Path(job.box))[0]
+        parts = [checkpoint_file(self.work / CHECKPOINTS, k, "npz") for k in range(1, result["parts"] + 1)]
+        self.target.mkdir(parents=True, exist_ok=True)
+        found = write_segment(parts, job, box, read_frames(self.molecules), self.target, self.out / "topology.pdb")
+        if result["stable"]:
+            checkpoint_file(self.work / CHECKPOINTS, result["parts"], "bin").replace(self.target / "restart.bin")
+        ps = 1 / self.steps_per_ps
+        steps = result["step"] - self.start
+        summary = {
+            "mlpwf": __version__,
+            "units": {"time": "ps", "energy": "eV", "pressure": "bar", "volume": "Å³", "temperature": "K"},
+            "state": self.state,
+            "segment": self.segment,
+            "ensemble": "nvt",
+            "temperature_kelvin": self.temperature,
+            "timestep_fs": self.section.timestep_fs,
+            "thermostat_time_ps": self.section.thermostat_time_ps,
+            "linear_interval_ps": self.section.linear_interval_ps,
+            "stress_interval_fs": self.section.stress_interval_fs,
+            "volume_angstrom3": float(box.get_volume()),
+            "molecules": int(box.arrays["molecule"].max()) + 1,
+            "steps": steps,
+            "start_ps": round(self.start * ps, 9),
+            "end_ps": round(result["step"] * ps, 9),
+            "end_step": result["step"],
+            "stable": result["stable"],
+            "reason": result["reason"],
+            **found,
+            "ns_per_day": 86400 * steps * ps * 1e-3 / found["seconds"] if found["seconds"] > 0 else None,
+            "finished": True,
+            "depends_on": self.depends_on,
+            "sha256": {name: sha256(self.target / name) for name in FILES if (self.target / name).is_file()},
+        }
+        write_json(self.target / "summary.json", summary)
+        if not result["stable"]:
+            log.warning(
+                "%s: blew up at step %d, %g K: %s; %s",
+                self.label, result["step"], self.temperature, result["reason"], REMEDY,
+            )  # fmt: skip
+            return
+        if not found["intact"]:
+            log.warning("%s: molecules broke; expected them whole: %s", self.label, REMEDY)
+        log.info(
+            "%s: from %g to %g of %g ps, %.3g ns/day", self.label,
+            summary["start_ps"], summary["end_ps"], self.length_ps, summary["ns_per_day"] or 0.0,
+        )  # fmt: skip
 
 
-def _write_summary(
-    job: SegmentJob, section: Simulate, result: dict[str, Any], state: str, segment: int, seed: int, target: Path
+def _restart_of(previous: Path) -> tuple[Path, int]:
+    """Restart file and last step of the segment before; DataError where it is missing or damaged."""
+    from mlpwf.errors import DataError
+    from mlpwf.files import read_json, sha256
+
+    summary, restart = read_json(previous), previous.with_name("restart.bin")
+    again = f"delete {previous.parent} and run again"
+    try:
+        step, expected = int(summary["end_step"]), summary["sha256"]["restart.bin"]
+    except (KeyError, TypeError, ValueError):
+        reason = "of a run that blew up" if summary.get("stable") is False else "without a restart file's hash"
+        raise DataError(f"{previous}: a summary {reason}; expected one to go on from: {again}") from None
+    if not restart.is_file():
+        raise DataError(f"{restart}: no such file; expected the restart file of a finished segment: {again}")
+    found = sha256(restart)
+    if found != expected:
+        raise DataError(f"{restart}: damaged (SHA-256 {found[:12]}…; expected {expected[:12]}…): {again}")
+    return restart, step
+
+
+def sound_model(model: Path) -> str:
+    """SHA-256 of the final model; DataError if it is not the one that was recorded beside it."""
+    from mlpwf.errors import DataError
+    from mlpwf.files import read_json, sha256
+
+    found, record = sha256(model), model.with_name("final.json")
+    expected = read_json(record).get("sha256") if record.is_file() else found
+    if found != expected:
+        raise DataError(
+            f"{model}: damaged (SHA-256 {found[:12]}…; expected {str(expected)[:12]}…, of {record}): "
+            "delete it and run again; it is copied anew"
+        )
+    return found
+
+
+# ---------------------------------------------------------------- simulate collect
+
+
+@app.command("collect")
+def simulate_collect(
+    config: Annotated[Path, typer.Option(help="Resolved section: C/config/simulate.json.")],
+    state: Annotated[str, typer.Option(help="Name of the state, for example 300K.")],
+    out: Annotated[Path, typer.Option(help="Folder of the state.")],
 ) -> None:
+    """Say in run.json how far a state's run came, and whether it is to be trusted."""
     from mlpwf import __version__
-    from mlpwf.files import sha256, write_json
-    from mlpwf.frames import read_frames
+    from mlpwf.config import Simulate, load_section
+    from mlpwf.errors import ConfigError, DataError
+    from mlpwf.files import write_json
+    from mlpwf.production import segments
+    from mlpwf.states import simulate_lengths
 
-    molecules = int(read_frames(job.box)[0].arrays["molecule"].max()) + 1
+    asked = simulate_lengths(load_section(Simulate, config)[0])
+    if state not in asked:
+        raise ConfigError(f"no state '{state}' in {config}; expected one of {', '.join(asked)}")
+    found = segments(out)
+    if not found:
+        raise DataError(f"{out}: no finished segment; run the stage simulate first")
+    last = found[-1]
     write_json(
-        target / "summary.json",
+        out / "run.json",
         {
             "mlpwf": __version__,
-            "seed": seed,
-            "model_sha256": sha256(job.models[0]),
             "state": state,
-            "segment": segment,
-            "ensemble": "nvt",
-            "temperature_kelvin": job.temperature_kelvin,
-            "timestep_fs": job.timestep_fs,
-            "thermostat_time_ps": job.thermostat_time_ps,
-            "linear_interval_ps": section.linear_interval_ps,
-            "steps": job.stop_step - job.start_step,
-            "start_ps": job.start_step * job.timestep_fs * 1e-3,
-            "end_ps": job.stop_step * job.timestep_fs * 1e-3,
-            "molecules": molecules,
-            "mean_potential_ev": result["mean_potential_ev"],
-            "mean_temperature": result["mean_temperature"],
-            "intact": result["intact"],
-            "ns_per_day": result["ns_per_day"],
-            "finished": True,
+            "temperature_kelvin": last["temperature_kelvin"],
+            "asked_ps": asked[state],
+            "done_ps": last["end_ps"],
+            "segments": len(found),
+            "stable": last["stable"],
+            "step": last["end_step"],
+            "reason": last["reason"],
+            "intact": all(summary["intact"] for summary in found),
+            "ns_per_day": last["ns_per_day"],
         },
     )
+    verdict = "stable" if last["stable"] else f"blew up at step {last['end_step']}: {last['reason']}"
+    log.info("simulate %s: %g of %g ps, %s", state, last["end_ps"], asked[state], verdict)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
 from mlpwf.config.base import Section, Temperature
 
+Length = Annotated[float, Field(gt=0)]
+
 
 class Simulate(Section):
-    """NVT runs in restartable segments; centres of mass and axes at log and linear times."""
+    """NVT runs as long as asked, in as many jobs as that takes; centres and axes at log and linear times."""
 
     molecules: int = Field(512, ge=1, description="molecules in the production box")
     temperatures_kelvin: list[Temperature] = Field(
@@ -18,12 +20,18 @@ class Simulate(Section):
     )
     timestep_fs: float = Field(0.5, gt=0, le=2, description="time step in fs")
     equilibration_ps: float = Field(50.0, ge=0, description="run before anything is kept, in ps")
-    segments: int = Field(10, ge=1, le=999, description="segments of each run")
-    segment_ps: float = Field(100.0, gt=0, description="length of one segment, in ps")
+    length_ps: Length | list[Length] = Field(
+        1000.0,
+        description="length of each run, in ps: one number, or one for each temperature; raise it to go on with a run",
+    )
     linear_interval_ps: float = Field(
         1.0, gt=0, description="time between linear frames, in ps; log-spaced frames fill each interval"
     )
+    stress_interval_fs: float = Field(5.0, gt=0, description="time between kept pressure tensors, in fs")
     thermostat_time_ps: float = Field(0.5, gt=0, description="relaxation time of the thermostat, in ps")
+    checkpoint_min: float = Field(
+        10.0, gt=0, description="wall time between checkpoints, in minutes: the most a killed job loses"
+    )
 
     @property
     def interval_steps(self) -> int:
@@ -31,22 +39,37 @@ class Simulate(Section):
         return round(self.linear_interval_ps * 1e3 / self.timestep_fs)
 
     @property
-    def segment_steps(self) -> int:
-        """Steps of a segment: a whole number of linear intervals."""
-        return self.interval_steps * round(self.segment_ps / self.linear_interval_ps)
+    def stress_steps(self) -> int:
+        """Steps from one kept pressure tensor to the next."""
+        return round(self.stress_interval_fs / self.timestep_fs)
+
+    @property
+    def lengths_ps(self) -> list[float]:
+        """The length of the run at each temperature."""
+        if isinstance(self.length_ps, list):
+            return self.length_ps
+        return [self.length_ps] * len(self.temperatures_kelvin)
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        steps = self.linear_interval_ps * 1e3 / self.timestep_fs
-        if abs(steps - round(steps)) > 1e-6 or round(steps) < 1:
+        step = f"the time step, {self.timestep_fs:g} fs"
+        _multiple("linear_interval_ps", self.linear_interval_ps, self.timestep_fs * 1e-3, step)
+        _multiple("stress_interval_fs", self.stress_interval_fs, self.timestep_fs, step)
+        interval = f"stress_interval_fs, {self.stress_interval_fs:g} fs"
+        _multiple("linear_interval_ps", self.linear_interval_ps, self.stress_interval_fs * 1e-3, interval)
+        for length in self.lengths_ps:
+            interval = f"linear_interval_ps, {self.linear_interval_ps:g} ps"
+            _multiple("length_ps", length, self.linear_interval_ps, interval)
+        if len(self.lengths_ps) != len(self.temperatures_kelvin):
             raise ValueError(
-                f"linear_interval_ps is {self.linear_interval_ps:g}; "
-                f"expected a multiple of the time step, {self.timestep_fs:g} fs"
-            )
-        intervals = self.segment_ps / self.linear_interval_ps
-        if abs(intervals - round(intervals)) > 1e-6 or round(intervals) < 1:
-            raise ValueError(
-                f"segment_ps is {self.segment_ps:g}; "
-                f"expected a multiple of linear_interval_ps, {self.linear_interval_ps:g} ps"
+                f"length_ps has {len(self.lengths_ps)} numbers for {len(self.temperatures_kelvin)} temperatures; "
+                "expected one number, or one for each"
             )
         return self
+
+
+def _multiple(name: str, value: float, unit: float, of: str) -> None:
+    """ValueError unless `value` is a whole number of `unit`."""
+    count = value / unit
+    if abs(count - round(count)) > 1e-6 * max(1.0, count) or round(count) < 1:
+        raise ValueError(f"{name} is {value:g}; expected a multiple of {of}")

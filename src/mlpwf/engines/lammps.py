@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 Array = NDArray[np.float64]
 SETUP_FAILED = 3
-UNSTABLE = 4
+DISK_FULL = 4
 
 
 @dataclass(frozen=True)
@@ -55,22 +55,31 @@ class WalkerJob:
 
 @dataclass(frozen=True)
 class SegmentJob:
-    """One segment of a production run: from a packed box (segment 0) or from a restart file."""
+    """A stretch of a production run, from a packed box or from a restart file.
+
+    Steps count from the start of production; they are negative while the box
+    equilibrates. The stretch ends at `stop_step`, or before `end_time`.
+    """
 
     models: list[str]
     elements: list[str]
     box: str
     references: str
     restart: str | None
+    checkpoint: int
+    """Number of the checkpoint this job goes on from; 0: none."""
     seed: int
     temperature_kelvin: float
     timestep_fs: float
     thermostat_time_ps: float
     equilibration_steps: int
     interval_steps: int
+    stress_steps: int
     start_step: int
     stop_step: int
-    last: bool
+    end_time: float | None
+    """Unix time in s at which the state must be safe; None: no limit."""
+    checkpoint_s: float
 
 
 @dataclass(frozen=True)
