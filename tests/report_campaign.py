@@ -67,7 +67,7 @@ def _config(root: Path, title: str) -> None:
         "system": {"molecules": {"toluene": toluene}, "density_g_cm3": 0.867},
         "label": {"functional": "rpbe", "dispersion": "d3bj"},
         "select": {"force_trust_lower_ev_angstrom": 0.1, "force_trust_upper_ev_angstrom": 0.6},
-        "simulate": {"temperatures_kelvin": list(TEMPERATURES), "segments": 2, "molecules": 64},
+        "simulate": {"temperatures_kelvin": list(TEMPERATURES), "length_ps": 100, "molecules": 64},
         "report": {"title": title},
     }
     for name in ("build", "train", "explore", "validate", "analyse", "site"):
@@ -174,7 +174,9 @@ def _simulate(root: Path) -> None:
         for segment in range(2):
             summary = {
                 "temperature_kelvin": temperature, "ensemble": "NVT", "molecules": 64, "intact": True,
-                "finished": True, "timestep_fs": 0.5, "mean_potential_ev": -1.0,
+                "finished": True, "timestep_fs": 0.5, "mean_potential_ev": -1.0, "stable": True, "reason": "",
+                "start_ps": 50.0 * segment, "end_ps": 50.0 * (segment + 1), "end_step": 100_000 * (segment + 1),
+                "ns_per_day": 0.5,
             }  # fmt: skip
             put(root / f"{temperature:g}K" / "segment" / f"{segment:03d}" / "summary.json", summary)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import Any
 
 from mlpwf.accounting import read_costs
 from mlpwf.errors import ConfigError
+from mlpwf.production import segments
+
+ALIVE_S = 300.0  # a run that has said nothing for this long is not running
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,26 @@ class CycleErrors:
 
 
 @dataclass(frozen=True)
+class RunProgress:
+    """How far the production run of one state is; it may be negative while the box equilibrates."""
+
+    state: str
+    done_ps: float
+    asked_ps: float
+    ns_per_day: float | None
+    running: bool
+    ends: float | None
+    """When it will be as long as asked at this speed, Unix time in s; None if it is not running."""
+    blew_up: str | None
+    """Step and reason, if the run blew up."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more is to be run."""
+        return self.blew_up is not None or self.done_ps > self.asked_ps - 1e-6
+
+
+@dataclass(frozen=True)
 class Status:
     """Where one campaign stands; what is not known yet is None or empty."""
 
@@ -47,8 +71,7 @@ class Status:
     verdict: str | None
     reason: str | None
     walkers: Mapping[str, int]
-    segments_done: int
-    segments_planned: int | None
+    production: tuple[RunProgress, ...]
     cpu_hours: Mapping[str, float]
     report: str | None
 
@@ -94,19 +117,18 @@ def read_status(folder: Path | str) -> Status:
     last_verdict = next((s for path in reversed(cycles) if (s := _read(path / "select" / "status.json"))), {})
     said = final or last_verdict
     page = folder / "report" / "report.html"
-    planned, done = _segments(folder)
+    production = _production(folder)
     return Status(
         campaign=str(_read(folder / "config" / "report.json").get("title") or folder.resolve().name),
         folder=str(folder),
-        stage=_stage(folder, cycles, bool(final), done, planned),
+        stage=_stage(folder, cycles, bool(final), production),
         cycle=int(cycles[-1].name) if cycles else None,
         labels=_labels(folder, cycles),
         errors=tuple(error for path in cycles if (error := _errors(path))),
         verdict=_text(said.get("verdict")),
         reason=_text(said.get("reason")),
         walkers=_walkers(cycles[-1]) if cycles else {},
-        segments_done=done,
-        segments_planned=planned,
+        production=production,
         cpu_hours=_cpu_hours(folder),
         report=str(page) if page.is_file() else None,
     )
@@ -140,12 +162,12 @@ def _float(document: Any, *keys: str) -> float | None:
     return float(document) if isinstance(document, int | float) and not isinstance(document, bool) else None
 
 
-def _stage(folder: Path, cycles: list[Path], final: bool, done: int, planned: int | None) -> str:
+def _stage(folder: Path, cycles: list[Path], final: bool, production: tuple[RunProgress, ...]) -> str:
     """The first stage whose result is not there."""
     if (folder / "report" / "report.html").is_file():
         return "done"
     if final:
-        if planned is None or done < planned:
+        if not production or not all(run.finished for run in production):
             return "validate and simulate" if not (folder / "validate" / "runs.json").is_file() else "simulate"
         return "report" if (folder / "analyse" / "summary.json").is_file() else "analyse"
     if not (folder / "build" / "summary.json").is_file() and not cycles:
@@ -226,13 +248,39 @@ def _walkers(cycle: Path) -> dict[str, int]:
     return outcomes
 
 
-def _segments(folder: Path) -> tuple[int | None, int]:
-    """Segments planned and finished, over all states."""
+def _production(folder: Path) -> tuple[RunProgress, ...]:
+    """The run of each state that is asked for."""
     simulate = _read(folder / "config" / "simulate.json")
-    segments, temperatures = _integer(simulate.get("segments")), simulate.get("temperatures_kelvin")
-    planned = segments * len(temperatures) if segments is not None and isinstance(temperatures, list) else None
-    summaries = (_read(path) for path in (folder / "simulate").glob("*/segment/*/summary.json"))
-    return planned, sum(bool(summary) and summary.get("finished", True) is True for summary in summaries)
+    temperatures, lengths = simulate.get("temperatures_kelvin"), simulate.get("length_ps")
+    if not isinstance(temperatures, list):
+        return ()
+    if not isinstance(lengths, list):
+        lengths = [lengths] * len(temperatures)
+    asked = zip(temperatures, lengths, strict=False)
+    numbers = (int, float)
+    return tuple(
+        _run(folder / "simulate" / f"{kelvin:g}K", float(length))
+        for kelvin, length in asked
+        if isinstance(kelvin, numbers) and isinstance(length, numbers)
+    )
+
+
+def _run(folder: Path, asked_ps: float) -> RunProgress:
+    """The run of one state: its finished segments, and the one in flight."""
+    done = segments(folder)
+    last = done[-1] if done else {}
+    done_ps, rate = _float(last, "end_ps") or 0.0, _float(last, "ns_per_day")
+    blew_up = None
+    if last.get("stable") is False:
+        blew_up = f"step {last.get('end_step')}: {last.get('reason')}"
+    progress = _read(folder / "work" / f"{len(done):03d}" / "progress.json")
+    running = blew_up is None and time.time() - (_float(progress, "time") or 0.0) < ALIVE_S
+    ends = None
+    if blew_up is None and (ps := _float(progress, "ps")) is not None:
+        done_ps, rate = ps, _float(progress, "ns_per_day") or rate
+        if running and rate:
+            ends = time.time() + 86400 * 1e-3 * max(0.0, asked_ps - done_ps) / rate
+    return RunProgress(folder.name, done_ps, asked_ps, rate, running, ends, blew_up)
 
 
 def _cpu_hours(folder: Path) -> dict[str, float]:

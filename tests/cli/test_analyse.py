@@ -16,6 +16,7 @@ from mlpwf.commands.analyse import analyse
 from mlpwf.config import Analyse
 from mlpwf.errors import ConfigError, DataError
 from mlpwf.files import sha256
+from mlpwf.report.gather import read_columns
 from mlpwf.units import GAS_CONSTANT_KJ_MOL_K
 
 pytestmark = pytest.mark.filterwarnings("ignore:Found:UserWarning")  # the PDB writer fills in what a bead lacks
@@ -188,6 +189,30 @@ def test_a_state_whose_molecules_broke_enters_no_fit(tmp_path, campaign):
     assert not (states.loc[max(TEMPERATURES), verdicts] == "molecules broke").any()
     before = pd.read_csv(campaign / "analyse" / "activation.csv")
     assert pd.read_csv(tmp_path / "out" / "activation.csv").states.max() == before.states.max() - 1
+
+
+def test_a_state_that_blew_up_is_left_out_and_named(tmp_path, campaign):
+    simulate = tmp_path / "simulate"
+    shutil.copytree(campaign / "simulate", simulate)
+    lowest, *others = sorted(TEMPERATURES)
+    blown = {"stable": False, "end_step": 77, "reason": "temperature 4000 K"}
+    write_summary(simulate / f"{lowest:g}K" / "segment" / "001", lowest, **blown)
+    assert run(campaign, simulate, tmp_path / "out").exit_code == 0
+    assert pd.read_csv(tmp_path / "out" / "states.csv").temperature_kelvin.tolist() == others
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["left_out"] == {f"{lowest:g}K": "blew up at step 77: temperature 4000 K"}
+    for temperature in others:
+        write_summary(simulate / f"{temperature:g}K" / "segment" / "001", temperature, **blown)
+    assert run(campaign, simulate, tmp_path / "none").exit_code == 0
+    for name in ("states", "correlators", "activation"):
+        read_columns(tmp_path / "none" / f"{name}.csv", ("temperature_kelvin",) if name != "activation" else ())
+
+
+def test_a_segment_that_only_equilibrated_is_passed_over(tmp_path, campaign):
+    write_state(tmp_path / "300K", 300.0)
+    (tmp_path / "300K" / "segment" / "002").mkdir()
+    write_summary(tmp_path / "300K" / "segment" / "002", 300.0, frames=0, mean_potential_ev=None, linear_frames=0)
+    assert run(campaign, tmp_path, tmp_path / "out").exit_code == 0
 
 
 def failure(campaign, simulate):

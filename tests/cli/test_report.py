@@ -131,6 +131,17 @@ def test_broken_molecules_are_said_on_the_page(tmp_path: Path) -> None:
     assert "Molecules broke at 300K:" in said
 
 
+def test_a_run_that_blew_up_is_said_on_the_page(tmp_path: Path) -> None:
+    root = campaign(tmp_path, cycles=1)
+    summary = next((root / "simulate").glob("300K/segment/001/summary.json"))
+    blown = {"stable": False, "end_step": 777, "end_ps": 60.0, "reason": "temperature 4000 K"}
+    summary.write_text(json.dumps(json.loads(summary.read_text()) | blown))
+    html = _make(root)
+    said = " ".join(re.findall(r'<p class="warning">(.*?)</p>', html, flags=re.DOTALL))
+    assert "The run at 300K blew up at step 777: temperature 4000 K." in said
+    assert "60 of 100" in html
+
+
 def test_a_campaign_that_has_only_begun_has_a_page(tmp_path: Path) -> None:
     root = campaign(tmp_path, cycles=1)
     for path in root.iterdir():

@@ -23,7 +23,7 @@ def test_status_in_words(tmp_path: Path) -> None:
         "Toluene, tiny",
         "cycle 0: 60 of 60 done, 3 set aside",
         "converged",
-        "6 of 6 segments",
+        "300K: 100 of 100 ps, done, 0.5 ns/day",
         "0.080 between molecules",
     ):
         assert words in result.output
@@ -33,7 +33,8 @@ def test_status_as_json(tmp_path: Path) -> None:
     campaign(tmp_path)
     result = CliRunner().invoke(app, [str(tmp_path), "--json"])
     (one,) = json.loads(result.output)
-    assert (one["stage"], one["verdict"], one["segments_done"]) == ("report", "converged", 6)
+    assert (one["stage"], one["verdict"], len(one["production"])) == ("report", "converged", 3)
+    assert one["production"][1]["done_ps"] == 100
 
 
 def test_status_of_a_campaign_that_has_only_begun(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,10 @@ def test_a_finished_campaign(tmp_path: Path) -> None:
     root = campaign(tmp_path)
     now = read_status(root)
     assert (now.stage, now.cycle, now.verdict) == ("report", 3, "converged")
-    assert (now.segments_done, now.segments_planned) == (6, 6)
+    assert [(run.state, run.done_ps, run.asked_ps) for run in now.production] == [
+        ("380K", 100, 100), ("300K", 100, 100), ("240K", 100, 100),
+    ]  # fmt: skip
+    assert all(run.finished and not run.running and run.ns_per_day == 0.5 for run in now.production)
     assert [error.cycle for error in now.errors] == [0, 1, 2, 3]
     assert now.errors[0].force_inter_ev_angstrom == pytest.approx(0.08)
     assert now.walkers == {"finished": 8}
@@ -61,6 +65,38 @@ def test_labels_in_flight_are_counted_by_batch(tmp_path: Path) -> None:
     (batch / "002.progress.json").write_text('{"do')
     last = next(s for s in read_status(root).labels if s.name == "cycle 3")
     assert (last.done, last.aside, last.asked, last.batches_done, last.finished) == (5, 1, 60, 1, False)
+
+
+def test_the_run_in_flight_is_told_with_its_speed_and_its_end(tmp_path: Path) -> None:
+    root = campaign(tmp_path)
+    shutil.rmtree(root / "analyse")
+    shutil.rmtree(root / "simulate" / "300K" / "segment" / "001")
+    progress = root / "simulate" / "300K" / "work" / "001" / "progress.json"
+    put(progress, {"fraction": 0.4, "ps": 70.0, "ns_per_day": 0.06, "time": time.time()})
+    now = read_status(root)
+    run = now.production[1]
+    assert (now.stage, run.state, run.done_ps, run.running, run.finished) == ("simulate", "300K", 70, True, False)
+    assert run.ends == pytest.approx(time.time() + 43_200, abs=60)
+    put(progress, {"fraction": 0.4, "ps": 70.0, "ns_per_day": 0.06, "time": time.time() - 3600})
+    run = read_status(root).production[1]
+    assert (run.running, run.ends, run.done_ps) == (False, None, 70)
+
+
+def test_a_run_that_blew_up_is_an_end(tmp_path: Path) -> None:
+    root = campaign(tmp_path)
+    shutil.rmtree(root / "analyse")
+    path = root / "simulate" / "300K" / "segment" / "001" / "summary.json"
+    put(path, json.loads(path.read_text()) | {"stable": False, "end_ps": 60.0, "end_step": 120_000, "reason": "hot"})
+    now = read_status(root)
+    assert now.production[1].blew_up == "step 120000: hot"
+    assert now.stage == "analyse"
+
+
+def test_one_length_for_each_temperature(tmp_path: Path) -> None:
+    root = campaign(tmp_path)
+    path = root / "config" / "simulate.json"
+    put(path, json.loads(path.read_text()) | {"length_ps": [100, 200, 100]})
+    assert [run.finished for run in read_status(root).production] == [True, False, True]
 
 
 def test_any_file_may_be_half_written(tmp_path: Path) -> None:

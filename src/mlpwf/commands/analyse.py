@@ -50,7 +50,7 @@ def analyse(
     """Correlators, χ4, numbers of correlated molecules and activation energies of all states."""
     with sole_writer(out), accounted(out, "analyse"):
         settings, _ = load_section(Analyse, config)
-        states = find_states(simulate)
+        states, left_out = find_states(simulate)
         curves, rows = [], []
         for state in states:
             with as_engine():
@@ -59,21 +59,24 @@ def analyse(
             rows.append(row)
         fits, local = activation_rows(rows, settings)
         _write_curves(out / "correlators.csv", curves)
-        _write_rows(out / "states.csv", rows)
+        _write_rows(out / "states.csv", rows, ["temperature_kelvin"])
         _write_rows(out / "activation.csv", fits)
         _write_rows(out / "activation_local.csv", local)
-        write_json(out / "summary.json", _summary(config, settings, states))
+        write_json(out / "summary.json", _summary(config, settings, states) | {"left_out": left_out})
 
 
-def find_states(simulate: Path) -> list[State]:
-    """States below C/simulate in order of temperature; segments that have not finished are left out.
+def find_states(simulate: Path) -> tuple[list[State], dict[str, str]]:
+    """States below C/simulate in order of temperature, and by name, why others are left out.
+
+    A state whose run blew up is left out. So are segments that have not finished, and those
+    that only equilibrated.
 
     Raises
     ------
     DataError
         If there is no state, a state without a finished segment, or two at one temperature.
     """
-    states = []
+    states, left_out = [], {}
     for topology in sorted(simulate.glob("*/topology.pdb")):
         trajectories, summaries = [], []
         for path in sorted(topology.parent.glob("segment/*/summary.json")):
@@ -84,12 +87,19 @@ def find_states(simulate: Path) -> list[State]:
             if not summary["finished"]:
                 log.info("%s: not finished, left out", path.parent)
                 continue
+            if summary.get("stable") is False:
+                left_out[topology.parent.name] = f"blew up at step {summary['end_step']}: {summary['reason']}"
+            if summary.get("frames") == 0:
+                continue
             trajectories.append(path.with_name("trajectory.trr"))
             summaries.append(summary)
+        if topology.parent.name in left_out:
+            log.warning("%s: left out, %s", topology.parent, left_out[topology.parent.name])
+            continue
         if not trajectories:
             raise DataError(f"{topology.parent}: no finished segment; run the stage simulate first")
         states.append(State(topology, tuple(trajectories), tuple(summaries)))
-    if not states:
+    if not states and not left_out:
         raise DataError(f"{simulate}: no state with a topology.pdb; run the stage simulate first")
     states.sort(key=lambda state: float(state.common("temperature_kelvin")))
     for lower, upper in pairwise(states):
@@ -97,7 +107,7 @@ def find_states(simulate: Path) -> list[State]:
             raise DataError(
                 f"{lower.topology.parent} and {upper.topology.parent} have one temperature; keep one of them"
             )
-    return states
+    return states, left_out
 
 
 def analyse_state(state: State, settings: Analyse) -> tuple[dict[str, Array], Row]:
@@ -124,7 +134,7 @@ def analyse_state(state: State, settings: Analyse) -> tuple[dict[str, Array], Ro
         "run_ps": trajectory.run_ps,
         "linear_interval_ps": trajectory.linear_interval_ps,
         "origins": int(columns["origins"].max()),
-        "mean_potential_ev": sum(summary["mean_potential_ev"] for summary in state.summaries) / len(state.summaries),
+        "mean_potential_ev": _mean_potential(state),
     }
     row |= _diffusion_row(columns, trajectory.run_ps)
     for name in correlators.weight_names(settings.wavevectors_per_angstrom):
@@ -138,6 +148,13 @@ def analyse_state(state: State, settings: Analyse) -> tuple[dict[str, Array], Ro
         row["diffusion_angstrom2_per_ps"], row["diffusion_verdict"],
     )  # fmt: skip
     return {"temperature_kelvin": columns["time_ps"] * 0 + temperature, **columns}, row
+
+
+def _mean_potential(state: State) -> float:
+    """Mean potential energy of the box in eV over the linear frames of all segments."""
+    weighed = [(s["mean_potential_ev"], s.get("linear_frames", 1)) for s in state.summaries]
+    weighed = [(mean, frames) for mean, frames in weighed if mean is not None]
+    return float(sum(mean * frames for mean, frames in weighed) / sum(frames for _, frames in weighed))
 
 
 def _diffusion_row(columns: dict[str, Array], run_ps: float) -> Row:
@@ -251,13 +268,15 @@ def _local_rows(name: str, temperatures: Array, times: Array, errors: Array) -> 
 def _write_curves(target: Path, curves: list[dict[str, Array]]) -> None:
     import pandas as pd
 
-    _write_table(target, pd.concat([pd.DataFrame(columns) for columns in curves]))
+    none = pd.DataFrame(columns=["temperature_kelvin", "time_ps"])
+    _write_table(target, pd.concat([pd.DataFrame(columns) for columns in curves]) if curves else none)
 
 
-def _write_rows(target: Path, rows: list[Row]) -> None:
+def _write_rows(target: Path, rows: list[Row], empty: list[str] | None = None) -> None:
+    """A table of rows; `empty` names its columns where there are none."""
     import pandas as pd
 
-    _write_table(target, pd.DataFrame(rows))
+    _write_table(target, pd.DataFrame(rows, columns=None if rows else empty))
 
 
 def _write_table(target: Path, table: Any) -> None:

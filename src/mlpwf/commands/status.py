@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from mlpwf.status import Status
+    from mlpwf.status import RunProgress, Status
 
 
 def status(
@@ -42,8 +42,7 @@ def _lines(one: Status) -> list[str]:
     facts.append(("verdict", f"{verdict}: {one.reason}" if one.reason else verdict))
     if one.walkers:
         facts.append(("walkers", ", ".join(f"{count} {outcome}" for outcome, count in one.walkers.items())))
-    if one.segments_done or one.segments_planned is not None:
-        facts.append(("production", f"{one.segments_done} of {one.segments_planned or '?'} segments"))
+    facts += [("production", _run_line(run)) for run in one.production]
     if one.cpu_hours:
         stages = ", ".join(f"{stage} {hours:.3g}" for stage, hours in one.cpu_hours.items())
         facts.append(("CPU-hours", f"{sum(one.cpu_hours.values()):.3g} ({stages})"))
@@ -59,6 +58,23 @@ def _label_lines(one: Status) -> list[str]:
         ended = "" if s.finished else f", {s.batches_done} batches done, in progress"
         lines.append(f"{s.name}: {asked} done, {s.aside} set aside{ended}")
     return lines or ["none yet"]
+
+
+def _run_line(run: RunProgress) -> str:
+    """How far a state's production run is, how fast it goes and when it ends."""
+    import time
+
+    far = f"{run.state}: {max(0.0, run.done_ps):.4g} of {run.asked_ps:g} ps"
+    speed = f", {run.ns_per_day:.3g} ns/day" if run.ns_per_day else ""
+    if run.blew_up is not None:
+        return f"{far}, blew up at {run.blew_up}"
+    if run.finished:
+        return f"{far}, done{speed}"
+    if not run.running:
+        return f"{far}, not running{speed}"
+    doing = "equilibrating" if run.done_ps < 0 else "running"
+    ends = time.strftime(", ends about %Y-%m-%d %H:%M", time.localtime(run.ends)) if run.ends else ""
+    return f"{far}, {doing}{speed}{ends}"
 
 
 def _aligned(facts: list[tuple[str, str]]) -> list[str]:

@@ -39,7 +39,13 @@ def dynamics(record: Record) -> Part:
             "states whose verdict is ok; open circles are states with another verdict, and are not fitted.",
         )  # fmt: skip
     tables = [*_runs(record), *_states(states), *_fits(fits)]
-    return Part("dynamics", "Dynamics of the liquid", drawings=drawings, tables=tables, warnings=_broken(record))
+    return Part(
+        "dynamics",
+        "Dynamics of the liquid",
+        drawings=drawings,
+        tables=tables,
+        warnings=[*_blew_up(record), *_broken(record)],
+    )
 
 
 def _broken(record: Record) -> list[str]:
@@ -50,6 +56,16 @@ def _broken(record: Record) -> list[str]:
     return [
         f"Molecules broke at {', '.join(states)}: the numbers of these states are not the liquid's, and enter no fit. "
         "Explore these states longer, label and train again, then simulate."
+    ]
+
+
+def _blew_up(record: Record) -> list[str]:
+    """A sentence on each state whose run blew up."""
+    return [
+        f"The run at {s.state} blew up at step {s.summary.get('end_step', '?')}: {s.summary.get('reason', '?')}. "
+        "This state is left out of the dynamics. Explore it longer, label and train again, then simulate."
+        for s in record.segments
+        if s.summary.get("stable") is False
     ]
 
 
@@ -167,28 +183,37 @@ def _fit(fits: Columns | None, name: str) -> tuple[float, float] | None:
 
 
 def _runs(record: Record) -> list[Table]:
-    planned = number(record.sections.get("simulate"), "segments")
+    """A row for the run of each state: how long it is, how fast it went, and whether it is to be trusted."""
     names = list(dict.fromkeys(segment.state for segment in record.segments))
+    asked = _asked_ps(record)
     table = []
     for name in sorted(names, key=_kelvin):
-        mine = [s for s in record.segments if s.state == name]
-        done = sum(s.summary.get("finished", True) is True for s in mine)
-        last = mine[-1].summary
-        whole = all(s.summary.get("intact", True) is True for s in mine)
+        mine = [s.summary for s in record.segments if s.state == name]
+        done, rate = number(mine[-1], "end_ps"), number(mine[-1], "ns_per_day")
+        far = "–" if done is None else f"{max(0.0, done):.4g}"
         table.append(
             (
                 name,
-                f"{done} of {planned:.0f}" if planned else str(done),
-                str(last.get("ensemble", "–")),
-                str(last.get("molecules", "–")),
-                "yes" if whole else "no",
+                f"{far} of {asked[name]:g}" if name in asked else far,
+                "–" if rate is None else f"{rate:.3g}",
+                str(mine[-1].get("ensemble", "–")),
+                str(mine[-1].get("molecules", "–")),
+                "yes" if all(summary.get("intact", True) is True for summary in mine) else "no",
+                "blew up" if mine[-1].get("stable") is False else "stable",
             )
         )
-    return (
-        [Table("Production runs.", ("state", "segments finished", "ensemble", "molecules", "all whole"), table)]
-        if table
-        else []
-    )
+    header = ("state", "length, ps", "ns/day", "ensemble", "molecules", "all whole", "verdict")
+    return [Table("Production runs.", header, table)] if table else []
+
+
+def _asked_ps(record: Record) -> dict[str, float]:
+    """The length asked for in ps, by state."""
+    simulate = record.sections.get("simulate", {})
+    temperatures, lengths = simulate.get("temperatures_kelvin", []), simulate.get("length_ps")
+    if not isinstance(lengths, list):
+        lengths = [lengths] * len(temperatures)
+    pairs = zip(temperatures, lengths, strict=False)
+    return {f"{kelvin:g}K": float(length) for kelvin, length in pairs if isinstance(length, int | float)}
 
 
 def _kelvin(state: str) -> float:
