@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import json
+import logging
 import os
 import resource
 import socket
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from mlpwf.files import write_json
+
+log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 10.0
 LEDGER, RUNNING = "cost.jsonl", "cost.running.json"
@@ -129,7 +132,8 @@ def accounted(folder: Path | str, stage: str) -> Iterator[Callable[[], None]]:
 
     def live() -> None:
         while not ended.wait(HEARTBEAT_S):
-            beat()
+            with suppress(OSError):  # a full disk: the job itself will say so
+                beat()
 
     beat()
     heart = threading.Thread(target=live, daemon=True)
@@ -141,8 +145,11 @@ def accounted(folder: Path | str, stage: str) -> Iterator[Callable[[], None]]:
     finally:
         ended.set()
         heart.join()
-        _append(folder, entry(finished))
-        running.unlink(missing_ok=True)
+        try:
+            _append(folder, entry(finished))
+            running.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("%s: the cost of this job is not noted (%s)", folder / LEDGER, error.strerror)
 
 
 def book_snakemake(campaign: Path | str, cores: int) -> None:

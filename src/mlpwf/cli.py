@@ -12,6 +12,7 @@ import typer
 
 from mlpwf import __version__
 from mlpwf.errors import MlpwfError
+from mlpwf.files import NO_ROOM, no_room
 
 app = typer.Typer(
     help="From a molecule to a first-principles neural-network potential and the physics of its liquid.",
@@ -84,13 +85,17 @@ def main() -> None:
 
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     book_whole_process()
+    logging.raiseExceptions = False  # a log that cannot be written does not hide the error that is printed
     _register()
     log = logging.getLogger("mlpwf")
     try:
         app()
-    except MlpwfError as error:
+    except (MlpwfError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in NO_ROOM:
+            raise
+        said = no_room(error.filename or ".") if isinstance(error, OSError) else str(error)
         for handler in log.handlers:
             if isinstance(handler, logging.FileHandler):
                 handler.emit(log.makeRecord(log.name, logging.ERROR, __file__, 0, "failed", (), sys.exc_info()))
-        print(f"mlpwf: {error}", file=sys.stderr)
+        print(f"mlpwf: {said}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
 import logging
 import os
+import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -22,6 +24,30 @@ log = logging.getLogger(__name__)
 _UMASK = os.umask(0o077)
 os.umask(_UMASK)
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def no_room(path: Path | str) -> str:
+    """What to say of a file, or a folder, that could not be written because its disk or quota is full."""
+    folder = Path(path)
+    while not folder.is_dir():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free / 1e6
+    return (
+        f"{path}: cannot be written whole, its disk or quota is full ({free:.1f} MB free); "
+        "expected room for it: free some, then run the same command again, which goes on from what is done"
+    )
+
+
+@contextmanager
+def naming(path: Path | str) -> Iterator[None]:
+    """Give errors of the block that name no file, as those of a full disk, the name `path`."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
 
 @contextmanager
 def replacing(target: Path | str) -> Iterator[Path]:
@@ -35,9 +61,10 @@ def replacing(target: Path | str) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
+        with naming(target):
+            yield temporary
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
         temporary.chmod(0o666 & ~_UMASK)
         temporary.replace(target)
     finally:
@@ -87,6 +114,28 @@ def sha256(source: Path | str) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
+def sound_model(model: Path) -> str:
+    """SHA-256 of a model file.
+
+    Raises
+    ------
+    DataError
+        If it is not the one that was recorded beside it, in check.json or final.json, when it was made.
+    """
+    found = sha256(model)
+    for record in (model.with_name("check.json"), model.with_name("final.json")):
+        if not record.is_file():
+            continue
+        expected = read_json(record).get("sha256")
+        expected = expected.get(model.name) if isinstance(expected, dict) else expected
+        if found != expected:
+            raise DataError(
+                f"{model}: damaged (SHA-256 {found[:12]}…; expected {str(expected)[:12]}…, of {record}): "
+                "delete it and run again; it is made anew"
+            )
+    return found
+
+
 @contextmanager
 def sole_writer(folder: Path | str) -> Iterator[None]:
     """Hold the folder's lock; wait, saying so, while another process works in it.
@@ -104,7 +153,8 @@ def sole_writer(folder: Path | str) -> Iterator[None]:
             handle.seek(0)
             log.info("waiting for %s, still worked on by %s", folder, handle.read().strip() or "another process")
             fcntl.flock(handle, fcntl.LOCK_EX)
-        handle.truncate(0)
-        handle.write(f"process {os.getpid()} on {socket.gethostname()}")
-        handle.flush()
+        with naming(folder / ".lock"):
+            handle.truncate(0)
+            handle.write(f"process {os.getpid()} on {socket.gethostname()}")
+            handle.flush()
         yield

@@ -264,8 +264,9 @@ def test_a_blow_up_is_a_result(runs, caplog):
     assert "1K segment 1: blew up at step 1001, 1 K" in caplog.text
     assert "explore this state longer" in caplog.text
     shutil.copytree(previous.parent, place.folder(0, "1K"))
-    call(["collect", "--config", str(place.root / "simulate.json"), "--state", "1K", "--out", str(place.root / "1K")])
-    run = read_json(place.root / "1K" / "run.json")
+    verdict = place.root / "1K" / "run" / "0.6ps.json"
+    call(["collect", "--folder", str(place.root / "1K"), "--length-ps", "0.6", "--out", str(verdict)])
+    run = read_json(verdict)
     assert (run["stable"], run["asked_ps"], run["done_ps"], run["segments"]) == (False, 0.6, 0.5005, 2)
 
 

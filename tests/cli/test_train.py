@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
+import logging
 import os
 import signal
 import subprocess
@@ -20,7 +22,7 @@ from typer.testing import CliRunner
 
 from mlpwf.commands.train import app
 from mlpwf.config import Site, Train
-from mlpwf.engines.deepmd import predict
+from mlpwf.engines.deepmd import latest_checkpoint, predict
 from mlpwf.errors import DataError, EngineError
 from mlpwf.files import read_json, sha256, write_json
 from mlpwf.frames import quantised, read_frames, write_frames
@@ -61,7 +63,9 @@ def box(seed: int, count: int = 4, state: str = "300K") -> Atoms:
 
 
 class Campaign:
-    """A folder with sections, labels of two cycles and test labels."""
+    """A folder with sections, labels of two cycles and test labels; where a killed training stood, and what it said."""
+
+    step, told = 0, ""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -93,16 +97,17 @@ def mlpwf(*words: object) -> None:
 
 
 def train_and_be_killed(campaign: Campaign) -> int:
-    """Kill a training once dp is at work; the process number that dp had."""
+    """Kill a training once dp has written a checkpoint; the process number that dp had."""
     code = "import sys; from mlpwf.commands.train import app; app(sys.argv[1:])"
     process = subprocess.Popen([sys.executable, "-c", code, *campaign.words(0)])
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    deadline = time.monotonic() + 120
-    while not (found := children.read_text().split()):
+    deadline = time.monotonic() + 300
+    found: list[str] = []
+    while not latest_checkpoint(campaign.model(0) / "work"):
+        found = children.read_text().split() or found
         assert time.monotonic() < deadline
         assert process.poll() is None
-        time.sleep(0.05)
-    time.sleep(2)
+        time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     return int(found[0])
@@ -121,14 +126,24 @@ def campaign(tmp_path_factory: pytest.TempPathFactory) -> Campaign:
     """Cycle 0, killed once, and cycle 1, trained."""
     campaign = Campaign(tmp_path_factory.mktemp("train"))
     child = train_and_be_killed(campaign)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while alive(child):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert not (campaign.model(0) / "check.json").exists()
-    assert (campaign.model(0) / "work" / "input.json").exists()
-    (campaign.model(0) / "work" / "lcurve.out").write_text("left behind")
+    found = latest_checkpoint(campaign.model(0) / "work")
+    assert found is not None
+    campaign.step = found[1]
+    with (campaign.model(0) / "work" / "lcurve.out").open("a") as curve:
+        curve.write("cut sho")
+    log = logging.getLogger("mlpwf")
+    told = io.StringIO()
+    handler = logging.StreamHandler(told)
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
     mlpwf(*campaign.words(0))
+    log.removeHandler(handler)
+    campaign.told = told.getvalue()
     mlpwf(*campaign.words(1))
     return campaign
 
@@ -150,6 +165,14 @@ def test_model_leaves_its_outputs_and_no_work_folder(campaign: Campaign) -> None
     assert curve[-1]["step"] == "200"
     assert {"rmse_e_trn", "rmse_f_trn", "rmse_v_trn", "lr"} < set(curve[0])
     assert not (out / "work").exists()
+
+
+@pytest.mark.engine
+def test_a_killed_training_went_on_from_its_checkpoint(campaign: Campaign) -> None:
+    assert 0 < campaign.step <= 200
+    assert f"goes on from its checkpoint of step {campaign.step}\n" in campaign.told
+    curve = [int(row["step"]) for row in csv.DictReader((campaign.model(0) / "lcurve.csv").open())]
+    assert curve == list(range(0, 201, 4))
 
 
 @pytest.mark.engine
@@ -249,6 +272,36 @@ def test_a_program_that_fails_leaves_no_output(tmp_path: Path) -> None:
     campaign.configure(dp=["no-such-dp"])
     with pytest.raises(EngineError, match="cannot start 'no-such-dp'"):
         mlpwf(*campaign.words(0))
+
+
+REFUSES_RESTARTS = """
+import sys
+from pathlib import Path
+if "--restart" in sys.argv:
+    raise SystemExit("Error: damaged checkpoint " + sys.argv[-1])
+for end in ("index", "data-00000-of-00001", "meta"):
+    Path("model.ckpt-" + ("7" if Path("lcurve.out").exists() else "40") + "." + end).write_text("")
+Path("lcurve.out").write_text("")
+raise SystemExit("Error: the node went down")
+"""
+
+
+def test_a_training_whose_checkpoint_is_damaged_starts_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    campaign = Campaign(tmp_path)
+    campaign.configure(dp=[sys.executable, "-c", REFUSES_RESTARTS])
+    with pytest.raises(EngineError, match="the node went down"):
+        mlpwf(*campaign.words(0))
+    work = campaign.model(0) / "work"
+    assert latest_checkpoint(work) == ("model.ckpt-40", 40)
+    with pytest.raises(EngineError, match="the node went down"), caplog.at_level("INFO", "mlpwf"):
+        mlpwf(*campaign.words(0))
+    assert "goes on from its checkpoint of step 40" in caplog.text
+    assert "cannot go on from model.ckpt-40 (dp train ended with status 1; expected 0: Error: damaged" in caplog.text
+    campaign.configure(dp=[sys.executable, "-c", REFUSES_RESTARTS], steps=300)
+    caplog.clear()
+    with pytest.raises(EngineError, match="the node went down"):
+        mlpwf(*campaign.words(0))
+    assert "goes on from" not in caplog.text, "a checkpoint of other settings was taken up"
 
 
 def test_labels_that_are_missing_or_incomplete(tmp_path: Path) -> None:

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mlpwf.config import Simulate
 from mlpwf.files import read_json
 from mlpwf.frames import write_frames
 from mlpwf.production import segments
+from mlpwf.states import simulate_lengths
 from toy_water import DENSITY, WATER
 
 PROJECT = Path(__file__).parents[2]
@@ -40,7 +42,8 @@ class Production:
         (self.folder / "water.yaml").write_text(
             yaml.safe_dump({"name": "water", "system": liquid, "simulate": settings})
         )
-        targets = [f"results/water/simulate/{t:g}K/run.json" for t in settings["temperatures_kelvin"]]
+        states = simulate_lengths(Simulate(**settings))
+        targets = [f"results/water/simulate/{state}/run/{length:g}ps.json" for state, length in states.items()]
         command = [str(BIN / "snakemake"), *targets, "--cores", "1", "--rerun-triggers", "mtime", "input", *options]
         command += ["--config", "system=water.yaml", "site=site.yaml"]
         environment = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"}
@@ -69,8 +72,8 @@ def test_a_longer_run_and_one_more_temperature_repeat_nothing(tmp_path, water_mo
     place.run(temperatures_kelvin=[300, 350], length_ps=[0.1, 0.05])
     assert place.files("300K", 0) == first
     ends = [summary["end_ps"] for summary in segments(place.state("300K"))]
-    assert ends == [0.05, 0.1]
-    assert read_json(place.state("350K") / "run.json")["done_ps"] == 0.05
+    assert ends == [0.05, 0.1], "the longer run was not made"
+    assert read_json(place.state("350K") / "run" / "0.05ps.json")["done_ps"] == 0.05
     done = {(name, k): place.files(name, k) for name, k in (("300K", 0), ("300K", 1), ("350K", 0))}
 
     for path in (place.results / "config").rglob("*.json"):
@@ -79,7 +82,7 @@ def test_a_longer_run_and_one_more_temperature_repeat_nothing(tmp_path, water_mo
     assert "simulate_segment" not in told
     assert "Nothing to be done" in place.run(temperatures_kelvin=[300, 350], length_ps=0.05, checkpoint_min=3)
     assert {key: place.files(*key) for key in done} == done
-    assert read_json(place.state("300K") / "run.json")["done_ps"] == 0.1
+    assert read_json(place.state("300K") / "run" / "0.05ps.json")["done_ps"] == 0.1
 
     (place.results / "train/final/model.pb").touch()  # the same model, and yet newer: the verb knows it
     told = place.run("--forcerun", "simulate_segment", temperatures_kelvin=[300, 350], length_ps=0.1)
@@ -94,7 +97,8 @@ def test_a_longer_run_and_one_more_temperature_repeat_nothing(tmp_path, water_mo
 def test_a_state_that_blows_up_stops_no_other(tmp_path, water_models):
     place = Production(tmp_path, water_models[0])
     place.run(temperatures_kelvin=[0.01, 300], length_ps=0.05)
-    cold, warm = (read_json(place.state(name) / "run.json") for name in ("0.01K", "300K"))
-    assert (cold["stable"], cold["done_ps"], cold["segments"]) == (False, -0.02, 1)
+    cold, warm = (read_json(place.state(name) / "run" / "0.05ps.json") for name in ("0.01K", "300K"))
+    assert (cold["stable"], cold["segments"]) == (False, 1)
+    assert cold["done_ps"] < 0
     assert "expected less than 10 x 0.01 K" in cold["reason"]
     assert (warm["stable"], warm["done_ps"]) == (True, 0.05)

@@ -8,7 +8,10 @@ OUTPUTS  C/analyse/{correlators,states,activation}.csv, summary.json
 rule analyse_dynamics:
     """Correlators by temperature and what follows from them."""
     input:
-        runs=[f"{C}/simulate/{state}/run.json" for state in SIMULATE_LENGTHS],
+        runs=[
+            f"{C}/simulate/{state}/run/{length:g}ps.json"
+            for state, length in SIMULATE_LENGTHS.items()
+        ],
         config=f"{C}/config/analyse.json",
     output:
         correlators=f"{C}/analyse/correlators.csv",

@@ -42,6 +42,7 @@ wildcard_constraints:
     index=r"\d+",
     state=r"[A-Za-z0-9.]+(_[A-Za-z0-9.-]+)?",
     segment=r"\d{3}",
+    length=r"[0-9.e+-]+",
 
 
 def memory(stage, megabytes):

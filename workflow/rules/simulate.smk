@@ -3,14 +3,16 @@
 INPUTS   C/train/final/model.pb, C/build/molecules.extxyz, C/config/{simulate,system,site}.json,
          C/config/simulate/STATE.json
 OUTPUTS  C/simulate/STATE/segment/SSS/{trajectory.trr,thermo.csv,stress.npz,restart.bin,summary.json},
-         C/simulate/STATE/run.json
+         C/simulate/STATE/run/LENGTHps.json
 
 A segment ends when the run is as long as asked, or before the wall time of its
 job; where it ended is in its summary, and the next one, if there is to be one,
 goes on from there. A segment depends on C/config/simulate/STATE.json and not on
 the whole section, so that a longer run and one more temperature repeat nothing.
 Only the summary is an output to Snakemake, and one that it must not delete
-before a job: by it a finished segment is known again.
+before a job: by it a finished segment is known again. The length asked for is
+part of a file's name, because Snakemake looks at no other change of a job whose
+inputs await a checkpoint.
 """
 
 
@@ -27,7 +29,7 @@ def segments_of(wildcards):
         summary = json.loads(Path(segment.output.summary).read_text())
         if (
             not summary["stable"]
-            or summary["end_ps"] > SIMULATE_LENGTHS[wildcards.state] - 1e-6
+            or summary["end_ps"] > float(wildcards.length) - 1e-6
         ):
             return summaries
     raise WorkflowError(
@@ -74,12 +76,11 @@ rule simulate_collect:
     """How far a state's run came, once it is as long as asked."""
     input:
         segments=segments_of,
-        config=f"{C}/config/simulate.json",
     output:
-        run=f"{C}/simulate/{{state}}/run.json",
+        run=f"{C}/simulate/{{state}}/run/{{length}}ps.json",
     log:
-        f"{LOGS}/simulate/{{state}}/collect.log",
+        f"{LOGS}/simulate/{{state}}/run/{{length}}ps.log",
     params:
-        out=f"{C}/simulate/{{state}}",
+        state=f"{C}/simulate/{{state}}",
     shell:
-        "mlpwf --log {log:q} simulate collect --config {input.config:q} --state {wildcards.state:q} --out {params.out:q}"
+        "mlpwf --log {log:q} simulate collect --folder {params.state:q} --length-ps {wildcards.length} --out {output.run:q}"

@@ -34,7 +34,7 @@ def explore(
     from mlpwf.accounting import accounted
     from mlpwf.config import Explore, Site, System, load_section
     from mlpwf.errors import ConfigError
-    from mlpwf.files import sha256, sole_writer, write_json
+    from mlpwf.files import sole_writer, sound_model, write_json
     from mlpwf.states import states
 
     section, seed = load_section(Explore, config)
@@ -48,7 +48,7 @@ def explore(
             raise ConfigError(f"{path}: no such model; expected a compressed model of mlpwf train")
     with sole_writer(out), accounted(out, "explore"):
         jobs = _jobs(section, named[state], state, cycle, seed, model, starts, molecules, out)
-        inputs = {"models": [sha256(path) for path in model], "mlpwf": __version__}
+        inputs = {"models": [sound_model(path) for path in model], "mlpwf": __version__}
         results = _run_all(jobs, inputs, load_section(Site, site)[0], state, out)
         _collect(results, out)
         counts = {

@@ -87,7 +87,7 @@ class _Segment:
         molecules: Path,
         previous: Path | None,
     ) -> None:
-        from mlpwf.files import sha256
+        from mlpwf.files import sha256, sound_model
         from mlpwf.states import production_settings, simulate_lengths, simulate_states
 
         self.section, self.system, self.site, self.seed = section, system, site, seed
@@ -323,52 +323,32 @@ def _restart_of(previous: Path) -> tuple[Path, int]:
     return restart, step
 
 
-def sound_model(model: Path) -> str:
-    """SHA-256 of the final model; DataError if it is not the one that was recorded beside it."""
-    from mlpwf.errors import DataError
-    from mlpwf.files import read_json, sha256
-
-    found, record = sha256(model), model.with_name("final.json")
-    expected = read_json(record).get("sha256") if record.is_file() else found
-    if found != expected:
-        raise DataError(
-            f"{model}: damaged (SHA-256 {found[:12]}…; expected {str(expected)[:12]}…, of {record}): "
-            "delete it and run again; it is copied anew"
-        )
-    return found
-
-
 # ---------------------------------------------------------------- simulate collect
 
 
 @app.command("collect")
 def simulate_collect(
-    config: Annotated[Path, typer.Option(help="Resolved section: C/config/simulate.json.")],
-    state: Annotated[str, typer.Option(help="Name of the state, for example 300K.")],
-    out: Annotated[Path, typer.Option(help="Folder of the state.")],
+    folder: Annotated[Path, typer.Option(help="Folder of the state.")],
+    length_ps: Annotated[float, typer.Option(min=0, help="Length asked for, in ps.")],
+    out: Annotated[Path, typer.Option(help="File of the verdict: STATE/run/LENGTHps.json.")],
 ) -> None:
-    """Say in run.json how far a state's run came, and whether it is to be trusted."""
+    """Say how far the run of a state came, and whether it is to be trusted."""
     from mlpwf import __version__
-    from mlpwf.config import Simulate, load_section
-    from mlpwf.errors import ConfigError, DataError
+    from mlpwf.errors import DataError
     from mlpwf.files import write_json
     from mlpwf.production import segments
-    from mlpwf.states import simulate_lengths
 
-    asked = simulate_lengths(load_section(Simulate, config)[0])
-    if state not in asked:
-        raise ConfigError(f"no state '{state}' in {config}; expected one of {', '.join(asked)}")
-    found = segments(out)
+    found = segments(folder)
     if not found:
-        raise DataError(f"{out}: no finished segment; run the stage simulate first")
+        raise DataError(f"{folder}: no finished segment; run the stage simulate first")
     last = found[-1]
     write_json(
-        out / "run.json",
+        out,
         {
             "mlpwf": __version__,
-            "state": state,
+            "state": last["state"],
             "temperature_kelvin": last["temperature_kelvin"],
-            "asked_ps": asked[state],
+            "asked_ps": length_ps,
             "done_ps": last["end_ps"],
             "segments": len(found),
             "stable": last["stable"],
@@ -379,4 +359,4 @@ def simulate_collect(
         },
     )
     verdict = "stable" if last["stable"] else f"blew up at step {last['end_step']}: {last['reason']}"
-    log.info("simulate %s: %g of %g ps, %s", state, last["end_ps"], asked[state], verdict)
+    log.info("simulate %s: %g of %g ps, %s", last["state"], last["end_ps"], length_ps, verdict)

@@ -19,7 +19,7 @@ from mlpwf import __version__
 from mlpwf.accounting import accounted
 from mlpwf.config import Site, Train, load_section
 from mlpwf.errors import DataError, EngineError, MlpwfError
-from mlpwf.files import read_json, replacing, sha256, sole_writer, write_json, write_text
+from mlpwf.files import read_json, replacing, sha256, sole_writer, sound_model, write_json, write_text
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -81,27 +81,41 @@ def _train(
         kept = _inherited_slots(origin, settings, elements, most)
         origin, slots = (origin, kept) if kept else (None, slots)
 
-    work = out / "work"
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
     for name in ("check.json", "lcurve.csv", "compressed.pb", "model.pb"):
         (out / name).unlink(missing_ok=True)
+    work = out / "work"
+    found = deepmd.latest_checkpoint(work) if _same_recipe(work, recipe) else None
+    if found is None:
+        shutil.rmtree(work, ignore_errors=True)
+        systems = deepmd.write_data(work / "data", frames, elements)
+        write_json(work / "systems.json", systems)
+        write_json(work / "recipe.json", recipe)
     written = deepmd.training_input(
         settings,
         elements=elements,
         slots=slots,
-        systems=deepmd.write_data(work / "data", frames, elements),
+        systems=read_json(work / "systems.json"),
         seed=deepmd.seeds(recipe["seed"], recipe["index"]),
         continued=origin is not None,
     )
     index, steps = recipe["index"], written["training"]["numb_steps"]
     begun = f"continued from {origin}" if origin else "from new weights"
+    begun = f"goes on from its checkpoint of step {found[1]}" if found else begun
     log.info("train model %d: %d frames, %d steps, %s", index, len(frames), steps, begun)
 
     def say(step: int, error: float) -> None:
         log.info("train model %d: step %d/%d, force error %.2f eV/Å", index, step, steps, error)
 
-    deepmd.DeePMD(site.dp, site.train_threads).train(work, written, origin, say)
+    program = deepmd.DeePMD(site.dp, site.train_threads)
+    try:
+        program.train(work, written, origin, found[0] if found else None, say)
+    except EngineError as error:
+        if found is None or deepmd.latest_checkpoint(work) != found:
+            raise
+        log.warning("train model %d: cannot go on from %s (%s); it starts over", index, found[0], error)
+        for path in (*work.glob("model.ckpt*"), *work.glob("checkpoint"), work / "lcurve.out"):
+            path.unlink(missing_ok=True)
+        program.train(work, written, origin, None, say)
     difference = _conversion_difference(work, frames, settings.conversion_tolerance_ev_angstrom)
     changed = difference["force_ev_angstrom"]
     log.info("train model %d: done, compression changes forces by at most %.1e eV/Å", index, changed)
@@ -124,6 +138,14 @@ def _train(
     }
     write_json(out / "check.json", check)
     shutil.rmtree(work, ignore_errors=True)
+
+
+def _same_recipe(work: Path, recipe: dict[str, Any]) -> bool:
+    """Whether a training that was cut short in `work` is the one to be done."""
+    try:
+        return bool(read_json(work / "recipe.json") == recipe)
+    except DataError:
+        return False
 
 
 def _finished(out: Path, recipe: dict[str, Any]) -> bool:
@@ -265,6 +287,7 @@ def _previous_on_new(new: Path | None, previous: list[Path]) -> dict[str, Any] |
 def _predict(model: Path, frames: Sequence[Atoms]) -> list[Quantities]:
     from mlpwf.engines.deepmd import predict
 
+    sound_model(model)
     return predict(model, frames)
 
 
@@ -295,6 +318,7 @@ def train_final(
         raise DataError(f"{model}: no such model; expected a compressed model of the last cycle")
     verdict = read_json(status)
     with sole_writer(out), accounted(out, "train"):
+        sound_model(model)
         _copy(model, out / "model.pb")
         document = {
             "mlpwf": __version__,

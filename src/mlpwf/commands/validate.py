@@ -33,7 +33,7 @@ def validate(
     from mlpwf.accounting import accounted
     from mlpwf.config import Site, System, Validate, load_section
     from mlpwf.errors import ConfigError
-    from mlpwf.files import sha256, sole_writer, write_json
+    from mlpwf.files import sha256, sole_writer, sound_model, write_json
     from mlpwf.frames import read_frames
 
     section, seed = load_section(Validate, config)
@@ -41,7 +41,7 @@ def validate(
     if not model.is_file():
         raise ConfigError(f"{model}: no such model; expected the final model of mlpwf train")
     with sole_writer(out), accounted(out, "validate"):
-        about = {"mlpwf": __version__, "seed": seed, "model_sha256": sha256(model)}
+        about = {"mlpwf": __version__, "seed": seed, "model_sha256": sound_model(model)}
         errors = _errors(model, read_frames(test_labels), test_labels, out)
         write_json(out / "errors.json", {**about, "labels_sha256": sha256(test_labels), **errors})
         overall = errors["overall"]

@@ -37,6 +37,7 @@ NEIGHBOUR_RESERVE = 1.25  # room for denser frames than those of the first cycle
 PRECISION = "float64"  # float32 takes 14 ms instead of 20 ms a step, but its energy drifts in NVE
 LEARNING_RATE_STAGES = 100
 CURVE_POINTS = 50
+POINTS_PER_CHECKPOINT = 3  # dp saves only where it also writes a point of the curve
 HARMLESS = re.compile(r"libcudart|implib-gen")  # what the CPU build prints on every start
 
 
@@ -146,6 +147,7 @@ def training_input(
 ) -> dict[str, Any]:
     """The input of `dp train`: se_e2_a, energy, force and virial loss, exponential learning rate."""
     steps = section.steps_continued if continued else section.steps
+    between = max(1, steps // CURVE_POINTS)
     virial = section.virial_weight
     return {
         "model": {
@@ -189,10 +191,10 @@ def training_input(
             "numb_steps": steps,
             "seed": seed["training"],
             "disp_file": "lcurve.out",
-            "disp_freq": max(1, steps // CURVE_POINTS),
-            "save_freq": steps,
+            "disp_freq": between,
+            "save_freq": POINTS_PER_CHECKPOINT * between,
             "save_ckpt": "model.ckpt",
-            "max_ckpt_keep": 1,
+            "max_ckpt_keep": 2,
         },
     }
 
@@ -246,6 +248,7 @@ class DeePMD:
         folder: Path,
         settings: dict[str, Any],
         start: Path | None = None,
+        restart: str | None = None,
         progress: Callable[[int, float], None] | None = None,
     ) -> None:
         """Train in `folder` and freeze and compress the model: model.pb and compressed.pb.
@@ -258,12 +261,16 @@ class DeePMD:
             Input of `dp train`, see `training_input`.
         start
             Frozen model whose weights and statistics are the starting point.
+        restart
+            Checkpoint in `folder` to go on from, see `latest_checkpoint`.
         progress
             Called with step and batch force error (eV/Å) at about every fifth of the steps.
         """
         (folder / "input.json").write_text(json.dumps(settings, indent=1) + "\n")
         words = ["train", "input.json"]
-        if start is not None:
+        if restart is not None:
+            words += ["--restart", restart]
+        elif start is not None:
             words += ["--init-frz-model", str(start.resolve())]
         with _followed(folder / "lcurve.out", settings["training"]["numb_steps"], progress):
             self.run(words, folder)
@@ -274,10 +281,22 @@ class DeePMD:
                 raise EngineError(f"dp wrote no {name}; expected one in {folder}: see the .out files there")
 
 
+def latest_checkpoint(folder: Path) -> tuple[str, int] | None:
+    """Name and step of the last checkpoint of a training in `folder`, of which all files are there."""
+    found = [
+        (int(path.name.split("-")[-1].removesuffix(".index")), path.with_suffix(""))
+        for path in folder.glob("model.ckpt-*.index")
+    ]
+    for step, prefix in sorted(found, reverse=True):
+        if all(prefix.with_name(prefix.name + end).is_file() for end in (".data-00000-of-00001", ".meta")):
+            return prefix.name, step
+    return None
+
+
 def read_curve(source: Path) -> tuple[list[str], list[list[float]]]:
-    """Header and rows of lcurve.out; a row cut short is left out."""
+    """Header and rows of lcurve.out; a row cut short is left out, of a step found twice the last stays."""
     header: list[str] = []
-    rows = []
+    rows: dict[float, list[float]] = {}
     for line in source.read_text(errors="replace").splitlines():
         words = line.split()
         if line.startswith("#"):
@@ -285,8 +304,9 @@ def read_curve(source: Path) -> tuple[list[str], list[list[float]]]:
                 header = words[1:]
             continue
         if header and len(words) == len(header):
-            rows.append([float(word) for word in words])
-    return header, rows
+            row = [float(word) for word in words]
+            rows[row[0]] = row
+    return header, [rows[step] for step in sorted(rows)]
 
 
 def curve_csv(source: Path) -> str:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from mlpwf.engines.process import run_engine
 from mlpwf.errors import DataError, EngineError
-from mlpwf.files import write_json, write_text
+from mlpwf.files import no_room, write_json, write_text
 
 log = logging.getLogger(__name__)
 
@@ -157,12 +157,12 @@ def run_worker(job: Job, folder: Path, *, launcher: list[str], threads: int = 1,
     Returns
     -------
     int
-        Exit status of the child: 0, `UNSTABLE` (with a result that says why), or that of a crash.
+        Exit status of the child: 0, or that of a crash.
 
     Raises
     ------
     EngineError
-        If the child cannot be started, or LAMMPS cannot read the models.
+        If the child cannot be started, LAMMPS cannot read the models, or the disk is full.
     """
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -171,6 +171,8 @@ def run_worker(job: Job, folder: Path, *, launcher: list[str], threads: int = 1,
     command = [*launcher, sys.executable, "-m", "mlpwf.engines.lammps_worker", str(folder / "job.json")]
     with _progress_logged(folder / "progress.json", label):
         status = run_engine(command, folder=folder, output=output, environment=environment(threads))
+    if status == DISK_FULL:
+        raise EngineError(no_room(folder))
     if status == SETUP_FAILED:
         found = f"LAMMPS cannot start with {', '.join(job.models)}: {last_words(output)}"
         expected = (

@@ -7,7 +7,6 @@ load the models, `DISK_FULL` when a file could not be written. Anything else is 
 
 from __future__ import annotations
 
-import errno
 import io
 import json
 import sys
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 from mlpwf.engines.lammps import DISK_FULL, SegmentJob, ValidationJob, WalkerJob, read_deviation, rebuild_steps
 from mlpwf.engines.lammps_liquid import FRICTION_TIME_PS, HOT, BlowUpError, Liquid, lammps_seed, setup_failed
 from mlpwf.engines.lammps_production import simulate
-from mlpwf.files import replacing, write_json, write_text
+from mlpwf.files import NO_ROOM, replacing, write_json, write_text
 from mlpwf.frames import quantised
 from mlpwf.molecules import centres_of_mass, intact
 from mlpwf.sampling import molecules_in_cell
@@ -197,7 +196,7 @@ def main(argument: str) -> int:
             result = validate(ValidationJob(**document))
         write_json("result.json", result)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno not in NO_ROOM:
             raise
         return DISK_FULL
     return 0

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 from mlpwf.errors import EngineError
+from mlpwf.files import no_room
 
 TIMED_OUT = -1000
+FULL_BYTES = 1 << 20  # a disk with less room than this is full: a program may have found less
+FULL_WORDS = (b"No space left on device", b"Disk quota exceeded", b"File too large")
 _PR_SET_PDEATHSIG = 1
 
 
@@ -65,7 +69,7 @@ def run_engine(
     Raises
     ------
     EngineError
-        If the program cannot be started at all.
+        If the program cannot be started at all, or filled its disk: what it wrote is then not to be judged.
     """
     with output.open("wb") as sink:
         try:
@@ -84,10 +88,23 @@ def run_engine(
                 "install it, or name it in the site file (config/sites)"
             ) from None
         try:
-            return process.wait(timeout_seconds)
+            status = process.wait(timeout_seconds)
+            if _filled(folder, output, status):
+                raise EngineError(no_room(folder))
+            return status
         except subprocess.TimeoutExpired:
             return TIMED_OUT
         finally:
             if process.poll() is None:
                 process.kill()
                 process.wait()
+
+
+def _filled(folder: Path, output: Path, status: int) -> bool:
+    """Whether a program met a full disk: there is no room, or it failed and says so."""
+    if shutil.disk_usage(folder).free < FULL_BYTES:
+        return True
+    with output.open("rb") as printed:
+        printed.seek(max(0, output.stat().st_size - 4096))
+        end = printed.read()
+    return status != 0 and any(words in end for words in FULL_WORDS)
