@@ -27,10 +27,7 @@ def segments_of(wildcards):
         )
         summaries.append(segment.output.summary)
         summary = json.loads(Path(segment.output.summary).read_text())
-        if (
-            not summary["stable"]
-            or summary["end_ps"] > float(wildcards.length) - 1e-6
-        ):
+        if not summary["stable"] or summary["end_ps"] > float(wildcards.length) - 1e-6:
             return summaries
     raise WorkflowError(
         f"{C}/simulate/{wildcards.state}: 1000 segments and not done; expected longer ones: ask for more wall time"
