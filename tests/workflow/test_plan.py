@@ -75,7 +75,7 @@ def test_ten_cycles_of_500_labels_plan_within_bounds(tmp_path):
     values["label"] |= {"batch_frames": 25}
     states = [150, 200, 250, 300, 350, 400, 450, 500]
     values["explore"] |= {"temperatures_kelvin": states}
-    values["simulate"] |= {"temperatures_kelvin": states, "segments": 10}
+    values["simulate"] |= {"temperatures_kelvin": states, "length_ps": 1000}
     system = tmp_path / "large.yaml"
     system.write_text(yaml.safe_dump(values))
     site = PROJECT / "config" / "sites" / "local.yaml"
