@@ -109,7 +109,7 @@ def test_correlators_hold_all_columns_and_the_laws(campaign):
     expected = {"temperature_kelvin", "time_ps", "origins", "msd_angstrom2", "msd_error", "alpha2", "alpha2_error"}
     for name in NAMES:
         stems = (name, f"chi4_{name}", f"n_star_{name}_normalised")
-        expected |= {f"{stem}{suffix}" for stem in stems for suffix in ("", "_error")}
+        expected |= {f"{stem}{suffix}" for stem in stems for suffix in ("", "_error")} | {f"windows_{name}"}
     assert set(table.columns) == expected
     for temperature, state in table.groupby("temperature_kelvin"):
         diffusion, rotation = rates(temperature)

@@ -113,26 +113,26 @@ def find_states(simulate: Path) -> tuple[list[State], dict[str, str]]:
 def analyse_state(state: State, settings: Analyse) -> tuple[dict[str, Array], Row]:
     """The curves of one state, as columns over lags, and its row of states.csv."""
     from mlpwf.dynamics import correlators, heterogeneity
-    from mlpwf.dynamics.trajectory import lags, read_trajectory
+    from mlpwf.dynamics.reading import read_trajectory
+    from mlpwf.dynamics.trajectory import choose_lags, linear_interval
 
     trajectory = read_trajectory(state.topology, state.trajectories, float(state.common("timestep_fs")))
     if trajectory.molecules != state.common("molecules"):
         raise DataError(
             f"{state.topology}: {trajectory.molecules} molecules; the summaries say {state.common('molecules')}"
         )
-    samples = [
-        correlators.sample_lag(trajectory, lag, settings.wavevectors_per_angstrom, settings.overlap_angstrom)
-        for lag in lags(trajectory.times_ps, trajectory.linear_interval_ps)
-    ]
-    columns = correlators.averages(samples, trajectory.run_ps, settings.blocks)
-    columns |= heterogeneity.four_point(samples, trajectory.molecules, trajectory.run_ps, settings.blocks)
+    moments = correlators.pass_moments(
+        trajectory, choose_lags(trajectory.ticks), settings.wavevectors_per_angstrom, settings.overlap_angstrom
+    )
+    columns = correlators.averages(moments, blocks=settings.blocks)
+    columns |= heterogeneity.four_point(moments, blocks=settings.blocks)
     temperature = float(state.common("temperature_kelvin"))
     row: Row = {
         "temperature_kelvin": temperature,
         "ensemble": str(state.common("ensemble")),
         "molecules": trajectory.molecules,
         "run_ps": trajectory.run_ps,
-        "linear_interval_ps": trajectory.linear_interval_ps,
+        "linear_interval_ps": linear_interval(trajectory.ticks) * trajectory.tick_ps,
         "origins": int(columns["origins"].max()),
         "mean_potential_ev": _mean_potential(state),
     }
@@ -143,7 +143,7 @@ def analyse_state(state: State, settings: Analyse) -> tuple[dict[str, Array], Ro
         row |= {key: MOLECULES_BROKE for key in row if key.endswith("_verdict")}
     log.info(
         "%g K: %d molecules, %g ps, %d lags, overlap tau %.4g ps (%s), D %.4g Å²/ps (%s)",
-        temperature, trajectory.molecules, trajectory.run_ps, len(samples),
+        temperature, trajectory.molecules, trajectory.run_ps, len(moments.lags_ps),
         row["tau_overlap_ps"], row["tau_overlap_verdict"],
         row["diffusion_angstrom2_per_ps"], row["diffusion_verdict"],
     )  # fmt: skip
@@ -317,9 +317,10 @@ def _definitions(settings: Analyse) -> dict[str, str]:
         **legendre,
         "*_error": (
             f"standard error by jackknife over contiguous blocks of time origins: {settings.blocks}, fewer where "
-            "a block would be shorter than the lag; NaN below 3"
+            "a block would be shorter than the lag or 2.5 relaxation times; NaN below 3"
         ),
-        "origins": "time origins averaged over; in states.csv, at the lag that has most",
+        "windows_NAME": "independent windows: (run − lag) over the longer of the lag and 2.5 relaxation times",
+        "origins": "pairs of frames averaged over; in states.csv, at the lag that has most",
         "*_verdict": f"ok, or why a number is not to be used; '{MOLECULES_BROKE}': nothing of this state is",
         "chi4_NAME": (
             "N [⟨C²⟩ − ⟨C⟩²], C = (1/N) Σ w_i, about the mean over all origins, in the ensemble named by the state "
@@ -327,12 +328,12 @@ def _definitions(settings: Analyse) -> dict[str, str]:
             "relative bias about −1/n for n independent origins"
         ),
         "n_star_NAME_normalised": "chi4_NAME/(⟨w²⟩ − ⟨w⟩²): 1 for independent molecules, k for independent blobs of k",
-        "*_peak": "largest value over lags up to a third of the run; noise raises it by about its error",
+        "*_peak": "largest value over lags of which three fit into the run; noise raises it by about its error",
         "*_at_tau": "value at tau_NAME_ps, linear in ln t",
         "tau_NAME_ps": "C(τ) = 1/e, linear in ln t; its verdict 'run shorter than 3 tau' keeps the number out of fits",
         "kww_NAME": ("A exp[−(t/τ)^β] fitted to C between 0.9 and 0.02; mean time τ/β Γ(1/β) (10.1039/TF9706600080)"),
         "diffusion_angstrom2_per_ps": (
-            "MSD = 6Dt + c over the last decade below a third of the run, where dln MSD/dln t is within 0.1 of 1"
+            "MSD = 6Dt + c over the last decade of lags that have an error, where dln MSD/dln t is within 0.1 of 1"
         ),
         "E_a_kj_mol": "ln τ = ln τ∞ + E_a/(RT) through states with verdict ok; for diffusion, ln(1/D)",
         "E_app": "R Δln τ/Δ(1/T) between neighbouring temperatures, at their harmonic mean",

@@ -148,7 +148,7 @@ def stretched_exponential(times_ps: Array, values: Array) -> Stretched:
 
 
 def diffusion(times_ps: Array, msd: Array, errors: Array, run_ps: float) -> Diffusion:
-    """D from MSD = 6Dt + c over the last decade of lags below a third of the run.
+    """D from MSD = 6Dt + c over the last decade of lags, below a third of the run, that have an error.
 
     The points share their time origins, so their errors are not averaged down: the
     relative error of D is the largest among them. Verdict `not diffusive` where
@@ -163,7 +163,7 @@ def diffusion(times_ps: Array, msd: Array, errors: Array, run_ps: float) -> Diff
     run_ps
         Length of the run in ps.
     """
-    known = times_ps <= run_ps / 3 * (1 + 1e-9)
+    known = (times_ps <= run_ps / 3 * (1 + 1e-9)) & np.isfinite(errors)
     if known.any():
         known &= times_ps >= times_ps[known][-1] / 10
     if np.count_nonzero(known) < 3 or np.any(msd[known] <= 0):

@@ -1,237 +1,387 @@
-"""Single-molecule time correlation functions, averaged over molecules and time origins.
+"""Time correlation functions of the molecules, all from one pass over pairs of frames.
 
-Each molecule i has a weight w_i(t) that starts at 1 and decays: overlap, F_s
-and the two Legendre orders of each axis. C(t) = (1/N) Σ_i w_i(t).
+Each molecule i has weights w_i(t) that start at 1 and decay: overlap, F_s at each wavevector
+and P_l of each axis. C(t) = (1/N) Σ_i w_i. What is kept of a pass are moments: sums over pairs
+of frames, by lag and by window of time origins. Every mean, fluctuation and error comes from them,
+so their size does not grow with the run, and runs are joined by joining windows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
-from mlpwf.dynamics.trajectory import Array, Lag, MolecularTrajectory
+from mlpwf.dynamics.trajectory import MEGABYTE, Array, Frames32, Index, MolecularTrajectory
+from mlpwf.dynamics.uncertainty import (
+    BLOCK_TAUS,
+    MOST_BLOCKS,
+    Estimate,
+    block_numbers,
+    block_sums,
+    independent_windows,
+    jackknife,
+    memory_time,
+)
 from mlpwf.errors import DataError
 
-CHUNK_PAIRS = 200_000  # molecules times origins held at once: about 100 MB of temporaries
-FEWEST_BLOCKS = 3  # fewer give no error bar
+WINDOWS = 240  # of a run: fine enough to cut it into any number of blocks an error needs
+BLOCK_MB = 16.0  # frames read from disk at once
+
+Work = Callable[[Frames32, int, Frames32, int, tuple[int, int]], None]
 
 
 @dataclass(frozen=True)
-class LagSample:
-    """Averages over molecules at one lag, for every time origin.
+class Moments:
+    """Sums over pairs of frames, by window of time origins, lag, group of molecules and weight.
 
     Attributes
     ----------
-    time_ps
-        The lag in ps.
+    lags_ps
+        Lags in ps, shape (L,).
+    names
+        Names of the K weights: `overlap`, `fs_qQ`, `cL_axisA`.
+    groups
+        `all`, followed by the species where there are several; G of them.
+    molecules
+        Molecules of each group, shape (G,).
+    pairs
+        Pairs of frames, shape (W, L).
     squared, fourth
-        Mean over molecules of |Δr|² in Å² and |Δr|⁴ in Å⁴, shape (origins,).
-    mean
-        C of each weight by name, (1/N) Σ w_i, shape (origins,).
-    variance
-        Variance of w_i over the molecules, (1/N) Σ w_i² − C², shape (origins,).
+        Sums over pairs of the mean of |Δr|² in Å² and |Δr|⁴ in Å⁴ over molecules, shape (W, L, G).
+    decay, decay_squared
+        Sums over pairs of 1 − C and (1 − C)², shape (W, L, G, K).
+    single
+        Sums over pairs of the mean of (1 − w)² over molecules, shape (W, L, G, K).
+    window_ps
+        Length of each window in ps, shape (W,).
+    run
+        Run that each window is of, shape (W,).
+    runs_ps
+        Length of each run in ps, shape (R,).
     """
 
-    time_ps: float
+    lags_ps: Array
+    names: tuple[str, ...]
+    groups: tuple[str, ...]
+    molecules: Index
+    pairs: Index
     squared: Array
     fourth: Array
-    mean: dict[str, Array]
-    variance: dict[str, Array]
+    decay: Array
+    decay_squared: Array
+    single: Array
+    window_ps: Array
+    run: Index
+    runs_ps: Array
 
-    @property
-    def origins(self) -> int:
-        """Number of time origins."""
-        return len(self.squared)
+    def group(self, name: str) -> int:
+        """Number of a group."""
+        if name not in self.groups:
+            raise DataError(f"no group of molecules {name!r}; there are {', '.join(self.groups)}")
+        return self.groups.index(name)
+
+    def weight(self, name: str) -> int:
+        """Number of a weight."""
+        if name not in self.names:
+            raise DataError(f"no correlator {name!r}; there are {', '.join(self.names)}")
+        return self.names.index(name)
+
+    def windows(self, chosen: Array) -> Moments:
+        """The moments of some windows, given by numbers or a mask, shape (W,)."""
+        per_window = ("pairs", "squared", "fourth", "decay", "decay_squared", "single", "window_ps", "run")
+        kept = {field: getattr(self, field)[chosen] for field in per_window}
+        rest = {field: getattr(self, field) for field in ("lags_ps", "names", "groups", "molecules", "runs_ps")}
+        return Moments(**rest, **kept)
+
+    def halves(self) -> tuple[Moments, Moments]:
+        """Time origins in the first and in the second half of each run."""
+        late = np.zeros(len(self.run), dtype=bool)
+        for number in np.unique(self.run):
+            members = np.flatnonzero(self.run == number)
+            late[members[(len(members) + 1) // 2 :]] = True
+        return self.windows(~late), self.windows(late)
 
 
-def overlap(distance: Array, length: float) -> Array:
-    """Overlap Θ(a − |Δr|): 1 for molecules that moved less than `length` (Å), else 0; same shape.
-
-    Source: Lačević et al., DOI 10.1063/1.1605094.
-    """
-    return np.asarray(distance < length, dtype=np.float64)
-
-
-def self_scattering(distance: Array, wavevector: float) -> Array:
-    """sin(qr)/(qr), the average of cos(q·Δr) over directions of q (1/Å), for distances in Å; same shape."""
-    return np.sinc(wavevector * distance / np.pi)
-
-
-def legendre(order: int, first: Array, second: Array) -> Array:
-    """P_l(u·v) for l = 1 or 2 of unit vectors of shape (..., 3); shape (...)."""
-    if first.shape != second.shape or first.shape[-1:] != (3,):
-        raise DataError(
-            f"unit vectors have shapes {first.shape} and {second.shape}; expected two equal shapes (..., 3)"
-        )
-    cosine = np.einsum("...k,...k->...", first, second)
-    if order == 1:
-        return np.asarray(cosine)
-    if order == 2:
-        return np.asarray(1.5 * cosine**2 - 0.5)
-    raise DataError(f"Legendre order {order}; expected 1 or 2")
-
-
-def weight_names(wavevectors: Sequence[float]) -> tuple[str, ...]:
+def weight_names(wavevectors: Sequence[float], orders: Sequence[int] = (1, 2), axes: int = 2) -> tuple[str, ...]:
     """Names of the weights, in the order of every table."""
-    orientational = ("c1_axis1", "c2_axis1", "c1_axis2", "c2_axis2")
-    return ("overlap", *(f"fs_q{q:g}" for q in wavevectors), *orientational)
+    turned = (f"c{order}_axis{axis + 1}" for axis in range(axes) for order in orders)
+    return ("overlap", *(f"fs_q{q:g}" for q in wavevectors), *turned)
 
 
-def weights(
-    displacement: Array, axes: Array, axes_later: Array, wavevectors: Sequence[float], overlap_angstrom: float
-) -> dict[str, Array]:
-    """All weights w_i by name.
-
-    Parameters
-    ----------
-    displacement
-        Δr in Å, shape (..., 3).
-    axes, axes_later
-        Unit vectors at both times, shape (..., 2, 3).
-    wavevectors
-        Moduli q in 1/Å.
-    overlap_angstrom
-        Length a of the overlap, in Å.
-
-    Returns
-    -------
-    dict
-        Arrays of shape (...), in the order of `weight_names`.
-    """
-    if displacement.shape[-1:] != (3,) or axes.shape != (*displacement.shape[:-1], 2, 3):
-        raise DataError(f"displacements {displacement.shape} and axes {axes.shape}; expected (..., 3) and (..., 2, 3)")
-    distance = np.linalg.norm(displacement, axis=-1)
-    found = {"overlap": overlap(distance, overlap_angstrom)}
-    for q in wavevectors:
-        found[f"fs_q{q:g}"] = self_scattering(distance, q)
-    for axis in (0, 1):
-        for order in (1, 2):
-            found[f"c{order}_axis{axis + 1}"] = legendre(order, axes[..., axis, :], axes_later[..., axis, :])
-    return found
-
-
-def sample_lag(
+def pass_moments(
     trajectory: MolecularTrajectory,
-    lag: Lag,
+    lags: Index,
     wavevectors: Sequence[float],
     overlap_angstrom: float,
-    chunk_pairs: int = CHUNK_PAIRS,
-) -> LagSample:
-    """Average displacements and weights over the molecules for each time origin of a lag.
+    orders: Sequence[int] = (1, 2),
+    threads: int = 1,
+    memory_mb: float = 1000,
+    windows: int = WINDOWS,
+) -> Moments:
+    """Moments of all weights at the given lags, over every pair of frames.
+
+    MSD = ⟨|Δr|²⟩; overlap Θ(a − |Δr|) (Lačević et al., DOI 10.1063/1.1605094); F_s = ⟨sin(qr)/(qr)⟩, the
+    average of exp(iq·Δr) over directions of q; C_l = ⟨P_l(u(0)·u(t))⟩.
 
     Parameters
     ----------
     trajectory
         Centres and axes.
-    lag
-        Pairs of frames.
+    lags
+        Integer lags in ticks of the trajectory, increasing, shape (L,); see `trajectory.choose_lags`.
     wavevectors
         Moduli q in 1/Å.
     overlap_angstrom
         Length a of the overlap, in Å.
-    chunk_pairs
-        Molecules times origins worked on at once, which bounds the memory.
+    orders
+        Ranks l of the Legendre polynomials, from 1 on.
+    threads
+        Windows worked on at once; the result does not depend on it.
+    memory_mb
+        Frames held when they come from a file, in MiB.
+    windows
+        Windows of time origins.
+
+    Returns
+    -------
+    Moments
+
+    Raises
+    ------
+    DataError
+        For a lag that no pair of frames has, or is longer than the run, or settings out of range.
     """
-    if len(set(weight_names(wavevectors))) != len(wavevectors) + 5:
+    from mlpwf.dynamics import kernels
+
+    names = weight_names(wavevectors, orders, trajectory.axes)
+    _check(trajectory, lags, wavevectors, overlap_angstrom, orders, names)
+    since = trajectory.ticks - trajectory.ticks[0]
+    count = min(windows, len(since) - 1)
+    window = np.minimum(since * count // max(int(since[-1]), 1), count - 1)
+    kinds = len(trajectory.bounds) - 1
+    groups = 1 if kinds == 1 else kinds + 1
+    sums = np.zeros((count, len(lags), groups, kernels.MOMENTS + kernels.PER_WEIGHT * len(names)))
+    pairs = np.zeros((count, len(lags)), dtype=np.int64)
+    q2 = np.asarray(wavevectors, dtype=np.float32) ** 2
+    ranks = np.asarray(orders, dtype=np.int64)
+
+    def work(first: Frames32, first_from: int, second: Frames32, second_from: int, origins: tuple[int, int]) -> None:
+        kernels.add_moments(
+            first, first_from, second, second_from, origins, trajectory.ticks, lags, window, trajectory.bounds,
+            q2, np.float32(overlap_angstrom**2), ranks, sums, pairs,
+        )  # fmt: skip
+
+    each_pair_of_blocks(trajectory, lags, window, work, threads, memory_mb)
+    missing = np.flatnonzero(pairs.sum(axis=0) == 0)
+    if len(missing):
+        raise DataError(
+            f"no two frames are {lags[missing[0]] * trajectory.tick_ps:g} ps apart; expected lags that the frames hold"
+        )
+    weights = sums[..., kernels.MOMENTS :].reshape(count, len(lags), groups, len(names), kernels.PER_WEIGHT)
+    sizes = np.diff(trajectory.bounds)
+    return Moments(
+        lags_ps=np.asarray(lags * trajectory.tick_ps, dtype=np.float64),
+        names=names,
+        groups=("all",) if kinds == 1 else ("all", *trajectory.kinds),
+        molecules=np.asarray([trajectory.molecules, *(sizes if kinds > 1 else [])], dtype=np.int64),
+        pairs=pairs,
+        squared=sums[..., 0],
+        fourth=sums[..., 1],
+        decay=weights[..., 0],
+        decay_squared=weights[..., 1],
+        single=weights[..., 2],
+        window_ps=np.full(count, trajectory.run_ps / count),
+        run=np.zeros(count, dtype=np.int64),
+        runs_ps=np.asarray([trajectory.run_ps]),
+    )
+
+
+def _check(
+    trajectory: MolecularTrajectory,
+    lags: Index,
+    wavevectors: Sequence[float],
+    overlap_angstrom: float,
+    orders: Sequence[int],
+    names: tuple[str, ...],
+) -> None:
+    run = int(trajectory.ticks[-1] - trajectory.ticks[0])
+    if lags.ndim != 1 or len(lags) == 0 or lags[0] <= 0 or np.any(np.diff(lags) <= 0):
+        raise DataError(f"lags {lags} ticks; expected increasing positive whole numbers")
+    if lags[-1] > run:
+        raise DataError(
+            f"a lag of {lags[-1] * trajectory.tick_ps:g} ps is longer than the run of {trajectory.run_ps:g} ps; "
+            "run longer or ask for shorter lags"
+        )
+    if len(set(names)) != len(names):
         raise DataError(f"wavevectors {list(wavevectors)} are not distinct to 6 digits; give each once")
-    origins = len(lag.first)
-    squared, fourth = np.empty(origins), np.empty(origins)
-    mean = {name: np.empty(origins) for name in weight_names(wavevectors)}
-    variance = {name: np.empty(origins) for name in mean}
-    step = max(1, chunk_pairs // trajectory.molecules)
-    for start in range(0, origins, step):
-        part = slice(start, start + step)
-        first, second = lag.first[part], lag.second[part]
-        displacement = trajectory.centres[second] - trajectory.centres[first]
-        distance2 = np.einsum("omk,omk->om", displacement, displacement)
-        squared[part] = distance2.mean(axis=1)
-        fourth[part] = (distance2**2).mean(axis=1)
-        values = weights(displacement, trajectory.axes[first], trajectory.axes[second], wavevectors, overlap_angstrom)
-        for name, value in values.items():
-            mean[name][part] = value.mean(axis=1)
-            variance[name][part] = value.var(axis=1)
-    return LagSample(lag.time_ps, squared, fourth, mean, variance)
+    if not all(q > 0 for q in wavevectors) or not overlap_angstrom > 0:
+        raise DataError(f"wavevectors {list(wavevectors)} 1/Å and overlap {overlap_angstrom} Å; expected positive ones")
+    if any(order < 1 for order in orders):
+        raise DataError(f"Legendre orders {list(orders)}; expected 1 or more")
 
 
-def independent_blocks(lag_ps: float, run_ps: float, origins: int, blocks: int) -> int:
-    """How many blocks an error may use: at most `blocks`, none shorter than the lag; 0 if fewer than 3."""
-    usable = min(blocks, origins, int(run_ps / lag_ps * (1 + 1e-9)))
-    return usable if usable >= FEWEST_BLOCKS else 0
+def each_pair_of_blocks(
+    trajectory: MolecularTrajectory, lags: Index, window: Index, work: Work, threads: int, memory_mb: float
+) -> None:
+    """Call `work` for blocks of frames that together hold all pairs of all lags.
 
-
-def jackknife(statistic: Callable[..., float], series: Sequence[Array], blocks: int) -> float:
-    """Standard error of `statistic(*series)` by leaving out contiguous blocks of origins.
-
-    √[(k − 1)/k Σ_b (θ_b − θ̄)²], which for a mean is the standard error of the block
-    means. Source: Efron, Ann. Stat. 7, 1 (1979), DOI 10.1214/aos/1176344552.
-
-    Parameters
-    ----------
-    statistic
-        Function of the series.
-    series
-        Arrays of the same length (origins,).
-    blocks
-        Number of blocks k; below 3 the answer is NaN.
+    Frames in memory are one block; those in a file are read in blocks, of which the last used are
+    kept within `memory_mb`. Every call has origins of one window, and two threads never share a window.
     """
-    if blocks < FEWEST_BLOCKS or len(series[0]) < blocks:
-        return float("nan")
-    numbers = np.arange(len(series[0]))
-    kept = [np.setdiff1d(numbers, block, assume_unique=True) for block in np.array_split(numbers, blocks)]
-    values = np.array([statistic(*(one[some] for one in series)) for some in kept])
-    return float(np.sqrt((blocks - 1) / blocks * np.sum((values - values.mean()) ** 2)))
+    count = len(trajectory.ticks)
+    in_memory = isinstance(trajectory.frames, np.ndarray)
+    size = count if in_memory else _block_frames(trajectory, memory_mb)
+    if threads < 1:
+        raise DataError(f"{threads} threads; expected 1 or more")
+    cache = BlockCache(trajectory, size, max(2, int(memory_mb * MEGABYTE / (size * _frame_bytes(trajectory)))))
+    with ThreadPoolExecutor(threads) as pool:
+        for first in range(0, count, size):
+            stop = min(first + size, count)
+            cuts = first + np.flatnonzero(np.diff(window[first:stop])) + 1
+            parts = list(zip([first, *cuts], [*cuts, stop], strict=True))
+            for second in _partners(trajectory.ticks, lags, first, stop, size):
+                one, two = cache.block(first), cache.block(second)
+                jobs = [pool.submit(work, one, first, two, second, (int(a), int(b))) for a, b in parts]
+                for job in jobs:
+                    job.result()
 
 
-def mean_of(values: Array) -> float:
-    """Mean over origins."""
-    return float(values.mean())
+def _partners(ticks: Index, lags: Index, first: int, stop: int, size: int) -> Iterator[int]:
+    """First frames of the blocks that hold a partner of a frame from `first` to `stop`."""
+    found: set[int] = set()
+    for lag in lags:
+        low = int(np.searchsorted(ticks, ticks[first] + lag))
+        high = int(np.searchsorted(ticks, ticks[stop - 1] + lag, side="right"))
+        found.update(range(low // size, -(-high // size)))
+    yield from (size * block for block in sorted(found))
 
 
-def non_gaussian(squared: Array, fourth: Array) -> float:
+def _frame_bytes(trajectory: MolecularTrajectory) -> int:
+    return 4 * int(trajectory.frames.shape[1]) * trajectory.molecules
+
+
+def _block_frames(trajectory: MolecularTrajectory, memory_mb: float) -> int:
+    """Frames of a block: at most a fourth of the memory."""
+    frames = int(min(BLOCK_MB, memory_mb / 4) * MEGABYTE / _frame_bytes(trajectory))
+    if frames < 1:
+        raise DataError(f"{memory_mb:g} MiB hold no four frames of {trajectory.molecules} molecules; give more memory")
+    return min(frames, len(trajectory.ticks))
+
+
+class BlockCache:
+    """Blocks of frames, the last used kept."""
+
+    def __init__(self, trajectory: MolecularTrajectory, size: int, capacity: int) -> None:
+        self._frames, self._size, self._capacity = trajectory.frames, size, capacity
+        self._kept: OrderedDict[int, Frames32] = OrderedDict()
+
+    def block(self, first: int) -> Frames32:
+        """Frames from `first` on."""
+        if first not in self._kept:
+            while len(self._kept) >= self._capacity:
+                self._kept.popitem(last=False)
+            self._kept[first] = np.ascontiguousarray(self._frames[first : first + self._size])
+        self._kept.move_to_end(first)
+        return self._kept[first]
+
+
+def join(moments: Sequence[Moments]) -> Moments:
+    """Moments of several independent runs of one state, about one global mean.
+
+    Raises
+    ------
+    DataError
+        If lags, weights or molecules differ.
+    """
+    if not moments:
+        raise DataError("no runs to join; expected at least one")
+    first = moments[0]
+    for other in moments[1:]:
+        same = other.names == first.names and other.groups == first.groups
+        same = same and np.array_equal(other.molecules, first.molecules)
+        if not same or other.lags_ps.shape != first.lags_ps.shape or not np.allclose(other.lags_ps, first.lags_ps):
+            raise DataError("runs differ in their lags, correlators or molecules; expected the same for all")
+    offsets = np.cumsum([0, *(len(each.runs_ps) for each in moments[:-1])])
+    fields = ("pairs", "squared", "fourth", "decay", "decay_squared", "single", "window_ps", "runs_ps")
+    joined = {field: np.concatenate([getattr(each, field) for each in moments]) for field in fields}
+    runs = np.concatenate([each.run + offset for each, offset in zip(moments, offsets, strict=True)])
+    return Moments(first.lags_ps, first.names, first.groups, first.molecules, run=runs, **joined)
+
+
+def curve(moments: Moments, name: str, group: str = "all") -> Array:
+    """C(t) of a weight, shape (lags,)."""
+    decay = moments.decay[:, :, moments.group(group), moments.weight(name)]
+    return np.asarray(1 - decay.sum(axis=0) / moments.pairs.sum(axis=0))
+
+
+def memory(moments: Moments, name: str, group: str = "all") -> float:
+    """Relaxation time of a weight in ps that blocks must exceed; see `uncertainty.memory_time`."""
+    return memory_time(moments.lags_ps, curve(moments, name, group))
+
+
+def mean_square(squared: Array, fourth: Array, pairs: Array) -> Array:
+    """MSD in Å² of sums over pairs."""
+    return squared / pairs
+
+
+def non_gaussian(squared: Array, fourth: Array, pairs: Array) -> Array:
     """α2 = 3⟨r⁴⟩ / (5⟨r²⟩²) − 1 in three dimensions; 0 for Gaussian displacements, NaN at rest.
 
     Source: Rahman, Phys. Rev. 136, A405 (1964), DOI 10.1103/PhysRev.136.A405.
     """
-    msd = float(squared.mean())
-    return 0.6 * float(fourth.mean()) / msd**2 - 1 if msd > 0 else float("nan")
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return 0.6 * fourth * pairs / squared**2 - 1
 
 
-def averages(samples: Sequence[LagSample], run_ps: float, blocks: int) -> dict[str, Array]:
-    """Columns of MSD, α2 and each C(t), with errors.
+def averages(moments: Moments, group: str = "all", blocks: int = MOST_BLOCKS) -> dict[str, Array]:
+    """Columns of MSD, α2 and each C(t), with jackknife errors over blocks of at least 2.5 τ and the lag.
 
     Parameters
     ----------
-    samples
-        One entry a lag.
-    run_ps
-        Length of the run in ps; a lag above a third of it has no error (NaN).
+    moments
+        Of one or more runs.
+    group
+        `all` or a species.
     blocks
-        Most blocks for an error bar.
+        Most blocks for an error bar; where fewer than three fit, the error is NaN.
 
     Returns
     -------
     dict
-        `time_ps`, `origins`, `msd_angstrom2`, `msd_error`, `alpha2`, `alpha2_error` and for each
-        weight `NAME` and `NAME_error`; shape (lags,).
+        `time_ps`, `origins` (pairs of frames), `msd_angstrom2`, `msd_error`, `alpha2`, `alpha2_error` and for
+        each weight `NAME`, `NAME_error` and `windows_NAME` (n_eff); shape (lags,).
     """
+    g = moments.group(group)
+    taus = {name: memory(moments, name, group) for name in moments.names}
+    # displacements are as slow as the slowest look at them
+    slowest = max(tau for name, tau in taus.items() if not name.startswith("c"))
     rows: list[dict[str, float]] = []
-    for sample in samples:
-        count = independent_blocks(sample.time_ps, run_ps, sample.origins, blocks)
-        moments = (sample.squared, sample.fourth)
-        row = {
-            "time_ps": sample.time_ps,
-            "origins": sample.origins,
-            "msd_angstrom2": mean_of(sample.squared),
-            "msd_error": jackknife(mean_of, moments[:1], count),
-            "alpha2": non_gaussian(*moments),
-            "alpha2_error": jackknife(non_gaussian, moments, count),
-        }
-        for name, values in sample.mean.items():
-            row[name] = mean_of(values)
-            row[f"{name}_error"] = jackknife(mean_of, [values], count)
+    for lag, time in enumerate(moments.lags_ps):
+        numbers = block_numbers(moments, lag, BLOCK_TAUS * slowest, blocks)
+        pairs = block_sums(moments.pairs[:, lag], numbers)
+        sums = [block_sums(values[:, lag, g], numbers) for values in (moments.squared, moments.fourth)]
+        row: dict[str, float] = {"time_ps": float(time), "origins": float(moments.pairs[:, lag].sum())}
+        for column, error, statistic in (
+            ("msd_angstrom2", "msd_error", mean_square),
+            ("alpha2", "alpha2_error", non_gaussian),
+        ):
+            found = jackknife(statistic, [*sums, pairs], pairs)
+            row |= {column: found.value, error: found.error}
+        for k, name in enumerate(moments.names):
+            found = _mean_weight(moments, lag, g, k, BLOCK_TAUS * taus[name], blocks)
+            row |= {name: found.value, f"{name}_error": found.error}
+            row[f"windows_{name}"] = independent_windows(moments, lag, taus[name])
         rows.append(row)
-    if not rows:
-        raise DataError("no lags to average over; the run must hold at least two linear intervals")
     return {column: np.array([row[column] for row in rows]) for column in rows[0]}
+
+
+def _mean_weight(moments: Moments, lag: int, g: int, k: int, shortest_ps: float, blocks: int) -> Estimate:
+    """C of one weight at one lag."""
+    numbers = block_numbers(moments, lag, shortest_ps, blocks)
+    pairs = block_sums(moments.pairs[:, lag], numbers)
+    decay = block_sums(moments.decay[:, lag, g, k], numbers)
+    return jackknife(lambda d, n: 1 - d / n, [decay, pairs], pairs)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from mlpwf.dynamics.correlators import LagSample, independent_blocks, jackknife
+from mlpwf.dynamics.correlators import Moments, memory
 from mlpwf.dynamics.trajectory import Array
+from mlpwf.dynamics.uncertainty import BLOCK_TAUS, FEWEST_BLOCKS, MOST_BLOCKS, block_numbers, block_sums, jackknife
 from mlpwf.errors import DataError
 
-SMALLEST_VARIANCE = 1e-12  # of a weight: below it, its ratio is rounding noise
+SMALLEST_VARIANCE = 1e-9  # of ⟨(1 − w)²⟩: below it, the variance of a weight is rounding noise
+TINY = 1e-300
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Peak:
     verdict: str
 
 
-def chi4(mean: Array, molecules: int) -> float:
+def chi4(decay: Array, squared: Array, pairs: Array, molecules: float) -> Array:
     """χ4 = N [⟨C²⟩ − ⟨C⟩²] over time origins, about the mean over all of them.
 
     Its relative bias is about −1/n for n independent origins. Source: Toninelli et
@@ -32,15 +33,15 @@ def chi4(mean: Array, molecules: int) -> float:
 
     Parameters
     ----------
-    mean
-        C of each origin, (1/N) Σ w_i, shape (origins,).
+    decay, squared, pairs
+        Sums over pairs of frames of 1 − C and (1 − C)², and their number; any one shape.
     molecules
         Number of molecules N.
     """
-    return molecules * float(mean.var())
+    return molecules * (squared / pairs - (decay / pairs) ** 2)
 
 
-def normalised_count(mean: Array, variance: Array, molecules: int) -> float:
+def normalised_count(decay: Array, squared: Array, single: Array, pairs: Array, molecules: float) -> Array:
     """N*_norm = χ4 / [⟨w²⟩ − ⟨w⟩²] = 1 + Σ_{j≠i} correlation of w_i and w_j.
 
     1 for independent molecules, k for molecules that move in independent blobs of k.
@@ -48,31 +49,31 @@ def normalised_count(mean: Array, variance: Array, molecules: int) -> float:
 
     Parameters
     ----------
-    mean
-        C of each origin, shape (origins,).
-    variance
-        Variance of w_i over molecules at each origin, shape (origins,).
+    decay, squared, pairs
+        As for `chi4`.
+    single
+        Sum over pairs of the mean over molecules of (1 − w)².
     molecules
         Number of molecules N.
     """
-    single = float(variance.mean() + mean.var())
-    return chi4(mean, molecules) / single if single > SMALLEST_VARIANCE else float("nan")
+    variance = single / pairs - (decay / pairs) ** 2
+    varies = variance > SMALLEST_VARIANCE * np.maximum(single / pairs, TINY)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(varies, chi4(decay, squared, pairs, molecules) / variance, np.nan)
 
 
-def four_point(samples: Sequence[LagSample], molecules: int, run_ps: float, blocks: int) -> dict[str, Array]:
+def four_point(moments: Moments, group: str = "all", blocks: int = MOST_BLOCKS) -> dict[str, Array]:
     """Columns of χ4(t) and N*_norm(t) of each weight, with jackknife errors.
 
-    NaN at lags above a third of the run: fewer than three independent windows
-    have no variance worth a number.
+    Blocks are no shorter than 2.5 relaxation times of the weight, nor than the lag; where fewer than three
+    fit, the error is NaN, and where the lag alone allows fewer than three, so is the value.
 
     Parameters
     ----------
-    samples
-        One entry a lag.
-    molecules
-        Number of molecules N.
-    run_ps
-        Length of the run in ps.
+    moments
+        Of one or more runs; fluctuations are about the mean over all of them.
+    group
+        `all` or a species.
     blocks
         Most blocks for an error bar.
 
@@ -81,26 +82,39 @@ def four_point(samples: Sequence[LagSample], molecules: int, run_ps: float, bloc
     dict
         For each weight `chi4_NAME`, `n_star_NAME_normalised` and both with `_error`; shape (lags,).
     """
-    if not samples:
-        raise DataError("no lags to analyse; the run must hold at least two linear intervals")
+    g = moments.group(group)
+    molecules = float(moments.molecules[g])
     columns: dict[str, list[float]] = {}
-    for sample in samples:
-        count = independent_blocks(sample.time_ps, run_ps, sample.origins, blocks)
-        for name, mean in sample.mean.items():
-            series = (mean, sample.variance[name])
-            values = [float("nan")] * 4
-            if count:
-                values = [
-                    chi4(mean, molecules),
-                    jackknife(lambda c: chi4(c, molecules), series[:1], count),
-                    normalised_count(*series, molecules),
-                    jackknife(lambda c, v: normalised_count(c, v, molecules), series, count),
-                ]
-            stems = (f"chi4_{name}", f"n_star_{name}_normalised")
-            labels = [label for stem in stems for label in (stem, f"{stem}_error")]
-            for label, value in zip(labels, values, strict=True):
-                columns.setdefault(label, []).append(value)
+    for k, name in enumerate(moments.names):
+        shortest = BLOCK_TAUS * memory(moments, name, group)
+        for lag in range(len(moments.lags_ps)):
+            sums, pairs = weight_sums(moments, lag, g, k, shortest, blocks)
+            found = {
+                f"chi4_{name}": jackknife(lambda d, s, v, n: chi4(d, s, n, molecules), [*sums, pairs], pairs),
+                f"n_star_{name}_normalised": jackknife(
+                    lambda d, s, v, n: normalised_count(d, s, v, n, molecules), [*sums, pairs], pairs
+                ),
+            }
+            meaning = found[f"chi4_{name}"].blocks >= FEWEST_BLOCKS or lag_allows(moments, lag)
+            for label, estimate in found.items():
+                columns.setdefault(label, []).append(estimate.value if meaning else np.nan)
+                columns.setdefault(f"{label}_error", []).append(estimate.error)
     return {label: np.array(values) for label, values in columns.items()}
+
+
+def weight_sums(
+    moments: Moments, lag: int, group: int, weight: int, shortest_ps: float, blocks: int = MOST_BLOCKS
+) -> tuple[list[Array], Array]:
+    """Sums of 1 − C, (1 − C)² and of the mean of (1 − w)² over each block, and its pairs; shape (blocks,) each."""
+    numbers = block_numbers(moments, lag, shortest_ps, blocks)
+    fields = (moments.decay, moments.decay_squared, moments.single)
+    sums = [block_sums(values[:, lag, group, weight], numbers) for values in fields]
+    return sums, block_sums(moments.pairs[:, lag], numbers)
+
+
+def lag_allows(moments: Moments, lag: int) -> bool:
+    """Whether three stretches as long as the lag fit into its time origins."""
+    return bool(block_numbers(moments, lag, 0.0).max() + 1 >= FEWEST_BLOCKS)
 
 
 def peak(times_ps: Array, values: Array, errors: Array) -> Peak:

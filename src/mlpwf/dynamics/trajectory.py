@@ -1,9 +1,13 @@
-"""Trajectories of rigid bodies (centre of mass and two axes a molecule) and the lags they offer."""
+"""Molecules in time: centre and axes of each, where they are kept, and the lags their frames offer."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,267 +17,340 @@ from mlpwf.errors import DataError
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
+Frames32 = NDArray[np.float32]
 
-BEADS = 3  # centre of mass, centre + first axis, centre + second axis
-AXIS_TOLERANCE = 0.02  # Å: how far a stored axis may be from length 1 (single precision, far from the origin)
-BOX_TOLERANCE = 1e-4  # relative: single precision of one and the same box
-ANGSTROM_PER_NM = 10.0
+AXIS_TOLERANCE = 0.02  # how far a stored axis may be from length 1 (single precision, far from the origin)
+TICK_TOLERANCE = 0.02  # of a tick: how far a time may be from a multiple of it
+FINEST_TICK = 64  # parts of the shortest interval that are tried as a unit of time
+MEGABYTE = 2**20
+FEWEST_PAIRS = 2  # of frames, for a lag to be worth a row
+SAMPLED_ORIGINS = 64  # frames whose distances to all later ones tell which lags exist
+
+
+class FrameFile:
+    """Frames of float32 (rows, molecules) in an unnamed temporary file, read back in any piece.
+
+    The file is gone when the object is. Source of a trajectory larger than memory.
+    """
+
+    def __init__(self, rows: int, molecules: int, folder: Path | None = None) -> None:
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - lives as long as the frames
+        self._frame = (rows, molecules)
+        self._bytes = 4 * rows * molecules
+        self._count = 0
+
+    def append(self, frame: NDArray[np.floating]) -> None:
+        """Add one frame of shape (rows, molecules)."""
+        if frame.shape != self._frame:
+            raise DataError(f"a frame has shape {frame.shape}; expected {self._frame}")
+        self._file.write(np.ascontiguousarray(frame, dtype=np.float32).data)
+        self._count += 1
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Frames, rows, molecules."""
+        return (self._count, *self._frame)
+
+    def __getitem__(self, part: slice) -> Frames32:
+        """Frames of a slice of step 1, shape (frames, rows, molecules), as a new array."""
+        start, stop, step = part.indices(self._count)
+        if step != 1:
+            raise IndexError(f"a step of {step}; expected 1")
+        self._file.flush()
+        found = np.empty((max(stop - start, 0), *self._frame), dtype=np.float32)
+        view = memoryview(found.reshape(-1).view(np.uint8).data)
+        done = 0
+        while done < len(view):
+            got = os.preadv(self._file.fileno(), [view[done:]], start * self._bytes + done)
+            if got == 0:
+                raise DataError(f"frames {start} to {stop} of the scratch file ended early; is its disk full?")
+            done += got
+        return found
 
 
 @dataclass(frozen=True)
 class MolecularTrajectory:
-    """Positions and orientations of N molecules at F times.
+    """Places and orientations of N molecules at F times, made by `from_arrays` or the functions of `reading`.
 
     Attributes
     ----------
-    times_ps
-        Times in ps, increasing, shape (F,).
-    centres
-        Unwrapped centres of mass in Å, shape (F, N, 3).
-    axes
-        Unit vectors of two body axes, shape (F, N, 2, 3).
-    box
-        Edges of the orthorhombic box in Å, shape (3,).
-    linear_interval_ps
-        Time between the linear frames; every multiple of it, from the first frame on, is a frame.
+    ticks
+        Integer times, increasing, shape (F,).
+    tick_ps
+        Their unit in ps.
+    frames
+        Displacement of each centre from `start` in Å, then the unit axes: float32, shape
+        (F, 3 + 3 axes, N); an array, or a `FrameFile` for what does not fit in memory.
+        Displacements keep their digits wherever the box stands.
+    start
+        Unwrapped centres of the first frame in Å, shape (N, 3).
+    cell
+        Lattice vectors as rows in Å, shape (3, 3), the mean one if it varies; zeros without a box.
+    masses
+        Masses of the molecules in amu, shape (N,).
+    species
+        Name of each molecule's species, shape (N,); molecules of a species are contiguous.
+    constant_box
+        Whether all frames share `cell`.
     """
 
-    times_ps: Array
-    centres: Array
-    axes: Array
-    box: Array
-    linear_interval_ps: float
+    ticks: Index
+    tick_ps: float
+    frames: Frames32 | FrameFile
+    start: Array
+    cell: Array
+    masses: Array
+    species: tuple[str, ...]
+    constant_box: bool = True
 
     def __post_init__(self) -> None:
-        frames, molecules = self.centres.shape[0], self.centres.shape[1] if self.centres.ndim > 1 else 0
+        count, _, molecules = self.frames.shape
         shapes = {
-            "times_ps": (self.times_ps.shape, (frames,)),
-            "centres": (self.centres.shape, (frames, molecules, 3)),
-            "axes": (self.axes.shape, (frames, molecules, 2, 3)),
-            "box": (self.box.shape, (3,)),
+            "ticks": (self.ticks.shape, (count,)),
+            "start": (self.start.shape, (molecules, 3)),
+            "cell": (self.cell.shape, (3, 3)),
+            "masses": (self.masses.shape, (molecules,)),
+            "species": ((len(self.species),), (molecules,)),
+            "frames": (self.frames.shape, (count, 3 + 3 * self.axes, molecules)),
         }
         for name, (found, expected) in shapes.items():
             if found != expected:
                 raise DataError(f"{name} has shape {found}; expected {expected}")
-        if frames < 2 or molecules < 1:
-            raise DataError(f"{frames} frames of {molecules} molecules; at least 2 frames of 1 molecule are needed")
-        for name in ("times_ps", "centres", "axes", "box"):
-            if not np.isfinite(getattr(self, name)).all():
-                raise DataError(f"{name} holds NaN or infinity; the run has failed: simulate this state again")
-        if np.any(np.diff(self.times_ps) <= 0):
+        if count < 2 or molecules < 1:
+            raise DataError(f"{count} frames of {molecules} molecules; at least 2 frames of 1 molecule are needed")
+        if np.any(np.diff(self.ticks) <= 0):
             raise DataError("times do not increase; sort the frames and drop repeated ones")
+        if len(set(self.species)) != len(self.bounds) - 1:
+            raise DataError("molecules of one species are not contiguous; sort them by species")
+
+    @classmethod
+    def from_arrays(
+        cls,
+        times_ps: Array,
+        centres: Array,
+        axes: Array | None = None,
+        cell: Array | None = None,
+        masses: Array | None = None,
+        species: Sequence[str] | None = None,
+    ) -> MolecularTrajectory:
+        """A trajectory in memory.
+
+        Parameters
+        ----------
+        times_ps
+            Times in ps, increasing, multiples of one unit, shape (F,).
+        centres
+            Unwrapped centres in Å, shape (F, N, 3).
+        axes
+            Unit vectors, shape (F, N, A, 3); none by default.
+        cell
+            Edges (3,) or lattice vectors (3, 3) in Å; no box by default.
+        masses, species
+            Mass in amu (1 by default) and species (one by default) of each molecule, shape (N,).
+
+        Raises
+        ------
+        DataError
+            For shapes that do not match, NaN, times that do not increase, or axes not of length 1.
+        """
+        if centres.ndim != 3 or centres.shape[2] != 3:
+            raise DataError(f"centres has shape {centres.shape}; expected (frames, molecules, 3)")
+        count, molecules = centres.shape[:2]
+        if count < 2 or molecules < 1:
+            raise DataError(f"{count} frames of {molecules} molecules; at least 2 frames of 1 molecule are needed")
+        axes = np.empty((count, molecules, 0, 3)) if axes is None else axes
+        if axes.ndim != 4 or axes.shape[:2] != (count, molecules) or axes.shape[3] != 3:
+            raise DataError(f"axes has shape {axes.shape}; expected ({count}, {molecules}, axes, 3)")
+        if times_ps.shape != (count,):
+            raise DataError(f"times_ps has shape {times_ps.shape}; expected ({count},)")
+        for name, values in {"times_ps": times_ps, "centres": centres, "axes": axes}.items():
+            if not np.isfinite(values).all():
+                raise DataError(f"{name} holds NaN or infinity; the run has failed: simulate this state again")
+        if axes.size and np.abs(np.linalg.norm(axes, axis=-1) - 1).max() > AXIS_TOLERANCE:
+            raise DataError("axes are not unit vectors; expected length 1")
+        ticks, tick_ps = ticks_of(times_ps)
+        kinds = np.asarray(["molecule"] * molecules if species is None else list(species))
+        order = np.argsort(kinds, kind="stable")
+        moved = np.swapaxes(centres - centres[0], 1, 2)
+        turned = axes.transpose(0, 2, 3, 1).reshape(count, -1, molecules)
+        edges = np.zeros((3, 3)) if cell is None else cell
+        return cls(
+            ticks=ticks,
+            tick_ps=tick_ps,
+            frames=np.concatenate([moved, turned], axis=1)[:, :, order].astype(np.float32),
+            start=np.asarray(centres[0], dtype=np.float64)[order],
+            cell=np.diag(edges) if edges.ndim == 1 else edges,
+            masses=(np.ones(molecules) if masses is None else np.asarray(masses, dtype=np.float64))[order],
+            species=tuple(str(kind) for kind in kinds[order]),
+        )
 
     @property
     def molecules(self) -> int:
         """Number of molecules N."""
-        return int(self.centres.shape[1])
+        return int(self.frames.shape[2])
+
+    @property
+    def axes(self) -> int:
+        """Number of axes a molecule."""
+        return int(self.frames.shape[1] - 3) // 3
+
+    @property
+    def times_ps(self) -> Array:
+        """Times of the frames in ps, shape (F,)."""
+        return np.asarray(self.ticks * self.tick_ps)
 
     @property
     def run_ps(self) -> float:
         """Time from the first to the last frame, in ps."""
-        return float(self.times_ps[-1] - self.times_ps[0])
+        return float((self.ticks[-1] - self.ticks[0]) * self.tick_ps)
+
+    @cached_property
+    def bounds(self) -> Index:
+        """First molecule of each species, and N; shape (S + 1,)."""
+        names = np.asarray(self.species)
+        change = np.flatnonzero(names[1:] != names[:-1]) + 1
+        return np.concatenate([[0], change, [len(names)]]).astype(np.int64)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The species, in the order of the molecules."""
+        return tuple(self.species[first] for first in self.bounds[:-1])
+
+    def centres(self, start: int = 0, stop: int | None = None) -> Array:
+        """Unwrapped centres in Å of frames start to stop, shape (frames, N, 3)."""
+        moved = self.frames[start : len(self.ticks) if stop is None else stop]
+        return np.asarray(self.start + np.swapaxes(moved[:, :3], 1, 2))
+
+    def unit_axes(self, start: int = 0, stop: int | None = None) -> Array:
+        """Axes of frames start to stop, shape (frames, N, A, 3)."""
+        kept = self.frames[start : len(self.ticks) if stop is None else stop][:, 3:]
+        return np.asarray(kept.reshape(len(kept), self.axes, 3, -1).transpose(0, 3, 1, 2), dtype=np.float64)
+
+    def blocks(self, size: int) -> Iterator[tuple[int, Frames32]]:
+        """Consecutive frames, `size` at a time, with the number of the first."""
+        for start in range(0, len(self.ticks), size):
+            yield start, self.frames[start : start + size]
+
+    def only(self, kind: str) -> MolecularTrajectory:
+        """The molecules of one species, in memory."""
+        if kind not in self.kinds:
+            raise DataError(f"no species {kind!r}; there are {', '.join(self.kinds)}")
+        number = self.kinds.index(kind)
+        part = slice(int(self.bounds[number]), int(self.bounds[number + 1]))
+        return replace(
+            self,
+            frames=np.ascontiguousarray(self.frames[0 : len(self.ticks)][:, :, part]),
+            start=self.start[part],
+            masses=self.masses[part],
+            species=self.species[part],
+        )
 
 
-@dataclass(frozen=True)
-class Lag:
-    """All pairs of frames a time apart: frame numbers `first` and `second`, shape (origins,)."""
+def ticks_of(times_ps: Array) -> tuple[Index, float]:
+    """Integer times and their unit in ps: the coarsest even part of the shortest interval that fits all.
 
-    time_ps: float
-    first: Index
-    second: Index
-
-
-def without_drift(centres: Array) -> Array:
-    """Centres (F, N, 3) less the displacement of their mean since the first frame.
-
-    All molecules weigh the same here, so for a mixture this is the mean of the
-    centres and not the centre of mass of the box.
+    Raises
+    ------
+    DataError
+        If the times do not increase or are not multiples of one unit.
     """
-    mean = centres.mean(axis=1, keepdims=True)
-    return np.asarray(centres - (mean - mean[:1]))
+    since = np.asarray(times_ps, dtype=np.float64) - times_ps[0]
+    steps = np.diff(since)
+    if len(steps) == 0:
+        raise DataError("1 frame; at least 2 are needed: run longer or write frames more often")
+    if steps.min() <= 0:
+        at = int(np.argmin(steps))
+        raise DataError(
+            f"times do not increase ({times_ps[at]:g} ps is followed by {times_ps[at + 1]:g} ps); "
+            "sort the frames and drop repeated ones"
+        )
+    single = np.array_equal(times_ps, np.asarray(times_ps).astype(np.float32))
+    rounding = 4 * float(np.spacing(np.float32(np.abs(times_ps).max()))) if single else 0.0
+    for parts in range(1, FINEST_TICK + 1):
+        unit = float(steps.min()) / parts
+        unit = float(since[-1] / np.rint(since[-1] / unit))
+        multiples = since / unit
+        if np.abs(multiples - np.rint(multiples)).max() < TICK_TOLERANCE + min(rounding / unit, 0.2):
+            first = round(float(times_ps[0]) / unit)
+            return np.rint(multiples).astype(np.int64) + first, unit
+    raise DataError(
+        f"the {len(times_ps)} frame times are not multiples of one interval (shortest {steps.min():g} ps); "
+        "expected frames at whole numbers of time steps"
+    )
 
 
-def linear_interval(times_ps: Array) -> float:
-    """The period of the frame times in ps: every frame but the last ones has another a period later.
+def choose_lags(ticks: Index, longest: float = 0.5, maximum: int = 60) -> Index:
+    """Integer lags, spaced evenly in their logarithm, for which the frames hold many pairs.
+
+    The range of lags is cut in `maximum` parts; of each, the lag nearest to its middle is
+    taken among those with nearly the most pairs, as seen from a sample of the frames. So
+    log-spaced blocks yield their own offsets, and evenly spaced frames all that is asked for.
+
+    Parameters
+    ----------
+    ticks
+        Integer times of the frames, increasing, shape (F,).
+    longest
+        Longest lag as a part of the run, at most 1.
+    maximum
+        Most lags to return.
+
+    Returns
+    -------
+    NDArray
+        Shape (lags,), increasing.
+
+    Raises
+    ------
+    DataError
+        If the run holds no lag with at least two pairs.
+    """
+    if not 0 < longest <= 1:
+        raise DataError(f"longest lag {longest} of the run; expected more than 0 and at most 1")
+    limit = longest * float(ticks[-1] - ticks[0]) * (1 + 1e-9)
+    begin = int(np.searchsorted(ticks, ticks[-1] - limit, side="right"))
+    origins = np.unique(np.linspace(0, max(begin - 1, 0), SAMPLED_ORIGINS).astype(int))
+    # the neighbours too: in blocks of log-spaced frames an even sample may miss the linear ones
+    origins = np.unique(np.concatenate([origins, origins + 1, np.arange(SAMPLED_ORIGINS)]))
+    origins = origins[origins < len(ticks) - 1]
+    distances = np.concatenate([_within(ticks[o + 1 :] - ticks[o], limit) for o in origins])
+    lags, counts = np.unique(distances, return_counts=True)
+    lags, counts = lags[counts >= FEWEST_PAIRS], counts[counts >= FEWEST_PAIRS]
+    if len(lags) == 0:
+        raise DataError(f"{len(ticks)} frames hold no lag twice; run longer or write frames at even intervals")
+    edges = np.geomspace(lags[0] * (1 - 1e-9), lags[-1] * (1 + 1e-9), maximum + 1)
+    chosen = []
+    for low, high in pairwise(edges):
+        inside = slice(np.searchsorted(lags, low), np.searchsorted(lags, high, side="right"))
+        if inside.start < inside.stop:
+            many = counts[inside] >= 0.8 * counts[inside].max()
+            target = np.sqrt(low * high) if high < edges[-1] else lags[-1]
+            candidates = lags[inside][many]
+            chosen.append(candidates[np.argmin(np.abs(np.log(candidates / target)))])
+    return np.unique(np.asarray(chosen, dtype=np.int64))
+
+
+def _within(distances: Index, limit: float) -> Index:
+    return distances[: int(np.searchsorted(distances, limit, side="right"))]
+
+
+def linear_interval(ticks: Index) -> int:
+    """The period of the frame times: every frame but the last ones has another a period later.
 
     Raises
     ------
     DataError
         If no period fits at least twice into the run, as when a segment is missing.
     """
-    since = times_ps - times_ps[0]
-    tolerance = 0.1 * float(np.diff(since).min())
+    since = ticks - ticks[0]
     for frames in range(1, len(since)):
-        period = float(since[frames])
-        if 2 * period > since[-1] + tolerance:
+        period = int(since[frames])
+        if 2 * period > since[-1]:
             break
         shifts = since[frames:] - since[:-frames]
-        if all(np.all(np.abs(part - period) < tolerance) for part in (shifts[:50], shifts)):
+        if all(np.all(part == period) for part in (shifts[:50], shifts)):
             return period
     raise DataError(
-        f"no linear frames found among {len(times_ps)} times from {times_ps[0]:g} to {times_ps[-1]:g} ps; "
+        f"no linear frames found among {len(ticks)} times from {ticks[0]} to {ticks[-1]} steps; "
         "expected frames that repeat with one interval: a segment may be missing"
     )
-
-
-def lags(times_ps: Array, linear_interval_ps: float, maximum: int = 60) -> list[Lag]:
-    """Lags at log-spaced times from dt up to half the run, each with all its linear origins.
-
-    Below the linear interval P, the lags are the offsets of the log-spaced frames
-    within an interval; from P on, multiples of P. Origins are the linear frames.
-
-    Parameters
-    ----------
-    times_ps
-        Frame times in ps, increasing, shape (F,).
-    linear_interval_ps
-        P in ps.
-    maximum
-        Most lags to return.
-
-    Returns
-    -------
-    list of Lag
-        Sorted by time, each with at least 2 origins.
-    """
-    since = times_ps - times_ps[0]
-    tolerance = 0.1 * float(np.diff(since).min())
-    intervals = np.floor((since + tolerance) / linear_interval_ps)
-    offset = since - intervals * linear_interval_ps
-    origins = np.flatnonzero(np.abs(offset) < tolerance)
-    inside = np.sort(offset[offset > tolerance])
-    short = inside[np.diff(inside, prepend=-np.inf) > tolerance]
-    longest = int(since[-1] / 2 / linear_interval_ps + 1e-9)
-    long = np.unique(np.rint(np.geomspace(1, max(longest, 1), max(maximum - len(short), maximum // 2))))
-    wanted = np.concatenate([short, long[long <= longest] * linear_interval_ps])
-    if len(wanted) > maximum:
-        wanted = wanted[np.unique(np.rint(np.linspace(0, len(wanted) - 1, maximum)).astype(int))]
-    found = []
-    for lag in wanted[wanted <= since[-1] / 2 + tolerance]:
-        target = since[origins] + lag
-        second = _nearest(since, target)
-        there = np.abs(since[second] - target) < tolerance
-        if np.count_nonzero(there) >= 2:
-            found.append(Lag(float(lag), origins[there], second[there]))
-    return found
-
-
-def _nearest(sorted_values: Array, targets: Array) -> Index:
-    """Index of the value nearest to each target."""
-    right = np.clip(np.searchsorted(sorted_values, targets), 1, len(sorted_values) - 1)
-    left_is_nearer = targets - sorted_values[right - 1] < sorted_values[right] - targets
-    return np.asarray(right - left_is_nearer, dtype=np.int64)
-
-
-def read_trajectory(
-    topology: Path, trajectories: Sequence[Path], timestep_fs: float, remove_drift: bool = True
-) -> MolecularTrajectory:
-    """Read the segments of one state into a trajectory with sorted, unique times.
-
-    Frames are read in order by MDAnalysis' TRR library; its Universe would
-    leave an index file beside every segment. TRR stores times in single
-    precision, so they are taken from the step number where the two agree.
-
-    Parameters
-    ----------
-    topology
-        PDB file with three beads a molecule: the centre of mass and the tips
-        of two orthonormal axes of 1 Å.
-    trajectories
-        TRR files; a time found twice is kept once.
-    timestep_fs
-        Time step of the run in fs.
-    remove_drift
-        Subtract the displacement of the mean of all centres.
-
-    Raises
-    ------
-    DataError
-        For missing or truncated files, NaN, too few frames, axes that are not
-        unit vectors, or a box that is not orthorhombic and constant.
-    """
-    beads = _count_beads(topology)
-    ticks: list[int] = []
-    positions: list[NDArray[np.float32]] = []
-    boxes: list[NDArray[np.float32]] = []
-    for path in trajectories:
-        _read_segment(path, beads, timestep_fs / 1000, ticks, positions, boxes)
-    if len(ticks) < 2:
-        raise DataError(f"{topology.parent}: {len(ticks)} frames; at least 2 are needed: run more segments")
-    unique, order = np.unique(np.asarray(ticks, dtype=np.int64), return_index=True)
-    box = _constant_box(np.asarray(boxes, dtype=np.float64) * ANGSTROM_PER_NM, topology.parent)
-    centres = np.empty((len(order), beads // BEADS, 3))
-    axes = np.empty((len(order), beads // BEADS, 2, 3))
-    for frame, source in enumerate(order):
-        bodies = positions[source].reshape(-1, BEADS, 3).astype(np.float64) * ANGSTROM_PER_NM
-        centres[frame] = bodies[:, 0]
-        axes[frame] = bodies[:, 1:] - bodies[:, :1]
-    lengths = np.linalg.norm(axes, axis=-1, keepdims=True)
-    if np.isfinite(lengths).all() and np.abs(lengths - 1).max() > AXIS_TOLERANCE:
-        raise DataError(
-            f"{topology.parent}: an axis is {lengths.flat[np.abs(lengths - 1).argmax()]:.3f} Å long; expected 1 Å: "
-            "the beads of a molecule must be its centre of mass and the tips of two unit vectors"
-        )
-    times: Array = np.asarray(unique * (timestep_fs / 1000), dtype=np.float64)
-    return MolecularTrajectory(
-        times_ps=times,
-        centres=without_drift(centres) if remove_drift else centres,
-        axes=axes / lengths,
-        box=box,
-        linear_interval_ps=linear_interval(times),
-    )
-
-
-def _count_beads(topology: Path) -> int:
-    try:
-        with topology.open() as lines:
-            beads = sum(line.startswith(("ATOM  ", "HETATM")) for line in lines)
-    except (FileNotFoundError, UnicodeDecodeError) as error:
-        raise DataError(f"{topology}: no topology can be read ({error}); simulate this state again") from None
-    if beads == 0 or beads % BEADS:
-        raise DataError(f"{topology}: {beads} atoms; expected {BEADS} beads for each molecule")
-    return beads
-
-
-def _read_segment(
-    path: Path,
-    beads: int,
-    timestep_ps: float,
-    ticks: list[int],
-    positions: list[NDArray[np.float32]],
-    boxes: list[NDArray[np.float32]],
-) -> None:
-    """Append the frames of one TRR file: time in steps, bead positions and box vectors in nm."""
-    from MDAnalysis.lib.formats.libmdaxdr import TRRFile
-
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; simulate this state again")
-    if path.stat().st_size == 0:
-        raise DataError(f"{path}: empty; delete its segment and simulate it again")
-    try:
-        with TRRFile(str(path)) as frames:
-            for frame in frames:
-                if not frame.hasx or frame.x.shape != (beads, 3):
-                    raise DataError(f"{path}: positions of {len(frame.x)} beads; topology.pdb has {beads}")
-                if not np.isfinite(frame.x).all():
-                    raise DataError(f"{path}: NaN positions at {frame.time:g} ps; simulate this state again")
-                precision = max(timestep_ps / 2, 4 * float(np.spacing(np.float32(frame.time))))
-                agrees = frame.step and abs(frame.step * timestep_ps - frame.time) <= precision
-                ticks.append(frame.step if agrees else round(frame.time / timestep_ps))
-                positions.append(frame.x.copy())
-                boxes.append(frame.box.copy())
-    except OSError as error:
-        raise DataError(f"{path}: truncated or not TRR ({error}); delete its segment and simulate it again") from None
-
-
-def _constant_box(boxes: Array, state: Path) -> Array:
-    """The edges (3,) of boxes (F, 3, 3) that are all the same and orthorhombic."""
-    edges: Array = np.array(boxes[0].diagonal())
-    if not np.isfinite(boxes).all() or np.any(edges <= 0):
-        raise DataError(f"{state}: box edges {edges} Å; expected three positive lengths")
-    spread = np.abs(boxes - np.diag(edges)).max()
-    if spread > BOX_TOLERANCE * edges.max():
-        raise DataError(
-            f"{state}: the box varies or is tilted by {spread:.3g} Å; expected a constant orthorhombic box (NVT)"
-        )
-    return edges

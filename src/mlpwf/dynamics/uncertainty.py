@@ -1,0 +1,252 @@
+"""Errors from independent blocks of time, and whether a run allows them at all.
+
+Time origins closer than about 2.5 relaxation times are not independent, however many there are: an
+error is taken from blocks at least that long, or not at all. A state that is not in equilibrium, or
+not long enough to tell, keeps its numbers and says so in a verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlpwf.dynamics.trajectory import Array, Index
+from mlpwf.errors import DataError
+
+if TYPE_CHECKING:
+    from mlpwf.dynamics.correlators import Moments
+
+NAN = float("nan")
+FEWEST_BLOCKS = 3  # fewer give no error bar
+MOST_BLOCKS = 50  # more would sharpen the error of an error only
+BLOCK_TAUS = 2.5  # relaxation times that make a block independent of the next
+SIGNIFICANT = 3.0  # standard errors that count as a difference
+LEAST_PROBABLE = 0.01  # of a drift that is none
+
+OK = "ok"
+RUN_BELOW_TAU = "run shorter than tau"
+TOO_FEW_WINDOWS = "too few windows"
+LAG_TOO_LONG = "lag too long for the run"
+EQUILIBRATED = "equilibrated"
+AGING = "aging: slower in the second half"
+QUICKENING = "faster in the second half"
+TOO_SHORT_TO_TELL = "too short to tell"
+DRIFTS = "energy drifts"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A statistic with its standard error, both NaN where they have no meaning.
+
+    `bias` is the jackknife's estimate of the value's own bias, which is not subtracted.
+    """
+
+    value: float
+    error: float
+    bias: float
+    blocks: int
+
+
+def jackknife(statistic: Callable[..., Array], blocks: Sequence[Array], sizes: Array) -> Estimate:
+    """A function of sums over blocks, with its error by leaving out one block after the other.
+
+    With pseudo-values θ_j = h_j θ − (h_j − 1) θ_(j), h_j = n/m_j, the variance is
+    (1/g) Σ (θ_j − θ̄)²/(h_j − 1): the jackknife for blocks of unequal size m_j. Source: Busing
+    et al., Stat. Comput. 9, 3 (1999), DOI 10.1023/A:1008800423698.
+
+    Parameters
+    ----------
+    statistic
+        Function of the sums, each with a leading axis of any length, which the result keeps.
+    blocks
+        Sums over each block, shape (blocks, ...) each.
+    sizes
+        Weight m_j of each block, shape (blocks,).
+
+    Returns
+    -------
+    Estimate
+        Error and bias are NaN below three blocks.
+    """
+    totals = [np.sum(block, axis=0, keepdims=True) for block in blocks]
+    value = float(np.squeeze(statistic(*totals)))
+    count = len(sizes)
+    if count < FEWEST_BLOCKS:
+        return Estimate(value, NAN, NAN, count)
+    left = statistic(*(total - block for total, block in zip(totals, blocks, strict=True)))
+    ratio = float(np.sum(sizes)) / np.asarray(sizes, dtype=np.float64)
+    pseudo = ratio * value - (ratio - 1) * left
+    centre = float(pseudo.mean())
+    error = float(np.sqrt(np.mean((pseudo - centre) ** 2 / (ratio - 1))))
+    return Estimate(value, error, value - centre, count)
+
+
+def block_numbers(moments: Moments, lag: int, shortest_ps: float, most: int = MOST_BLOCKS) -> Index:
+    """Block of each window of time origins, −1 where the lag has no pair; shape (W,).
+
+    Blocks hold whole windows of one run and are no shorter than `shortest_ps` nor the lag; where there
+    are several runs, each is a block at least. At most `most` blocks.
+    """
+    numbers = np.full(len(moments.run), -1, dtype=np.int64)
+    shortest = max(shortest_ps, float(moments.lags_ps[lag]))
+    used = moments.pairs[:, lag] > 0
+    members = [np.flatnonzero(used & (moments.run == run)) for run in np.unique(moments.run)]
+    members = [part for part in members if len(part)]
+    fits = np.array(
+        [_whole(float(moments.window_ps[part].sum()), float(moments.window_ps[part[0]]), shortest) for part in members]
+    )
+    if len(members) > 1:
+        fits = np.maximum(fits, 1)
+    if fits.sum() > most:
+        fits = np.maximum(fits * most // fits.sum(), 1)
+    start = 0
+    for part, count in zip(members, fits, strict=True):
+        for offset, block in enumerate(np.array_split(part, max(count, 1))):
+            numbers[block] = start + offset
+        start += max(int(count), 1)
+    return numbers
+
+
+def _whole(span: float, window: float, shortest: float) -> int:
+    """Blocks of whole windows, none below `shortest`, that fit in a span."""
+    if not np.isfinite(shortest):
+        return 0
+    each = max(int(np.ceil(shortest / window * (1 - 1e-9))), 1)
+    return round(span / window) // each
+
+
+def block_sums(values: NDArray[np.generic], numbers: Index) -> Array:
+    """Sums of values (W, ...) over the windows of each block, shape (blocks, ...)."""
+    count = int(numbers.max()) + 1
+    summed = np.zeros((count, *values.shape[1:]))
+    used = numbers >= 0
+    np.add.at(summed, numbers[used], values[used])
+    return summed
+
+
+def independent_windows(moments: Moments, lag: int, tau_ps: float) -> float:
+    """n_eff = Σ_runs (t_run − lag)/max(2.5 τ, lag): how many independent looks at the lag the runs hold.
+
+    The relative error of χ4 is about √(2/n_eff).
+    """
+    left = np.maximum(moments.runs_ps - moments.lags_ps[lag], 0.0)
+    return float(np.sum(left) / max(BLOCK_TAUS * tau_ps, float(moments.lags_ps[lag])))
+
+
+def decay_time(times_ps: Array, values: Array) -> float:
+    """First time at which values (lags,) fall below 1/e, linear in ln t; NaN if they do not, or did before."""
+    below = np.flatnonzero(values < np.exp(-1))
+    if len(below) == 0 or below[0] == 0:
+        return NAN
+    after = int(below[0])
+    low, high = np.log(times_ps[after - 1]), np.log(times_ps[after])
+    part = (values[after - 1] - np.exp(-1)) / (values[after - 1] - values[after])
+    return float(np.exp(low + part * (high - low)))
+
+
+def memory_time(times_ps: Array, values: Array) -> float:
+    """Relaxation time that blocks must exceed: of C = 1/e; the first lag if faster, the last if slower."""
+    tau = decay_time(times_ps, values)
+    if np.isfinite(tau):
+        return tau
+    return float(times_ps[0] if values[0] < np.exp(-1) else times_ps[-1])
+
+
+def run_verdict(run_ps: float, tau_ps: float, windows: float) -> str:
+    """Whether a run is long enough for its relaxation time; τ is NaN where C has not decayed."""
+    if not np.isfinite(tau_ps) or run_ps < tau_ps:
+        return RUN_BELOW_TAU
+    return OK if windows >= FEWEST_BLOCKS else TOO_FEW_WINDOWS
+
+
+@dataclass(frozen=True)
+class Halves:
+    """A correlator in the first and the second half of a run, compared at one lag."""
+
+    lag_ps: float
+    first: Estimate
+    second: Estimate
+    score: float
+    verdict: str
+
+
+def compare_halves(moments: Moments, name: str, group: str = "all") -> Halves:
+    """Whether a correlator is the same for origins in both halves of the run, near its relaxation time.
+
+    `aging: slower in the second half` and its opposite need a difference of three standard errors; where
+    a half holds fewer than three independent blocks it is `too short to tell`.
+
+    Parameters
+    ----------
+    moments
+        Of one or more runs.
+    name, group
+        Which weight, of which molecules.
+    """
+    g, k = moments.group(group), moments.weight(name)
+    values = 1 - moments.decay[:, :, g, k].sum(axis=0) / moments.pairs.sum(axis=0)
+    tau = memory_time(moments.lags_ps, values)
+    halves = moments.halves()
+    seen = np.flatnonzero(np.all([half.pairs.sum(axis=0) > 0 for half in halves], axis=0))
+    if len(seen) == 0:
+        nothing = Estimate(NAN, NAN, NAN, 0)
+        return Halves(NAN, nothing, nothing, NAN, TOO_SHORT_TO_TELL)
+    lag = int(seen[np.argmin(np.abs(np.log(moments.lags_ps[seen] / tau)))])
+    found = []
+    for half in halves:
+        numbers = block_numbers(half, lag, BLOCK_TAUS * tau)
+        pairs = block_sums(half.pairs[:, lag], numbers)
+        decay = block_sums(half.decay[:, lag, g, k], numbers)
+        found.append(jackknife(lambda d, n: 1 - d / n, [decay, pairs], pairs))
+    spread = float(np.hypot(found[0].error, found[1].error))
+    score = (found[1].value - found[0].value) / spread if spread > 0 else NAN
+    if not np.isfinite(score):
+        verdict = TOO_SHORT_TO_TELL
+    elif abs(score) < SIGNIFICANT:
+        verdict = EQUILIBRATED
+    else:
+        verdict = AGING if score > 0 else QUICKENING
+    return Halves(float(moments.lags_ps[lag]), found[0], found[1], float(score), verdict)
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Slope of a quantity in its unit per ps, the change over the run, and whether either is significant."""
+
+    slope: float
+    error: float
+    change: float
+    verdict: str
+
+
+def energy_drift(times_ps: Array, energies: Array, tau_ps: float) -> Drift:
+    """Linear trend of the energy through means over blocks of at least 2.5 τ, with a t-test of the slope.
+
+    Parameters
+    ----------
+    times_ps
+        Times in ps, increasing, shape (n,).
+    energies
+        Energy at each, in any unit, shape (n,).
+    tau_ps
+        Relaxation time in ps.
+    """
+    from scipy.stats import linregress
+
+    if times_ps.shape != energies.shape or times_ps.ndim != 1:
+        raise DataError(f"times {times_ps.shape} and energies {energies.shape}; expected one shape (n,)")
+    if not np.isfinite(energies).all():
+        raise DataError("energies hold NaN; the run has failed: simulate this state again")
+    run = float(times_ps[-1] - times_ps[0]) if len(times_ps) > 1 else 0.0
+    most = int(run / (BLOCK_TAUS * tau_ps)) if np.isfinite(tau_ps) and tau_ps > 0 else 0
+    count = min(most, MOST_BLOCKS, len(times_ps))
+    if count < FEWEST_BLOCKS + 1:
+        return Drift(NAN, NAN, NAN, TOO_SHORT_TO_TELL)
+    parts = np.array_split(np.arange(len(times_ps)), count)
+    fit = linregress([times_ps[part].mean() for part in parts], [energies[part].mean() for part in parts])
+    verdict = DRIFTS if fit.pvalue < LEAST_PROBABLE else EQUILIBRATED
+    return Drift(float(fit.slope), float(fit.stderr), float(fit.slope) * run, verdict)
