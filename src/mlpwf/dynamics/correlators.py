@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlpwf.dynamics.trajectory import MEGABYTE, Array, Frames32, Index, MolecularTrajectory
+from mlpwf.dynamics.trajectory import MEGABYTE, Array, FrameFile, Frames32, Index, MolecularTrajectory
 from mlpwf.dynamics.uncertainty import (
     BLOCK_TAUS,
     MOST_BLOCKS,
@@ -159,9 +159,8 @@ def pass_moments(
 
     names = weight_names(wavevectors, orders, trajectory.axes)
     _check(trajectory, lags, wavevectors, overlap_angstrom, orders, names)
-    since = trajectory.ticks - trajectory.ticks[0]
-    count = min(windows, len(since) - 1)
-    window = np.minimum(since * count // max(int(since[-1]), 1), count - 1)
+    window, width = origin_windows(trajectory, windows)
+    count = int(window.max()) + 1
     kinds = len(trajectory.bounds) - 1
     groups = 1 if kinds == 1 else kinds + 1
     sums = np.zeros((count, len(lags), groups, kernels.MOMENTS + kernels.PER_WEIGHT * len(names)))
@@ -175,7 +174,7 @@ def pass_moments(
             q2, np.float32(overlap_angstrom**2), ranks, sums, pairs,
         )  # fmt: skip
 
-    each_pair_of_blocks(trajectory, lags, window, work, threads, memory_mb)
+    each_pair_of_blocks(trajectory.ticks, trajectory.frames, lags, window, work, threads, memory_mb)
     missing = np.flatnonzero(pairs.sum(axis=0) == 0)
     if len(missing):
         raise DataError(
@@ -194,7 +193,7 @@ def pass_moments(
         decay=weights[..., 0],
         decay_squared=weights[..., 1],
         single=weights[..., 2],
-        window_ps=np.full(count, trajectory.run_ps / count),
+        window_ps=np.full(count, width),
         run=np.zeros(count, dtype=np.int64),
         runs_ps=np.asarray([trajectory.run_ps]),
     )
@@ -224,26 +223,38 @@ def _check(
         raise DataError(f"Legendre orders {list(orders)}; expected 1 or more")
 
 
+def origin_windows(trajectory: MolecularTrajectory, most: int = WINDOWS) -> tuple[Index, float]:
+    """Window of time origins that each frame is in, shape (F,), and the length of a window in ps."""
+    since = trajectory.ticks - trajectory.ticks[0]
+    count = min(most, len(since) - 1)
+    return np.minimum(since * count // int(since[-1]), count - 1), trajectory.run_ps / count
+
+
 def each_pair_of_blocks(
-    trajectory: MolecularTrajectory, lags: Index, window: Index, work: Work, threads: int, memory_mb: float
+    ticks: Index,
+    frames: Frames32 | FrameFile,
+    lags: Index,
+    window: Index,
+    work: Work,
+    threads: int = 1,
+    memory_mb: float = 1000,
 ) -> None:
     """Call `work` for blocks of frames that together hold all pairs of all lags.
 
     Frames in memory are one block; those in a file are read in blocks, of which the last used are
     kept within `memory_mb`. Every call has origins of one window, and two threads never share a window.
     """
-    count = len(trajectory.ticks)
-    in_memory = isinstance(trajectory.frames, np.ndarray)
-    size = count if in_memory else _block_frames(trajectory, memory_mb)
+    count, bytes_each = len(ticks), 4 * int(frames.shape[1]) * int(frames.shape[2])
+    size = count if isinstance(frames, np.ndarray) else _block_frames(bytes_each, count, memory_mb)
     if threads < 1:
         raise DataError(f"{threads} threads; expected 1 or more")
-    cache = BlockCache(trajectory, size, max(2, int(memory_mb * MEGABYTE / (size * _frame_bytes(trajectory)))))
+    cache = BlockCache(frames, size, max(2, int(memory_mb * MEGABYTE / (size * bytes_each)) - 1))
     with ThreadPoolExecutor(threads) as pool:
         for first in range(0, count, size):
             stop = min(first + size, count)
             cuts = first + np.flatnonzero(np.diff(window[first:stop])) + 1
             parts = list(zip([first, *cuts], [*cuts, stop], strict=True))
-            for second in _partners(trajectory.ticks, lags, first, stop, size):
+            for second in _partners(ticks, lags, first, stop, size):
                 one, two = cache.block(first), cache.block(second)
                 jobs = [pool.submit(work, one, first, two, second, (int(a), int(b))) for a, b in parts]
                 for job in jobs:
@@ -260,23 +271,19 @@ def _partners(ticks: Index, lags: Index, first: int, stop: int, size: int) -> It
     yield from (size * block for block in sorted(found))
 
 
-def _frame_bytes(trajectory: MolecularTrajectory) -> int:
-    return 4 * int(trajectory.frames.shape[1]) * trajectory.molecules
-
-
-def _block_frames(trajectory: MolecularTrajectory, memory_mb: float) -> int:
+def _block_frames(bytes_each: int, count: int, memory_mb: float) -> int:
     """Frames of a block: at most a fourth of the memory."""
-    frames = int(min(BLOCK_MB, memory_mb / 4) * MEGABYTE / _frame_bytes(trajectory))
-    if frames < 1:
-        raise DataError(f"{memory_mb:g} MiB hold no four frames of {trajectory.molecules} molecules; give more memory")
-    return min(frames, len(trajectory.ticks))
+    size = int(min(BLOCK_MB, memory_mb / 4) * MEGABYTE / bytes_each)
+    if size < 1:
+        raise DataError(f"{memory_mb:g} MiB hold no four frames of {bytes_each} bytes; give more memory")
+    return min(size, count)
 
 
 class BlockCache:
     """Blocks of frames, the last used kept."""
 
-    def __init__(self, trajectory: MolecularTrajectory, size: int, capacity: int) -> None:
-        self._frames, self._size, self._capacity = trajectory.frames, size, capacity
+    def __init__(self, frames: Frames32 | FrameFile, size: int, capacity: int) -> None:
+        self._frames, self._size, self._capacity = frames, size, capacity
         self._kept: OrderedDict[int, Frames32] = OrderedDict()
 
     def block(self, first: int) -> Frames32:

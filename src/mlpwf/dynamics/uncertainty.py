@@ -91,14 +91,20 @@ def block_numbers(moments: Moments, lag: int, shortest_ps: float, most: int = MO
     Blocks hold whole windows of one run and are no shorter than `shortest_ps` nor the lag; where there
     are several runs, each is a block at least. At most `most` blocks.
     """
-    numbers = np.full(len(moments.run), -1, dtype=np.int64)
     shortest = max(shortest_ps, float(moments.lags_ps[lag]))
-    used = moments.pairs[:, lag] > 0
-    members = [np.flatnonzero(used & (moments.run == run)) for run in np.unique(moments.run)]
+    return split_windows(moments.pairs[:, lag] > 0, moments.window_ps, shortest, most, moments.run)
+
+
+def split_windows(
+    used: NDArray[np.bool_], window_ps: Array | float, shortest_ps: float, most: int, run: Index | None = None
+) -> Index:
+    """Block of each used window, −1 for others: as many as are no shorter than `shortest_ps`, up to `most`."""
+    numbers = np.full(len(used), -1, dtype=np.int64)
+    runs = np.zeros(len(used), dtype=np.int64) if run is None else run
+    widths = np.broadcast_to(window_ps, len(used))
+    members = [np.flatnonzero(used & (runs == each)) for each in np.unique(runs)]
     members = [part for part in members if len(part)]
-    fits = np.array(
-        [_whole(float(moments.window_ps[part].sum()), float(moments.window_ps[part[0]]), shortest) for part in members]
-    )
+    fits = np.array([_whole(len(part), float(widths[part[0]]), shortest_ps) for part in members], dtype=np.int64)
     if len(members) > 1:
         fits = np.maximum(fits, 1)
     if fits.sum() > most:
@@ -111,12 +117,12 @@ def block_numbers(moments: Moments, lag: int, shortest_ps: float, most: int = MO
     return numbers
 
 
-def _whole(span: float, window: float, shortest: float) -> int:
-    """Blocks of whole windows, none below `shortest`, that fit in a span."""
+def _whole(windows: int, window: float, shortest: float) -> int:
+    """Blocks of whole windows, none below `shortest`, that fit in a number of windows."""
     if not np.isfinite(shortest):
         return 0
     each = max(int(np.ceil(shortest / window * (1 - 1e-9))), 1)
-    return round(span / window) // each
+    return windows // each
 
 
 def block_sums(values: NDArray[np.generic], numbers: Index) -> Array:
