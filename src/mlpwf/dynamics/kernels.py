@@ -47,19 +47,19 @@ def _one_minus_sinc(x):  # type: ignore[no-untyped-def]
 
 
 @njit(fastmath=FAST, nogil=True, error_model="numpy", cache=True)
-def _square_distances(a, b, row, start, stop, squares):  # type: ignore[no-untyped-def]
-    """|b − a|² of three rows from `row` on into `squares`; their sum and that of their squares."""
-    second = fourth = ZERO
+def _square_distances(first, i, second, j, row, start, stop, squares):  # type: ignore[no-untyped-def]
+    """|Δ|² of three rows from `row` on, frames i to j, into `squares`; their sum and that of their squares."""
+    sum2 = sum4 = ZERO
     begin = np.uintp(start)  # an unsigned index needs no test for a negative one, which would forbid vectors
     for k in range(np.uintp(stop - start)):
-        x = b[row, begin + k] - a[row, begin + k]
-        y = b[row + 1, begin + k] - a[row + 1, begin + k]
-        z = b[row + 2, begin + k] - a[row + 2, begin + k]
+        x = second[j, row, begin + k] - first[i, row, begin + k]
+        y = second[j, row + 1, begin + k] - first[i, row + 1, begin + k]
+        z = second[j, row + 2, begin + k] - first[i, row + 2, begin + k]
         r = x * x + y * y + z * z
         squares[k] = r
-        second += r
-        fourth += r * r
-    return second, fourth
+        sum2 += r
+        sum4 += r * r
+    return sum2, sum4
 
 
 @njit(fastmath=FAST, nogil=True, error_model="numpy", cache=True)
@@ -120,51 +120,57 @@ def _rank_any(squares, count, order):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
-def _sum_species(a, b, start, stop, q2, overlap2, orders, axes, squares, sums):  # type: ignore[no-untyped-def]
-    """Add the sums over molecules start to stop of one pair of frames to `sums` (columns,)."""
+def _sum_species(  # type: ignore[no-untyped-def]
+    first, i, second, j, start, stop, q2, overlap2, orders, axes, squares, sums, kind
+):
+    """Put the sums over molecules start to stop of one pair of frames into `sums` (species, columns)."""
+    for column in range(sums.shape[1]):
+        sums[kind, column] = 0.0
     for low in range(start, stop, CHUNK):
         high = min(low + CHUNK, stop)
         count = high - low
-        second, fourth = _square_distances(a, b, 0, low, high, squares)
-        sums[0] += second
-        sums[1] += fourth
+        sum2, sum4 = _square_distances(first, i, second, j, 0, low, high, squares)
+        sums[kind, 0] += sum2
+        sums[kind, 1] += sum4
         moved = _moved(squares, count, overlap2)
-        sums[2] += moved
-        sums[3] += moved
+        sums[kind, 2] += moved
+        sums[kind, 3] += moved
         column = 4
         for q in range(q2.shape[0]):
             one, two = _scattering(squares, count, q2[q])
-            sums[column] += one
-            sums[column + 1] += two
+            sums[kind, column] += one
+            sums[kind, column + 1] += two
             column += 2
         for axis in range(axes):
-            _square_distances(a, b, 3 + 3 * axis, low, high, squares)
+            _square_distances(first, i, second, j, 3 + 3 * axis, low, high, squares)
             for order in orders:
                 if order == 1:
                     one, two = _rank_one(squares, count)
-                    sums[column] += one
-                    sums[column + 1] += two
+                    sums[kind, column] += one
+                    sums[kind, column + 1] += two
                 elif order == 2:
                     one, two = _rank_two(squares, count)
-                    sums[column] += one
-                    sums[column + 1] += two
+                    sums[kind, column] += one
+                    sums[kind, column + 1] += two
                 else:
                     far, farther = _rank_any(squares, count, order)
-                    sums[column] += far
-                    sums[column + 1] += farther
+                    sums[kind, column] += far
+                    sums[kind, column + 1] += farther
                 column += 2
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
-def _book(sums, molecules, moments):  # type: ignore[no-untyped-def]
+def _book(sums, kind, molecules, moments, window, lag, group):  # type: ignore[no-untyped-def]
     """Add the sums of one pair of frames, per molecule, to the moments of its lag, window and group."""
-    moments[0] += sums[0] / molecules
-    moments[1] += sums[1] / molecules
-    for weight in range((sums.shape[0] - 2) // 2):
-        decay = sums[2 + 2 * weight] / molecules
-        moments[MOMENTS + PER_WEIGHT * weight] += decay
-        moments[MOMENTS + PER_WEIGHT * weight + 1] += decay * decay
-        moments[MOMENTS + PER_WEIGHT * weight + 2] += sums[3 + 2 * weight] / molecules
+    part = 1.0 / molecules
+    moments[window, lag, group, 0] += sums[kind, 0] * part
+    moments[window, lag, group, 1] += sums[kind, 1] * part
+    for weight in range((sums.shape[1] - 2) // 2):
+        decay = sums[kind, 2 + 2 * weight] * part
+        column = MOMENTS + PER_WEIGHT * weight
+        moments[window, lag, group, column] += decay
+        moments[window, lag, group, column + 1] += decay * decay
+        moments[window, lag, group, column + 2] += sums[kind, 3 + 2 * weight] * part
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
@@ -202,8 +208,8 @@ def add_moments(  # type: ignore[no-untyped-def]
     extra = moments.shape[2] - kinds
     axes = (first.shape[1] - 3) // 3
     squares = np.empty(CHUNK, np.float32)
-    sums = np.empty((kinds, 2 + 2 * ((moments.shape[3] - MOMENTS) // PER_WEIGHT)))
-    total = np.empty(sums.shape[1])
+    columns = 2 + 2 * ((moments.shape[3] - MOMENTS) // PER_WEIGHT)
+    sums = np.empty((kinds + 1, columns))  # the last row is that of all species
     second_stop = second_from + second.shape[0]
     for low in range(origins[0], origins[1], ORIGINS):
         high = min(low + ORIGINS, origins[1])
@@ -217,18 +223,20 @@ def add_moments(  # type: ignore[no-untyped-def]
                     break
                 if ticks[j] != target:
                     continue
-                a, b, window = first[i - first_from], second[j - second_from], windows[i]
-                sums[:] = 0.0
-                total[:] = 0.0
+                window = windows[i]
                 for kind in range(kinds):
                     start, stop = species[kind], species[kind + 1]
-                    _sum_species(a, b, start, stop, q2, overlap2, orders, axes, squares, sums[kind])
-                    _book(sums[kind], stop - start, moments[window, lag, kind + extra])
-                    if extra:
-                        for column in range(total.shape[0]):
-                            total[column] += sums[kind, column]
+                    _sum_species(
+                        first, i - first_from, second, j - second_from, start, stop,
+                        q2, overlap2, orders, axes, squares, sums, kind,
+                    )  # fmt: skip
+                    _book(sums, kind, stop - start, moments, window, lag, kind + extra)
                 if extra:
-                    _book(total, species[kinds], moments[window, lag, 0])
+                    for column in range(columns):
+                        sums[kinds, column] = 0.0
+                        for kind in range(kinds):
+                            sums[kinds, column] += sums[kind, column]
+                    _book(sums, kinds, species[kinds], moments, window, lag, 0)
                 pairs[window, lag] += 1
 
 
@@ -254,6 +262,6 @@ def add_histogram(  # type: ignore[no-untyped-def]
             for kind in range(species.shape[0] - 1):
                 for low in range(species[kind], species[kind + 1], CHUNK):
                     high = min(low + CHUNK, species[kind + 1])
-                    _square_distances(first[i - first_from], second[j - second_from], 0, low, high, squares)
+                    _square_distances(first, i - first_from, second, j - second_from, 0, low, high, squares)
                     for k in range(high - low):
                         counts[windows[i], lag, kind, min(int(np.sqrt(squares[k]) * inverse), last)] += 1
