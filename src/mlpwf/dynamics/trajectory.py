@@ -268,7 +268,8 @@ def ticks_of(times_ps: Array) -> tuple[Index, float]:
     rounding = 4 * float(np.spacing(np.float32(np.abs(times_ps).max()))) if single else 0.0
     for parts in range(1, FINEST_TICK + 1):
         unit = float(steps.min()) / parts
-        unit = float(since[-1] / np.rint(since[-1] / unit))
+        for cut in (*(2**k for k in range(len(since).bit_length() - 1)), -1):  # sharper with each doubling
+            unit = float(since[cut] / max(np.rint(since[cut] / unit), 1.0))
         multiples = since / unit
         if np.abs(multiples - np.rint(multiples)).max() < TICK_TOLERANCE + min(rounding / unit, 0.2):
             first = round(float(times_ps[0]) / unit)
