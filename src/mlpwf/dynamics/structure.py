@@ -366,7 +366,7 @@ class Length:
 
 
 def ornstein_zernike(wavevectors: Array, s4: Array, errors: Array) -> Length:
-    """Fit S4 = χ0/(1 + (qξ)²) to the shells with qξ ≤ 1.5, found by repeating the fit.
+    """Fit S4 = χ0/(1 + (qξ)²) to the shells with qξ ≤ 1.5, found by repeating the fit from the smallest q on.
 
     Verdicts: `too few points` (fewer than four shells below 1.5/ξ); `marginal` where even the smallest
     wavevector is above 1/ξ, so that χ0 is an extrapolation; `no length` where S4 does not rise towards
@@ -388,7 +388,7 @@ def ornstein_zernike(wavevectors: Array, s4: Array, errors: Array) -> Length:
     if len(q) < FEWEST_SHELLS:
         return Length(NAN, NAN, NAN, NAN, len(q), TOO_FEW_POINTS)
     weighted = bool(np.all(np.isfinite(sigma) & (sigma > 0)))
-    points, seen = len(q), set[int]()
+    points, seen = FEWEST_SHELLS, set[int]()
     while True:
         seen.add(points)
         try:
@@ -399,12 +399,15 @@ def ornstein_zernike(wavevectors: Array, s4: Array, errors: Array) -> Length:
         except RuntimeError:
             return Length(NAN, NAN, NAN, NAN, points, NO_FIT)
         if xi2 <= 0 or not np.isfinite(covariance).all():
-            return Length(NAN, NAN, NAN, NAN, points, NO_LENGTH)
+            if points == len(q):
+                return Length(NAN, NAN, NAN, NAN, points, NO_LENGTH)
+            points += 1  # noise among the first few
+            continue
         xi = float(np.sqrt(xi2))
         below = int(np.count_nonzero(q * xi <= ZERNIKE_LIMIT))
         if below < FEWEST_SHELLS:
             return Length(NAN, NAN, NAN, NAN, below, TOO_FEW_POINTS)
-        if below == points or below in seen:
+        if below in seen:
             break
         points = below
     errors_of = np.sqrt(np.diag(covariance))

@@ -1,0 +1,157 @@
+"""Errors from blocks: the jackknife, how blocks are cut, and the verdicts."""
+
+import math
+
+import numpy as np
+import pytest
+
+from liquids import brownian, molecules_of
+from mlpwf.dynamics import uncertainty as u
+from mlpwf.dynamics.correlators import averages, join, pass_moments
+from mlpwf.errors import DataError
+
+
+def mean(total, count):
+    return total / count
+
+
+def test_jackknife_of_a_mean_is_the_standard_error_of_block_means():
+    values = np.random.default_rng(5).normal(size=(6, 10))
+    found = u.jackknife(mean, [values.sum(axis=1), np.full(6, 10.0)], np.full(6, 10.0))
+    assert found.value == pytest.approx(values.mean())
+    assert found.error == pytest.approx(values.mean(axis=1).std(ddof=1) / np.sqrt(6), rel=1e-12)
+    assert found.bias == pytest.approx(0, abs=1e-15)
+    few = u.jackknife(mean, [values[:2].sum(axis=1), np.full(2, 10.0)], np.full(2, 10.0))
+    assert (few.value, few.blocks) == (pytest.approx(values[:2].mean()), 2)
+    assert math.isnan(few.error)
+
+
+def test_jackknife_weighs_blocks_of_unequal_size():
+    """Errors of a mean over blocks of many sizes, against the spread over repetitions."""
+    rng = np.random.default_rng(6)
+    sizes = np.array([5.0, 40.0, 10.0, 25.0, 20.0, 15.0, 35.0, 30.0])
+    means, errors = [], []
+    for _ in range(400):
+        sums = np.array([rng.normal(size=int(size)).sum() for size in sizes])
+        found = u.jackknife(mean, [sums, sizes], sizes)
+        means.append(found.value)
+        errors.append(found.error)
+    assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(np.std(means), rel=0.15)
+
+
+def test_jackknife_knows_the_bias_of_a_variance():
+    values = np.random.default_rng(7).normal(size=12)
+    sums = [values, values**2, np.ones(12)]
+    found = u.jackknife(lambda x, xx, n: xx / n - (x / n) ** 2, sums, np.ones(12))
+    assert found.value - found.bias == pytest.approx(values.var(ddof=1), rel=1e-12)
+
+
+@pytest.fixture(scope="module")
+def moments():
+    return pass_moments(
+        molecules_of(*brownian(frames=1001, molecules=10)), np.array([1, 10, 100, 240, 400]), (1.3,), 1.0
+    )
+
+
+@pytest.mark.parametrize(
+    ("lag", "shortest", "most", "expected"),
+    [
+        (0, 0.0, 50, 50),
+        (0, 99.0, 50, 10),
+        (1, 150.0, 50, 6),
+        (2, 0.0, 50, 9),
+        (3, 0.0, 50, 3),
+        (4, 0.0, 50, 1),
+        (0, 99.0, 4, 4),
+    ],
+)
+def test_blocks_are_as_long_as_asked_and_as_the_lag(moments, lag, shortest, most, expected):
+    numbers = u.block_numbers(moments, lag, shortest, most)
+    assert numbers.max() + 1 == expected
+    if expected > 1:
+        lengths = np.bincount(numbers[numbers >= 0]) * moments.window_ps[0]
+        assert lengths.min() >= max(shortest, moments.lags_ps[lag])
+    np.testing.assert_array_equal(numbers >= 0, moments.pairs[:, lag] > 0)
+    np.testing.assert_allclose(u.block_sums(moments.pairs[:, lag], numbers).sum(), moments.pairs[:, lag].sum())
+
+
+def test_blocks_never_span_two_runs(moments):
+    both = join([moments, moments])
+    numbers = u.block_numbers(both, 0, 200.0)
+    assert numbers.max() + 1 == 10
+    assert not set(numbers[both.run == 0]) & set(numbers[both.run == 1])
+    assert u.block_numbers(both, 4, 1e9).max() + 1 == 2
+
+
+def test_independent_windows(moments):
+    assert u.independent_windows(moments, 0, 40.0) == pytest.approx(999 / 100)
+    assert u.independent_windows(moments, 4, 40.0) == pytest.approx(600 / 400)
+    assert u.independent_windows(join([moments, moments]), 0, 40.0) == pytest.approx(2 * 999 / 100)
+
+
+def test_decay_and_memory_times():
+    times = np.geomspace(1, 1000, 40)
+    assert u.decay_time(times, np.exp(-times / 50)) == pytest.approx(50, rel=0.02)
+    assert math.isnan(u.decay_time(times, np.exp(-times / 1e5)))
+    assert math.isnan(u.decay_time(times, np.exp(-times / 0.1)))
+    assert u.memory_time(times, np.exp(-times / 1e5)) == 1000
+    assert u.memory_time(times, np.exp(-times / 0.1)) == 1
+    assert u.run_verdict(100.0, float("nan"), 9.0) == "run shorter than tau"
+    assert u.run_verdict(100.0, 200.0, 9.0) == "run shorter than tau"
+    assert u.run_verdict(100.0, 20.0, 2.0) == "too few windows"
+    assert u.run_verdict(100.0, 5.0, 8.0) == "ok"
+
+
+@pytest.mark.physical_validation
+def test_errors_are_those_of_repeated_runs():
+    """The error of one run against the spread of many, for C(t) at its relaxation time."""
+    values, errors = [], []
+    for seed in range(25):
+        times, centres, _ = brownian(frames=600, molecules=6, diffusion=0.05, seed=seed)
+        found = averages(pass_moments(molecules_of(times, centres), np.array([5, 10, 20]), (1.3,), 1.0))
+        values.append(found["fs_q1.3"][1])
+        errors.append(found["fs_q1.3_error"][1])
+    assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(np.std(values), rel=0.5)
+
+
+def slowing(frames=3000, molecules=30, factor=1.0, seed=2):
+    """Brownian molecules whose diffusion coefficient changes by a factor half-way."""
+    rng = np.random.default_rng(seed)
+    scale = np.where(np.arange(frames) < frames / 2, 1.0, np.sqrt(factor)) * np.sqrt(2 * 0.05)
+    centres = np.cumsum(rng.normal(size=(frames, molecules, 3)) * scale[:, None, None], axis=0)
+    return molecules_of(np.arange(float(frames)), centres)
+
+
+@pytest.mark.parametrize(
+    ("factor", "verdict"),
+    [(1.0, "equilibrated"), (0.5, "aging: slower in the second half"), (2.0, "faster in the second half")],
+)
+def test_halves_tell_aging_from_equilibrium(factor, verdict):
+    found = u.compare_halves(pass_moments(slowing(factor=factor), np.array([2, 5, 10, 20]), (1.3,), 1.0), "fs_q1.3")
+    assert found.verdict == verdict
+    assert found.first.blocks >= 3
+
+
+def test_halves_of_a_short_run_tell_nothing():
+    short = pass_moments(slowing(frames=30), np.array([2, 5, 10]), (1.3,), 1.0)
+    assert u.compare_halves(short, "fs_q1.3").verdict == "too short to tell"
+    with pytest.raises(DataError, match=r"no correlator 'fs_q9'; there are overlap, fs_q1.3"):
+        u.compare_halves(short, "fs_q9")
+
+
+def test_energy_drift():
+    rng = np.random.default_rng(3)
+    times = np.arange(2000.0)
+    noise = np.repeat(rng.normal(size=200), 10)
+    still = u.energy_drift(times, noise, 5.0)
+    assert still.verdict == "equilibrated"
+    assert abs(still.slope) < 4 * still.error
+    falling = u.energy_drift(times, noise - 0.002 * times, 5.0)
+    assert falling.verdict == "energy drifts"
+    assert falling.change == pytest.approx(-4, abs=0.6)
+    assert u.energy_drift(times, noise, 900.0).verdict == "too short to tell"
+    assert u.energy_drift(times, noise, float("nan")).verdict == "too short to tell"
+    with pytest.raises(DataError, match="NaN"):
+        u.energy_drift(times, noise * np.nan, 5.0)
+    with pytest.raises(DataError, match="expected one shape"):
+        u.energy_drift(times[:5], noise, 5.0)
