@@ -57,6 +57,7 @@ class Watched:
     gone_since: float | None = None
     blameless_ends: int = 0
     refusals: int = 0
+    refused_at: float | None = None
     told: set[str] = field(default_factory=set)
 
 
@@ -267,7 +268,7 @@ class Executor(RemoteExecutor):
         else:
             one.entry = one.entry.numbered(number)
             one.place.write(one.entry)
-            one.refusals = 0
+            one.refusals, one.refused_at = 0, None
             self.hold_words = ""
             self._become(one, Phase.SUBMITTED)
             self.logger.info(f"Job {one.job.jobid} ({one.job.name}): Slurm's job {number}.")
@@ -276,8 +277,10 @@ class Executor(RemoteExecutor):
         """Wait where the refusal may pass, end with Slurm's words where it cannot."""
         kind = error.kind
         one.refusals += 1
-        if kind == "policy":  # a limit on what is queued passes only if something of ours is queued
-            kind = "passing" if self.listing is not None and self.listing.any_active else "job"
+        if kind == "policy":  # a limit of ours passes as long as something of ours is queued
+            seen = self.listing is not None and one.refused_at is not None and self.listing.asked > one.refused_at
+            kind = "job" if seen and self.listing is not None and not self.listing.any_active else "passing"
+        one.refused_at = time.monotonic()
         if kind == "unknown" and one.refusals < UNKNOWN_REFUSALS:
             kind = "passing"
         if kind == "site":
@@ -298,7 +301,7 @@ class Executor(RemoteExecutor):
     def _end_refused(self, jobs: list[Watched]) -> None:
         """After a refusal that holds for every job: end the workflow once none of its jobs is with Slurm."""
         if self.refused and all(one.phase in (Phase.NEW, Phase.WAITING, Phase.ENDED) for one in jobs):
-            raise WorkflowError(self.refused)
+            raise WorkflowError("nothing more can be submitted: see Slurm's refusal above")
 
     def _watch(self, info: SubmittedJobInfo, one: Watched) -> bool:
         status = one.place.status(one.entry.submission)

@@ -32,8 +32,7 @@ _SILENCE = re.compile(
     re.IGNORECASE,
 )
 _PASSING = re.compile(
-    r"temporarily unable|resource temporarily|try again|max(imum)? ?(number of )?(submit|job)|maxsubmit|grpsubmit"
-    r"|submitjobs?limit|job submission .*(disabled|rate)|too many|rate limit|slurmctld .*busy|database|in maintenance",
+    r"temporarily unable|resource temporarily|try again|grp\w*submit|job submission .*(disabled|rate)|too many|rate limit|slurmctld .*busy|database|in maintenance",
     re.IGNORECASE,
 )
 _POLICY = re.compile(r"violates accounting/qos policy|violates .*policy", re.IGNORECASE)
@@ -106,7 +105,8 @@ class Listing:
 def classify(words: str) -> str:
     """What a refusal means, from Slurm's own words.
 
-    A named limit on the number of jobs passes when jobs end; account, partition and QOS do not pass.
+    A limit of a group passes when others' jobs end, one of this user when his own do; account, partition and QOS
+    do not pass.
     """
     for kind, pattern in (("passing", _PASSING), ("policy", _POLICY), ("site", _SITE), ("job", _JOB)):
         if pattern.search(words):
