@@ -54,6 +54,7 @@ def _register() -> None:
         analyse,
         build,
         configure,
+        doctor,
         explore,
         label,
         plan,
@@ -77,6 +78,7 @@ def _register() -> None:
     app.command("report")(report.report)
     app.command("status")(status.status)
     app.command("plan")(plan.plan)
+    app.command("doctor")(doctor.doctor)
 
 
 def main() -> None:

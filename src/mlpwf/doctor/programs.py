@@ -1,0 +1,216 @@
+"""The programs a campaign runs, each made to do a second of its work."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlpwf.config import Campaign, Site, Train
+from mlpwf.doctor.findings import Finding, failed, made, ok, warning
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from mlpwf.labels.pseudopotentials import Check
+
+STEPS = 10
+
+
+def elements_of(campaign: Campaign) -> list[str]:
+    """Elements of the campaign's molecules.
+
+    Raises
+    ------
+    ConfigError
+        If a molecule has no geometry.
+    """
+    from mlpwf.building import geometry
+    from mlpwf.frames import element_order
+
+    return element_order(geometry(name, one, campaign.seed) for name, one in campaign.system.molecules.items())
+
+
+def pseudopotentials(campaign: Campaign, site: Site, elements: list[str]) -> Iterator[Finding]:
+    """The file of each element."""
+    from mlpwf.labels import pseudopotentials as files
+
+    folder = Path(site.pseudopotential_folder)
+    for element in elements:
+        yield _pseudopotential(files.check(element, campaign.label, folder))
+
+
+def _pseudopotential(check: Check) -> Finding:
+    from mlpwf.labels.pseudopotentials import Level
+
+    name, expected = f"potential {check.element}", "a sound file that fits the settings of `label`"
+    if check.level <= Level.NOTE:
+        return ok(name, f"{check.file}, {check.found.kind if check.found else 'unread'}")
+    said = f"{check.file} {check.findings[0][1]}"
+    remedy = "see `mlpwf label pseudopotentials`, label.pseudopotentials and the site's pseudopotential_folder"
+    return (failed if check.level is Level.ERROR else warning)(name, said, expected, remedy)
+
+
+def _dimer(element: str) -> Atoms:
+    """Two atoms of an element in a small box: an even number of electrons."""
+    from ase import Atoms
+    from ase.data import atomic_numbers, covalent_radii
+
+    length = 2 * covalent_radii[atomic_numbers[element]]
+    return Atoms([element] * 2, [[0, 0, 0], [0, 0, length]], cell=[4.5, 4.6, 4.7 + length], pbc=True)
+
+
+def single_point(campaign: Campaign, site: Site, elements: list[str]) -> Iterator[Finding]:
+    """One label of two atoms of the lightest element, with the functional and the potentials of the campaign."""
+    from mlpwf.engines import espresso, xtb
+    from mlpwf.labels.acceptance import Aside, accept
+
+    label, atoms, started = campaign.label, _dimer(elements[0]), time.time()
+    if label.engine != "qe":
+        xtb.label(atoms, label.engine)
+        yield ok(label.engine, f"tblite {xtb.version()}, a single point in {time.time() - started:.1f} s")
+        return
+    cheap = label.model_copy(
+        update={
+            "cutoff_ry": 20.0,
+            "density_cutoff_ry": 100.0,
+            "smearing": "gaussian",
+            "kpoints": "gamma",
+            "timeout_seconds": 600.0,
+        }
+    )
+    hashes = espresso.pseudopotential_hashes(elements[:1], cheap, Path(site.pseudopotential_folder))
+    command = " ".join(site.pw)
+    with tempfile.TemporaryDirectory(prefix="mlpwf-doctor-") as folder:
+        status, text = espresso.run(atoms, cheap, site, Path(folder))
+        try:
+            accept(status, text, atoms, cheap, hashes)
+        except Aside as aside:
+            last = next((line.strip() for line in reversed(text.splitlines()) if line.strip(" %")), "printed nothing")
+            yield failed(
+                "pw.x", f"`{command}`: {aside.reason}: {aside.detail}; its last words: {last[:200]}",
+                "an accepted single point", "run it by hand, mend `pw` in the site file (modules, launcher, MPI)",
+            )  # fmt: skip
+            return
+    yield ok("pw.x", f"`{command}`: version {espresso.version(text)}, a single point in {time.time() - started:.1f} s")
+
+
+def training(site: Site, folder: Path, elements: list[str]) -> Iterator[Finding]:
+    """A few steps of dp, frozen and compressed, of two atoms; the model is left in `folder`."""
+    import numpy as np
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    from mlpwf.engines import deepmd
+
+    started, atoms = time.time(), _dimer(elements[0])
+    atoms.set_cell([8.0, 8.0, 8.0])
+    atoms.calc = SinglePointCalculator(atoms, energy=-1.0, forces=np.zeros((2, 3)), stress=np.zeros(6))
+    settings = Train(cutoff_angstrom=3.0, embedding_neurons=[4, 8], fitting_neurons=[8, 8], steps=STEPS)
+    slots = deepmd.neighbour_slots(deepmd.most_neighbours([atoms], elements[:1], settings.cutoff_angstrom))
+    systems = deepmd.write_data(folder / "data", [atoms], elements[:1])
+    written = deepmd.training_input(
+        settings, elements=elements[:1], slots=slots, systems=systems, seed=deepmd.seeds(1, 0), continued=False
+    )
+    deepmd.DeePMD(site.dp, site.train_threads).train(folder, written)
+    version = "unknown version"
+    for line in (folder / "train.out").read_text(errors="replace").splitlines():
+        words = line.split()
+        if "Version:" in words or "version:" in words:
+            version = f"version {words[-1]}"
+            break
+    took = time.time() - started
+    yield ok("dp", f"`{' '.join(site.dp)}`: {version}, {STEPS} steps, frozen and compressed in {took:.1f} s")
+
+
+def dynamics(site: Site, folder: Path, elements: list[str]) -> Iterator[Finding]:
+    """A few steps of LAMMPS under the model `training` has left in `folder`."""
+    from mlpwf.engines.lammps import WalkerJob, describe_exit, last_words, run_worker
+    from mlpwf.frames import quantised, write_frames
+
+    started, work, atoms = time.time(), folder / "dynamics", _dimer(elements[0])
+    atoms.set_cell([8.0, 8.0, 8.0])
+    atoms.arrays["molecule"] = atoms.numbers * 0
+    atoms.info = {"kind": "bulk", "state": "doctor"}
+    work.mkdir()
+    for name in ("box", "references"):
+        write_frames(work / f"{name}.extxyz", [quantised(atoms)])
+    job = WalkerJob(
+        models=[str((folder / name).resolve()) for name in ("model.pb", "compressed.pb")], elements=elements[:1],
+        box=str((work / "box.extxyz").resolve()), references=str((work / "references.extxyz").resolve()), seed=1,
+        temperature_kelvin=100.0, pressure_bar=None, timestep_fs=0.5, steps=STEPS, steps_between_frames=STEPS,
+        blow_up_ev_angstrom=1e6, state="doctor", walker=0,
+    )  # fmt: skip
+    status = run_worker(job, work, launcher=site.lammps_launcher, threads=site.md_threads)
+    if status != 0 or not (work / "result.json").is_file():
+        yield failed(
+            "LAMMPS", f"ended with {describe_exit(status)}: {last_words(work / 'output.txt')}",
+            f"{STEPS} steps", "mend `lammps_launcher` in the site file, or install mlpwf anew (envs/README.md)",
+        )  # fmt: skip
+        return
+    steps = json.loads((work / "result.json").read_text())["steps"]
+    yield ok("LAMMPS", f"{steps} steps with two DeePMD models in {time.time() - started:.1f} s")
+
+
+def packing() -> Iterator[Finding]:
+    """Packmol is found."""
+    from mlpwf.engines.packing import packmol_path
+
+    yield ok("packmol", packmol_path())
+
+
+def gpus(asked: int) -> Iterator[Finding]:
+    """The GPUs a job was given, as the driver and as TensorFlow see them."""
+    remedy = "ask for GPUs of this partition (slurm_stages), or leave `gpus` out"
+    if shutil.which("nvidia-smi") is None:
+        yield failed("GPU", "no nvidia-smi on PATH", f"{asked} of NVIDIA", remedy)
+        return
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True)
+    seen = [line.split(" (UUID")[0] for line in listed.stdout.splitlines() if line.startswith("GPU ")]
+    if listed.returncode != 0 or len(seen) < asked:
+        said = "; ".join(seen) or " ".join((listed.stderr or listed.stdout).split())[:200] or "no GPU"
+        yield failed("GPU", said, f"{asked} of them", remedy)
+        return
+    yield ok("GPU", "; ".join(seen))
+    script = "import tensorflow as t; print('GPUs', len(t.config.list_physical_devices('GPU')))"
+    asked_tensorflow = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    if f"GPUs {len(seen)}" not in asked_tensorflow.stdout:
+        yield warning(
+            "GPU: TensorFlow", asked_tensorflow.stdout.strip() or "TensorFlow cannot be loaded", f"GPUs {len(seen)}",
+            "jobs run on the CPU: install a GPU build of DeePMD-kit and name its `dp` in the site file",
+        )  # fmt: skip
+    else:
+        yield ok("GPU: TensorFlow", asked_tensorflow.stdout.strip())
+
+
+def programs(campaign: Campaign, site: Site, asked_gpus: int = 0) -> Iterator[Finding]:
+    """All of these checks; what cannot be tried because something before it failed is left out."""
+    elements: list[str] = []
+
+    def molecules() -> Iterator[Finding]:
+        elements.extend(elements_of(campaign))
+        yield ok("molecules", f"{', '.join(campaign.system.molecules)}: elements {' '.join(elements)}")
+
+    yield from made("molecules", molecules)
+    if not elements:
+        return
+    sound = True
+    if campaign.label.engine == "qe":
+        for finding in made("potentials", lambda: pseudopotentials(campaign, site, elements)):
+            sound = sound and finding.level != "failed"
+            yield finding
+    if sound:
+        yield from made("pw.x", lambda: single_point(campaign, site, elements))
+    yield from made("packmol", packing)
+    with tempfile.TemporaryDirectory(prefix="mlpwf-doctor-") as folder:
+        trained = list(made("dp", lambda: training(site, Path(folder), elements)))
+        yield from trained
+        if trained[-1].level == "ok":
+            yield from made("LAMMPS", lambda: dynamics(site, Path(folder), elements))
+    if asked_gpus:
+        yield from gpus(asked_gpus)
