@@ -32,7 +32,8 @@ _SILENCE = re.compile(
     re.IGNORECASE,
 )
 _PASSING = re.compile(
-    r"temporarily unable|resource temporarily|try again|grp\w*submit|job submission .*(disabled|rate)|too many|rate limit|slurmctld .*busy|database|in maintenance",
+    r"temporarily unable|resource temporarily|try again|grp\w*submit|job submission .*(disabled|rate)|too many"
+    r"|rate limit|slurmctld .*busy|database|in maintenance",
     re.IGNORECASE,
 )
 _POLICY = re.compile(r"violates accounting/qos policy|violates .*policy", re.IGNORECASE)

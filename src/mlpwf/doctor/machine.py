@@ -115,14 +115,14 @@ def needed_mb(campaign: Campaign) -> tuple[float, int]:
     states = len(c.explore.temperatures_kelvin) * max(1, len(c.explore.densities_g_cm3))
     explored = cycles * states * c.explore.walkers * (c.explore.steps // c.explore.steps_between_frames)
     s = c.simulate
-    linear = s.segments * s.segment_ps / s.linear_interval_ps
-    frames = len(s.temperatures_kelvin) * linear * 20  # about so many log-spaced frames in an interval
+    frames = sum(s.lengths_ps) / s.linear_interval_ps * 20  # about so many log-spaced frames in an interval
+    tensors = sum(s.lengths_ps) * 1e3 / s.stress_interval_fs
     bytes_an_atom, atoms = 120, 20 * sum(molecule.count for molecule in c.system.molecules.values())
     text = (3 * labels + explored) * atoms * bytes_an_atom
-    beads = frames * 4 * s.molecules * 12
+    production = frames * 4 * s.molecules * 12 + tensors * 32
     models = (cycles + 1) * c.train.models * 20e6
-    files = 4 * labels + cycles * (50 + 20 * states * c.explore.walkers) + 20 * len(s.temperatures_kelvin) * s.segments
-    return (text + beads + models) / 1e6, files
+    files = 4 * labels + cycles * (50 + 20 * states * c.explore.walkers) + 200 * len(s.temperatures_kelvin)
+    return (text + production + models) / 1e6, files
 
 
 def room(name: str, folder: Path, megabytes: float, files: int) -> Iterator[Finding]:
@@ -130,7 +130,7 @@ def room(name: str, folder: Path, megabytes: float, files: int) -> Iterator[Find
     place = existing(folder)
     free, inodes = shutil.disk_usage(place).free / 1e6, os.statvfs(place).f_favail
     found, expected = f"{free / 1e3:,.1f} GB free at {folder}", f"about {megabytes / 1e3:,.1f} GB for this campaign"
-    remedy = "free room, name another folder, or ask for less (segments, budget)"
+    remedy = "free room, name another folder, or ask for less (length_ps, budget)"
     if free < megabytes:
         yield failed(name, found, expected, remedy)
     elif free < 3 * megabytes:
