@@ -9,9 +9,10 @@ import pytest
 
 from mlpwf.config import Label
 from mlpwf.engines.process import TIMED_OUT
+from mlpwf.labels import acceptance
 from mlpwf.labels.acceptance import Aside, Reason, accept
 
-NAMES = ("water", "waters", "paw")
+NAMES = ("water", "waters", "paw", "detailed")
 DATA = Path(__file__).parents[1] / "data" / "espresso"
 HASHES = {"O": "932f1ddd01dba2749558f1893c74a415", "H": "f4d00379d62f7fb62c40af863c256602", "C": "not in water"}
 PAW = {"O": "c7f41d994d4e90c1781f5cd713c45011", "H": "a225a3f3a1be5237eb8f6a7e61cbb4ee"}
@@ -26,6 +27,12 @@ def text():
 @pytest.fixture(scope="module")
 def atoms():
     return ase.io.read(DATA / "water.in", format="espresso-in")
+
+
+@pytest.fixture(scope="module")
+def detailed():
+    """An output of verbosity 'high', and its structure."""
+    return (DATA / "detailed.out").read_text(), ase.io.read(DATA / "detailed.in", format="espresso-in")
 
 
 def reason_of(text, atoms, status=0, settings=SETTINGS):
@@ -50,6 +57,90 @@ def test_an_output_of_projector_augmented_waves_is_accepted_with_its_own_sets_on
     assert accept(0, text, atoms, SETTINGS, PAW).energy == pytest.approx(-44.14714620 * 13.605693, rel=1e-6)
     with pytest.raises(Aside, match="pseudopotentials pw"):
         accept(0, text, atoms, SETTINGS, HASHES)
+
+
+def test_an_output_of_verbosity_high_is_accepted_with_its_printed_numbers(detailed):
+    text, atoms = detailed
+    result = accept(0, text, atoms, SETTINGS, HASHES)
+    printed = re.findall(r"atom +1 type +1 +force = +(\S+) +(\S+) +(\S+)", text)[0]
+    assert result.forces[0] == pytest.approx(np.array(printed, float) * 13.605693 / 0.529177, rel=1e-5)
+    pressure = float(re.search(r"P= +(\S+)", text)[1])
+    assert -np.trace(result.stress) / 3 * 1602.1766 == pytest.approx(pressure, abs=0.02)
+
+
+def test_pseudopotentials_are_told_by_their_content_not_by_the_name_in_their_header(text, atoms):
+    """Headers of Vanderbilt's format name the element as their author liked."""
+    named = text.replace("for O  read", "for ox read").replace("15.99900     O ( 1.00)", "15.99900     ox( 1.00)")
+    assert named.count("ox") == 2
+    assert accept(0, named, atoms, SETTINGS, HASHES).energy == accept(0, text, atoms, SETTINGS, HASHES).energy
+    other = named.replace("15.99900     ox( 1.00)", "15.99900     H ( 1.00)")
+    assert reason_of(other, atoms) is Reason.BAD_OUTPUT
+
+
+FORCE_ROW = re.compile(r"(atom +\d+ type +\d+ +force =)( +\S+)( +\S+)( +\S+)")
+STRESS = re.compile(r"Computing stress[\s\S]*?init_run")
+
+
+def turned_forces(text):
+    """The forces and all their contributions with x and y exchanged, as those of a turned structure."""
+    return FORCE_ROW.sub(r"\1\3\2\4", text)
+
+
+def turned_stress(text):
+    """The stress and all its contributions with x and y exchanged."""
+
+    def turn(match):
+        tensors = np.array(match[3].split() + match[4].split() + match[5].split()).reshape(3, -1, 3)
+        turned = tensors[[1, 0, 2]][:, :, [1, 0, 2]]
+        rows = ["".join(f" {word:>14}" for word in row.ravel()) for row in turned]
+        return f"{match[1]}{match[2]}" + "\n".join(rows) + "\n"
+
+    word = r"(?: +-?\d+\.\d+)"
+    block = STRESS.search(text)[0]
+    for head in (
+        rf"( +total +stress.*\n)()({word}{{6}})\n({word}{{6}})\n({word}{{6}})\n",
+        rf"( +\S+ +stress \(kbar\))()({word}{{3}})\n({word}{{3}})\n({word}{{3}})\n",
+    ):
+        block = re.sub(head, turn, block)
+    return STRESS.sub(lambda _: block, text)
+
+
+def test_printed_in_detail_forces_and_stress_of_another_structure_are_refused_however_whole(text, atoms, detailed):
+    """The contributions add up and the totals are consistent; those of D3 are of another structure."""
+    whole, structure = detailed
+    for turned, reason in ((turned_forces, "D3 forces"), (turned_stress, "D3 stress")):
+        assert turned(whole) != whole
+        with pytest.raises(Aside, match=f"the {reason}"):
+            accept(0, turned(whole), structure, SETTINGS, HASHES)
+        accept(0, turned(text), atoms, SETTINGS, HASHES)  # what an output without details cannot tell
+
+
+@pytest.mark.parametrize(
+    ("find", "replace", "reason"),
+    [
+        (r"(local contribution  to forces\n.*force = +-?\d\.)\d", r"\g<1>0", "do not add up to them"),
+        (r"ewald   stress \(kbar\) +", "ewald   stress (kbar) 1", "do not add up to it"),
+        (r"     The SCF correction term to forces\n(?:.*force.*\n)+", "", "do not add up to them"),
+        (r"     ewald   stress(?:.*\n){3}", "", "do not add up to it"),
+        (r" +Crystallographic axes\n[\s\S]*?( +number of k points)", r"\1", "in part"),
+        (r"(?s)(P=.*?\n)\n     kinetic.*?(     init_run)", r"\1\n\2", "in part"),
+        (r"( +The non-local contrib\.[\s\S]*?)( +Total force)", r"\2", "in part"),
+        (r"(Dense.*FFT dimensions: \()  32", r"\1  36", "the FFT grid is 36 x 32 x 32, 32 x 32 x 32 expected"),
+        (r"Dense  grid: .*\n", "", "the FFT grid is not printed"),
+    ],
+)
+def test_details_that_do_not_fit_are_refused(detailed, find, replace, reason):
+    whole, structure = detailed
+    damaged = re.sub(find, replace, whole, count=1)
+    assert damaged != whole
+    with pytest.raises(Aside, match=reason):
+        accept(0, damaged, structure, SETTINGS, HASHES)
+
+
+def test_a_grid_that_was_asked_for_must_be_the_one_used(detailed):
+    whole, structure = detailed
+    with pytest.raises(Aside, match=r"the FFT grid is 32 x 32 x 32, 49 x 49 x 49 expected"):
+        accept(0, whole, structure, SETTINGS.model_copy(update={"fft_grid_ry": 400.0}), HASHES)
 
 
 @pytest.mark.parametrize(
@@ -133,12 +224,15 @@ def borrow(random, text, other):
     return "".join(a[:at] + b[source : source + count] + a[at + count :])
 
 
-def test_ten_thousand_damaged_outputs_give_no_other_numbers():
+def test_ten_thousand_damaged_outputs_give_no_other_numbers(monkeypatch):
     """Cut, dropped, doubled, swapped, spoiled, concatenated, mixed with another's lines: refused, or unharmed."""
     read = {n: ((DATA / f"{n}.out").read_text(), ase.io.read(DATA / f"{n}.in", format="espresso-in")) for n in NAMES}
+    # the D3 of a structure is the same for every damage to its output
+    known = {id(atoms): acceptance.dispersion(atoms, SETTINGS) for _, atoms in read.values()}
+    monkeypatch.setattr(acceptance, "dispersion", lambda atoms, label: known[id(atoms)])
     random = np.random.default_rng(10_000)
     damages = (cut, drop, double, swap, spoil, concatenate, borrow)
-    sums = {"water": HASHES, "waters": HASHES, "paw": PAW}
+    sums = dict.fromkeys(NAMES, HASHES) | {"paw": PAW}
     tally = {damage.__name__: [0, 0] for damage in damages}
     different = []
     for k in range(10_000):
@@ -156,10 +250,12 @@ def test_ten_thousand_damaged_outputs_give_no_other_numbers():
             continue
         tally[damage.__name__][1] += 1
         original = accept(0, text, atoms, SETTINGS, sums[name])
+        # without contributions a whole stress block of another run cannot be told from the original's
+        loose = damage is borrow and name != "detailed"
         if not (
             result.energy == original.energy
             and np.array_equal(result.forces, original.forces)
-            and (damage is borrow or np.array_equal(result.stress, original.stress))
+            and (loose or np.array_equal(result.stress, original.stress))
         ):
             different.append((k, damage.__name__))
     print("damaged outputs, of them accepted with the original's numbers: ", end="")

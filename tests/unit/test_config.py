@@ -59,6 +59,7 @@ def test_generated_files_are_fresh(path):
         ),
         (["label", "cutoff_ry"], "30 Ry", "label.cutoff_ry: is '30 Ry'"),
         (["label", "density_cutoff_ry"], 100, "expected at least 4 x cutoff_ry"),
+        (["label", "fft_grid_ry"], 300, "fft_grid_ry is 300; expected at least density_cutoff_ry = 400"),
         (["label", "pseudopotentials"], {"H": "../../etc/passwd"}, "label.pseudopotentials.H: is '../../etc/passwd'"),
         (["system", "molecules", "water", "smiles"], "", "an empty SMILES"),
         (["system", "density_g_cm3"], float("nan"), "system.density_g_cm3: is nan"),

@@ -139,7 +139,7 @@ def test_label_equals_pw_run_by_hand(name, cell, cutoffs, compute, tmp_path):
     settings = Label(cutoff_ry=cutoffs[0], density_cutoff_ry=cutoffs[1], convergence_ry=1e-8)
     energy, forces, stress = compute(atoms, settings)
 
-    files = {"C": "12.011 C.pbe-van_bm.UPF", "H": "1.008 HUSPBE.RRKJ3", "O": "15.999 O.pbe-rrkjus.UPF"}
+    files = {"C": "12.011 C.pbe-rrkjus.UPF", "H": "1.008 HUSPBE.RRKJ3", "O": "15.999 O.pbe-rrkjus.UPF"}
     elements = sorted(set(atoms.symbols))
     hand = tmp_path / "hand.in"
     hand.write_text(

@@ -13,7 +13,7 @@ Md5 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 
 DEFAULT_PSEUDOPOTENTIALS = {
     "H": "HUSPBE.RRKJ3",
-    "C": "C.pbe-van_bm.UPF",
+    "C": "C.pbe-rrkjus.UPF",
     "N": "N.pbe-n-rrkjus_psl.1.0.0.UPF",
     "O": "O.pbe-rrkjus.UPF",
 }
@@ -32,8 +32,14 @@ class Label(Section):
         "d3bj", description="dispersion correction: D3 with Becke-Johnson damping, or none"
     )
     dispersion_threebody: bool = Field(False, description="three-body term of D3")
-    cutoff_ry: float = Field(40.0, ge=15, le=400, description="wave-function cut-off (ecutwfc) in Ry")
-    density_cutoff_ry: float = Field(240.0, ge=60, le=4000, description="density cut-off (ecutrho) in Ry")
+    cutoff_ry: float = Field(50.0, ge=15, le=400, description="wave-function cut-off (ecutwfc) in Ry")
+    density_cutoff_ry: float = Field(400.0, ge=60, le=4000, description="density cut-off (ecutrho) in Ry")
+    fft_grid_ry: float | None = Field(
+        None,
+        ge=60,
+        le=4000,
+        description="cut-off in Ry of the grid of exchange and correlation (nr1, nr2, nr3); unset: the density cut-off",
+    )
     kpoints: Literal["gamma"] | tuple[int, int, int] = Field(
         "gamma", description="'gamma' or a Monkhorst-Pack grid such as [2, 2, 2]"
     )
@@ -48,7 +54,7 @@ class Label(Section):
     pseudopotential_sums: dict[str, Md5] = Field(
         {}, description="MD5 sum the file of an element must have (`mlpwf label pseudopotentials` prints them)"
     )
-    mixing_beta: float = Field(0.5, gt=0, le=1, description="SCF mixing factor; numerics only")
+    mixing_beta: float = Field(0.7, gt=0, le=1, description="SCF mixing factor; numerics only")
     mixing_mode: Literal["plain", "TF", "local-TF"] = Field("plain", description="SCF mixing; numerics only")
     diagonalization: Literal["david", "cg"] = Field("david", description="eigenvalue solver; numerics only")
     maximum_scf_steps: int = Field(80, ge=10, le=1000, description="SCF steps before a frame is set aside")
@@ -72,6 +78,10 @@ class Label(Section):
             raise ValueError(
                 f"density_cutoff_ry is {self.density_cutoff_ry:g}; "
                 f"expected at least 4 x cutoff_ry = {4 * self.cutoff_ry:g}"
+            )
+        if self.fft_grid_ry is not None and self.fft_grid_ry < self.density_cutoff_ry:
+            raise ValueError(
+                f"fft_grid_ry is {self.fft_grid_ry:g}; expected at least density_cutoff_ry = {self.density_cutoff_ry:g}"
             )
         return self
 

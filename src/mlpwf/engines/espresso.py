@@ -20,6 +20,16 @@ from mlpwf.errors import ConfigError
 
 _VERSION = re.compile(r"Program PWSCF v\.(\S+) starts")
 _SMEARING = {"gaussian": "gaussian", "mv": "mv", "mp": "mp"}
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    # a process by itself needs no daemon of Open MPI, which costs as much as a small label's start
+    "OMPI_MCA_ess_singleton_isolated": "1",
+    # pw.x allocates and frees its work arrays in each SCF step; kept, they need not be mapped and zeroed again
+    "MALLOC_TRIM_THRESHOLD_": "-1",
+    "MALLOC_MMAP_THRESHOLD_": str(2**32),
+    "MALLOC_TOP_PAD_": str(2**26),
+}
+"""What every pw.x is given on top of the environment of mlpwf."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +86,14 @@ def pseudopotential_hashes(elements: list[str], label: Label, folder: Path) -> d
 def physics(label: Label, pseudopotentials: dict[str, str]) -> dict[str, Any]:
     """What a label's numbers depend on beside the structure; part of its key in the store."""
     smearing = None if label.smearing == "none" else [label.smearing, label.smearing_width_ry]
+    grid = {} if label.fft_grid_ry is None else {"fft_grid_ry": float(label.fft_grid_ry)}
     return {
         "engine": "qe",
         "functional": label.functional,
         "dispersion": [label.dispersion, label.dispersion_threebody if label.dispersion != "none" else False],
-        "cutoff_ry": label.cutoff_ry,
-        "density_cutoff_ry": label.density_cutoff_ry,
+        "cutoff_ry": float(label.cutoff_ry),
+        "density_cutoff_ry": float(label.density_cutoff_ry),
+        **grid,
         "kpoints": label.kpoints if label.kpoints == "gamma" else list(label.kpoints),
         "smearing": smearing,
         "convergence_ry": label.convergence_ry,
@@ -101,6 +113,58 @@ def numerics(label: Label) -> dict[str, Any]:
     }
 
 
+def fft_grid(cell: NDArray[np.float64], label: Label) -> tuple[int, int, int]:
+    """Points of the grid of density and potential along each axis of a cell (3, 3) in Å.
+
+    Unset `label.fft_grid_ry`: the grid pw.x takes by itself. Set: the smallest that holds every
+    plane wave of that cut-off and is no smaller than the grid pw.x takes for the wave functions;
+    its factors are 2, 3, 5 and 7, and no multiple of 16: at such strides all lines of the grid
+    fall on the same few lines of the processor's cache.
+    """
+    if label.fft_grid_ry is None:
+        return _own_grid(cell, label.density_cutoff_ry)
+    waves = _own_grid(cell, 4 * label.cutoff_ry)
+    needed = smallest_grid(cell, label.fft_grid_ry)
+    one, two, three = (_good_order(max(pair), (2, 3, 5, 7), 16) for pair in zip(waves, needed, strict=True))
+    return one, two, three
+
+
+def _own_grid(cell: NDArray[np.float64], cutoff_ry: float) -> tuple[int, int, int]:
+    """The grid pw.x takes for a cut-off."""
+    one, two, three = (_good_order(points, (2, 3, 5)) for points in smallest_grid(cell, cutoff_ry))
+    return one, two, three
+
+
+def smallest_grid(cell: NDArray[np.float64], cutoff_ry: float) -> tuple[int, int, int]:
+    """Points along each axis of a cell (3, 3) in Å that hold all plane waves G with |G|² < cutoff (Ry, bohr)."""
+    from ase.units import Bohr
+
+    reciprocal = 2 * np.pi * np.linalg.inv(cell / Bohr).T
+    bounds = (np.sqrt(cutoff_ry) * np.linalg.norm(cell, axis=1) / Bohr / (2 * np.pi)).astype(int)
+    largest = []
+    for axis in range(3):
+        first, second = (other for other in range(3) if other != axis)
+        a, b = (np.arange(-bounds[other], bounds[other] + 1) for other in (first, second))
+        plane = a[:, None, None] * reciprocal[first] + b[None, :, None] * reciprocal[second]
+        index = int(bounds[axis])
+        while index and np.sum((index * reciprocal[axis] + plane) ** 2, axis=2).min() >= cutoff_ry:
+            index -= 1
+        largest.append(2 * index + 1)
+    return largest[0], largest[1], largest[2]
+
+
+def _good_order(number: int, primes: tuple[int, ...], stride: int | None = None) -> int:
+    """The next number that has no other prime factors and is no multiple of `stride`."""
+    while True:
+        rest = number
+        for prime in primes:
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1 and (stride is None or number % stride):
+            return number
+        number += 1
+
+
 def write_input(target: Path, atoms: Atoms, label: Label, pseudopotential_folder: Path) -> None:
     """Write a pw.x single-point input for `atoms` (positions and cell in Å), and beside it a link to its potentials.
 
@@ -118,6 +182,8 @@ def write_input(target: Path, atoms: Atoms, label: Label, pseudopotential_folder
         "input_dft": label.functional,
         "nosym": True,
     }
+    if label.fft_grid_ry is not None:
+        system |= dict(zip(("nr1", "nr2", "nr3"), fft_grid(atoms.cell.array, label), strict=True))
     if label.dispersion == "d3bj":
         system |= {"vdw_corr": "dft-d3", "dftd3_version": 4, "dftd3_threebody": label.dispersion_threebody}
     if label.smearing != "none":
@@ -132,6 +198,7 @@ def write_input(target: Path, atoms: Atoms, label: Label, pseudopotential_folder
             "tprnfor": True,
             "tstress": True,
             "disk_io": "none",
+            "verbosity": "high",
             "outdir": "./scratch",
             "pseudo_dir": "./pseudo",
         },
@@ -171,7 +238,7 @@ def run(atoms: Atoms, label: Label, site: Site, folder: Path) -> tuple[int, str]
         [*site.pw, "-in", "pw.in"],
         folder=folder,
         output=output,
-        environment={"OMP_NUM_THREADS": "1"},
+        environment=ENVIRONMENT,
         timeout_seconds=label.timeout_seconds,
     )
     return status, output.read_text(errors="replace")

@@ -7,7 +7,7 @@ its numbers twice in different form, and the two must agree.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 
 import numpy as np
@@ -17,7 +17,7 @@ from ase.units import Bohr, Ry
 from mlpwf.config.label import Label
 from mlpwf.engines import espresso
 from mlpwf.engines.process import TIMED_OUT
-from mlpwf.labels.dispersion import other_dispersion
+from mlpwf.labels.dispersion import KBAR_PER_RY_BOHR3, Dispersion, dispersion, other_energy
 
 
 class Reason(StrEnum):
@@ -49,15 +49,23 @@ _SITE = re.compile(
     rf"^ +(\d+) +([A-Z][a-z]?)\S* +tau\( *(\d+)\) = \( +({_NUMBER}) +({_NUMBER}) +({_NUMBER}) +\) *$", re.M
 )
 _AXIS = re.compile(rf"^ +a\(([123])\) = \( +({_NUMBER}) +({_NUMBER}) +({_NUMBER}) +\) *$", re.M)
+_GRID = re.compile(r"^ +Dense +grid: +\d+ G-vectors +FFT dimensions: \( *(\d+), *(\d+), *(\d+)\) *$", re.M)
+_CONTRIBUTION = re.compile(rf"^ +(\S+) +stress \(kbar\)((?: +{_NUMBER}){{3}}\n(?:(?: +{_NUMBER}){{3}}\n){{2}})", re.M)
 _STRESS_ROW = re.compile(rf"^ +({_NUMBER}) +({_NUMBER}) +({_NUMBER}) +({_NUMBER}) +({_NUMBER}) +({_NUMBER}) *$")
 _ALL_ELECTRON = rf"(?:\n +total all-electron energy = +{_NUMBER} Ry *\n)"  # of PAW sets, between energy and accuracy
 _TERM = re.compile(rf"^ +[A-Za-z].*?= +({_NUMBER}) Ry *$", re.M)
 _PSEUDOPOTENTIAL = re.compile(
-    r"^ +PseudoPot\. # *\d+ for +([A-Z][a-z]?)\S* +read from file:\n.*\n +MD5 check sum: +([0-9a-f]{32})", re.M
+    r"^ +PseudoPot\. # *\d+ for +(\S+) +read from file:\n.*\n +MD5 check sum: +([0-9a-f]{32})", re.M
 )
+_SPECIES = rf"^ +([A-Z][a-z]?)\S* +({_NUMBER}) +{_NUMBER} +(\S+?) *\( *1\.00\) *\n"
+_SPECIES_TABLE = rf"^ +atomic species +valence +mass +pseudopotential\n((?:{_SPECIES})+)"
 _NO_MEMORY = re.compile(r"cannot allocate|could not allocate|allocation (?:error|failed)|bad_alloc|out of memory", re.I)
 KILLED = (-9, 137)  # by the kernel, for memory: nothing else kills a label and lets mlpwf live
-KBAR_PER_RY_BOHR3 = 147105.08
+TOTAL = "forces"
+DETAILED = "Crystallographic axes"
+"""Printed with verbosity 'high', as are the contributions to forces and stress."""
+NO_SYMMETRY = "No symmetry found"
+"""With symmetry pw.x symmetrises the forces and the stress, but not each contribution it prints."""
 
 
 def _once(pattern: str, text: str, what: str) -> re.Match[str]:
@@ -129,11 +137,28 @@ def _check_physics(text: str, label: Label, hashes: Mapping[str, str]) -> None:
     if smeared != (label.smearing != "none"):
         raise Aside(Reason.BAD_OUTPUT, f"occupations are not those of smearing '{label.smearing}'")
     found = _PSEUDOPOTENTIAL.findall(text)
-    if len(found) != len(dict(found)) or dict(found) != dict(hashes):
+    sums = dict(found)
+    # each file is named by its header, which in some formats is not the element
+    read = {element: sums.get(name) for element, (_, name) in species(text).items()}
+    if len(found) != len(sums) or len(read) != len(sums) or read != dict(hashes):
         raise Aside(Reason.BAD_OUTPUT, "the pseudopotentials pw.x read are not those asked for")
 
 
-def _check_structure(text: str, atoms: Atoms) -> None:
+def species(text: str) -> dict[str, tuple[float, str]]:
+    """Valence and name of the pseudopotential of each element, as pw.x lists them.
+
+    Raises
+    ------
+    Aside
+        If the list is not there once, or an element is there twice.
+    """
+    rows = re.findall(_SPECIES, _once(_SPECIES_TABLE, text, "the list of species")[1], re.M)
+    if len({row[0] for row in rows}) != len(rows):
+        raise Aside(Reason.BAD_OUTPUT, "an element is listed as two species")
+    return {element: (float(valence), name) for element, valence, name in rows}
+
+
+def _check_structure(text: str, atoms: Atoms, label: Label) -> None:
     alat = float(_once(rf"^ +celldm\(1\)= +({_NUMBER})", text, "celldm(1)")[1]) * Bohr
     axes = _AXIS.findall(text)
     if [row[0] for row in axes] != ["1", "2", "3"]:
@@ -141,43 +166,97 @@ def _check_structure(text: str, atoms: Atoms) -> None:
     cell = np.array([[float(x) for x in row[1:]] for row in axes]) * alat
     if not np.allclose(cell, atoms.cell.array, rtol=0, atol=2e-6 * alat):
         raise Aside(Reason.BAD_OUTPUT, "the cell is not the one asked for")
-    sites = _SITE.findall(text)
+    sites = _SITE.findall(text.partition(DETAILED)[0])
     count = len(atoms)
     numbers = [str(i + 1) for i in range(count)]
     if [row[0] for row in sites] != numbers or [row[2] for row in sites] != numbers:
         raise Aside(Reason.BAD_OUTPUT, f"{len(sites)} atomic sites, {count} expected, in order")
     if [row[1] for row in sites] != list(atoms.symbols):
         raise Aside(Reason.BAD_OUTPUT, "elements are not those asked for")
+    _check_grid(text, atoms, label)
     positions = np.array([[float(x) for x in row[3:]] for row in sites]) * alat
     if not np.allclose(positions, atoms.positions, rtol=0, atol=1e-6 * alat):
         raise Aside(Reason.BAD_OUTPUT, "positions are not those asked for")
 
 
-def _check_dispersion(text: str, atoms: Atoms, label: Label) -> None:
+def _check_grid(text: str, atoms: Atoms, label: Label) -> None:
+    """The grid of density and potential is that of `label.fft_grid_ry`; unset, what the density cut-off needs."""
+    cell = atoms.cell.array
+    largest = espresso.fft_grid(cell, label)
+    # builds of pw.x with another FFT library round the grid up to other products of small primes
+    smallest = largest if label.fft_grid_ry else espresso.smallest_grid(cell, label.density_cutoff_ry)
+    found = _GRID.findall(text)
+    fits = len(found) == 1 and all(
+        low <= int(n) <= high for low, n, high in zip(smallest, found[0], largest, strict=True)
+    )
+    if not fits:
+        grids = " and ".join(" x ".join(grid) for grid in found)
+        expected = " x ".join(map(str, largest))
+        raise Aside(Reason.BAD_OUTPUT, f"the FFT grid is {grids or 'not printed'}, {expected} expected")
+
+
+def _check_dispersion(text: str, atoms: Atoms, label: Label) -> Dispersion | None:
     """The D3 energy depends on the structure alone, and so ties the energy to it."""
     if label.dispersion == "none":
-        return
+        return None
     printed = float(_once(rf"^ +DFT-D3 Dispersion += +({_NUMBER}) Ry", text, "the D3 energy")[1])
-    other = other_dispersion(printed, atoms, label)
+    expected = dispersion(atoms, label)
+    other = other_energy(printed, expected.energy, label)
     if other:
         raise Aside(Reason.BAD_OUTPUT, other)
+    return expected
 
 
-def _forces(text: str, count: int) -> np.ndarray:
+def _forces(text: str, count: int, d3: Dispersion | None) -> np.ndarray:
+    """The forces in Ry/bohr; with verbosity 'high' the sum of their contributions, that of D3 as recomputed."""
     block = _once(r"Forces acting on atoms[^\n]*\n([\s\S]*?Total force = [^\n]*)\n", text, "the forces")[1]
-    # with some settings each contribution is printed too; the total comes first
-    rows = _FORCE.findall(block.split("The non-local contrib.")[0])
-    if [int(row[0]) for row in rows] != list(range(1, count + 1)):
-        raise Aside(Reason.BAD_OUTPUT, f"forces on {len(rows)} atoms, {count} expected, in order")
-    forces = np.array([[float(x) for x in row[1:]] for row in rows])
+    tables = {what: _force_table(what, rows, count) for what, rows in _tables(block)}
+    forces = tables.pop(TOTAL)
     total = _once(rf"^ +Total force = +({_NUMBER}) ", text, "the total force")[1]
     _near(float(np.linalg.norm(forces)), float(total), 1.5e-6 + 1e-8 * count, "the norm of the forces in Ry/bohr")
     if np.abs(forces.sum(axis=0)).max() > 0.6e-8 * count:
         raise Aside(Reason.BAD_OUTPUT, "the forces do not add up to nothing, as pw.x makes them do")
+    if _is_detailed(text, bool(tables)):
+        added = np.sum(list(tables.values()), axis=0)
+        if NO_SYMMETRY in text and np.abs(added - added.mean(axis=0) - forces).max() > 1e-8 * (len(tables) + 1):
+            raise Aside(Reason.BAD_OUTPUT, "the contributions to the forces do not add up to them")
+        if d3 is not None and not _same([t for what, t in tables.items() if "DFT-D3" in what], d3.forces, 3e-8, 1e-6):
+            raise Aside(Reason.BAD_OUTPUT, "the D3 forces are not those of the structure")
     return forces
 
 
-def _stress(text: str) -> np.ndarray:
+def _tables(block: str) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
+    """Heading and rows of each table of forces; that of the total forces stands above the block."""
+    heading, rows = TOTAL, []
+    for line in block.splitlines()[:-1]:
+        row = _FORCE.match(line)
+        if row:
+            rows.append(row.groups())
+        elif line.strip():
+            yield heading, rows
+            heading, rows = line.strip(), []
+    yield heading, rows
+
+
+def _force_table(what: str, rows: list[tuple[str, ...]], count: int) -> np.ndarray:
+    if [int(row[0]) for row in rows] != list(range(1, count + 1)):
+        raise Aside(Reason.BAD_OUTPUT, f"{what} on {len(rows)} atoms, {count} expected, in order")
+    return np.array([[float(x) for x in row[1:]] for row in rows])
+
+
+def _is_detailed(text: str, has_contributions: bool) -> bool:
+    """Whether pw.x ran with verbosity 'high', by every sign of it alike."""
+    if (DETAILED in text) != has_contributions:
+        raise Aside(Reason.BAD_OUTPUT, "contributions to forces and stress are there in part")
+    return has_contributions
+
+
+def _same(found: list[np.ndarray], expected: np.ndarray, absolute: float, relative: float) -> bool:
+    return len(found) == 1 and np.allclose(found[0], expected, atol=absolute, rtol=relative)
+
+
+def _stress(text: str, d3: Dispersion | None) -> np.ndarray:
+    """The stress in Ry/bohr³; with verbosity 'high' the sum of its contributions, that of D3 as recomputed."""
     block = _once(rf"total +stress +\(Ry/bohr\*\*3\) +\(kbar\) +P= +({_NUMBER})\n((?:.*\n){{3}})", text, "the stress")
     rows = [_STRESS_ROW.match(line) for line in block[2].splitlines()]
     if not all(rows):
@@ -189,6 +268,13 @@ def _stress(text: str) -> np.ndarray:
     if np.abs(stress - stress.T).max() > 2e-8:
         raise Aside(Reason.BAD_OUTPUT, "the stress is not symmetric")
     _near(np.trace(kbar) / 3, float(block[1]), 0.011, "the pressure in kbar")
+    found = _CONTRIBUTION.findall(text)
+    if _is_detailed(text, bool(found)):
+        parts = {what: np.array(numbers.split(), float).reshape(3, 3) for what, numbers in found}
+        if NO_SYMMETRY in text and np.abs(sum(parts.values()) - kbar).max() > 0.006 * (len(parts) + 1):
+            raise Aside(Reason.BAD_OUTPUT, "the contributions to the stress do not add up to it")
+        if d3 is not None and not _same([parts[what] for what in parts if "DFT-D" in what], d3.stress, 0.011, 1e-6):
+            raise Aside(Reason.BAD_OUTPUT, "the D3 stress is not that of the structure")
     return stress
 
 
@@ -218,9 +304,9 @@ def accept(status: int, text: str, atoms: Atoms, label: Label, pseudopotentials:
     _check_energy(text, energy)
     elements = set(atoms.symbols)
     _check_physics(text, label, {e: pseudopotentials[e] for e in pseudopotentials if e in elements})
-    _check_structure(text, atoms)
-    _check_dispersion(text, atoms, label)
-    forces, stress = _forces(text, len(atoms)), _stress(text)
+    _check_structure(text, atoms, label)
+    d3 = _check_dispersion(text, atoms, label)
+    forces, stress = _forces(text, len(atoms), d3), _stress(text, d3)
     try:
         result = espresso.read_output(text)
     except ValueError as error:

@@ -10,10 +10,9 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -23,15 +22,14 @@ from ase import Atoms
 from ase.units import Bohr
 from numpy.typing import NDArray
 
-from mlpwf import __version__
 from mlpwf.config import Label, Site
 from mlpwf.engines import deepmd, espresso, xtb
 from mlpwf.errors import ConfigError, DataError
 from mlpwf.files import replacing
 from mlpwf.frames import element_order, minimum_distance, read_frames
-from mlpwf.labels.acceptance import Aside, Reason, accept
-from mlpwf.labels.dispersion import other_dispersion
-from mlpwf.labels.store import Store, Structure, canonical, label_key, labelled, of_elements, structure_of
+from mlpwf.labels.acceptance import Aside, Reason, accept, species
+from mlpwf.labels.dispersion import dispersion, other_energy
+from mlpwf.labels.store import Store, Structure, canonical, label_key, labelled, of_elements, record_of, structure_of
 
 FORCE_TOLERANCE_EV_ANGSTROM = 1e-3
 ENERGY_TOLERANCE_EV_ATOM = 1e-4
@@ -161,7 +159,6 @@ def physics_at(label: Label, site: Site) -> tuple[dict[str, Any], dict[str, str]
 _NUMBER = r"[-+]?\d+\.\d+"
 _CPU = re.compile(r"^ +PWSCF +: +(?:(\d+)d)? *(?:(\d+)h)? *(?:(\d+)m)? *(?:([\d.]+)s)? +CPU", re.M)
 _RANKS = re.compile(r"running on +(\d+) processors")
-_ZVAL = re.compile(r"^ +PseudoPot\. # *\d+ for +([A-Z][a-z]?)\S* +read from file:[\s\S]*?Zval = *([\d.]+)", re.M)
 _TERMS = re.compile(r"sum of the following terms:([\s\S]*?)convergence has been achieved")
 _TERM = re.compile(rf"^ +(\S.*?) += +{_NUMBER} Ry *$", re.M)
 _KPOINTS = re.compile(r"cart\. coord\. in units 2pi/alat\n((?: +k\(.*\n)+)")
@@ -267,10 +264,8 @@ def _other_physics(text: str, atoms: Atoms, label: Label) -> str | None:
     terms = set(_TERM.findall("".join(_TERMS.findall(text))))
     if terms - OWN_TERMS:
         return f"the energy has a term '{min(terms - OWN_TERMS)}', expected in no label"
-    valence = {element: float(value) for element, value in _ZVAL.findall(text)}
-    if set(valence) != set(atoms.symbols):
-        raise Aside(Reason.BAD_OUTPUT, "the valence of each pseudopotential is not there once")
-    neutral = sum(valence[symbol] for symbol in atoms.symbols)
+    valence = species(text)
+    neutral = sum(valence[symbol][0] for symbol in atoms.symbols)
     electrons = _printed(rf"^ +number of electrons += +({_NUMBER})", text, "the number of electrons")
     if abs(electrons - neutral) > 0.005:
         return f"{electrons:g} electrons, {neutral:g} expected in a neutral cell"
@@ -326,7 +321,7 @@ def _other_dispersion(text: str, atoms: Atoms, label: Label) -> str | None:
     printed = re.findall(rf"^ +DFT-D3 Dispersion += +({_NUMBER}) Ry", text, re.M)
     if label.dispersion == "none" or len(printed) != 1 or len(atoms) == 0:
         return None
-    return other_dispersion(float(printed[0]), atoms, label)
+    return other_energy(float(printed[0]), dispersion(atoms, label).energy, label)
 
 
 # ---------------------------------------------------------------- numbers without an output
@@ -439,22 +434,9 @@ def keep(store: Store, physics: dict[str, Any], found: Found) -> bool:
 
 
 def _record(physics: dict[str, Any], found: Found) -> dict[str, Any]:
-    atoms = found.structure.atoms()
-    record = {
-        "mlpwf": __version__,
-        "physics": of_elements(physics, atoms.symbols),
-        "engine_version": found.version,
-        "symbols": list(atoms.symbols),
-        "cell_angstrom": atoms.cell.array.tolist(),
-        "positions_angstrom": atoms.positions.tolist(),
-        "attempts": [],
-        "cpu_s": found.cpu_s,
-        "finished": round(time.time(), 3),
-        "energy_ev": found.result.energy,
-        "forces_ev_angstrom": found.result.forces[found.structure.order].tolist(),
-        "stress_ev_angstrom3": found.result.stress.tolist(),
-        "source": found.source,
-    }
+    result = replace(found.result, forces=found.result.forces[found.structure.order])
+    record = record_of(found.structure, physics, found.version, found.cpu_s, result=result)
+    record["source"] = found.source
     return record | {"asserted": True} if found.asserted else record
 
 

@@ -12,13 +12,12 @@ from typing import Any
 
 from ase import Atoms
 
-from mlpwf import __version__
 from mlpwf.config import Label, Site
 from mlpwf.engines import espresso, xtb
 from mlpwf.frames import minimum_distance
 from mlpwf.labels import ladder
 from mlpwf.labels.acceptance import Aside, Reason, accept
-from mlpwf.labels.store import Store, Structure, canonical, label_key, of_elements
+from mlpwf.labels.store import Store, Structure, canonical, label_key, record_of
 
 
 class Labeller:
@@ -96,18 +95,25 @@ class Labeller:
                 rung = ladder.next_rung(aside, [a["rung"] for a in attempts], self.settings.retries)
                 continue
             attempts.append(_attempt(rung, before))
-            record = self._record(structure, attempts, started, version)
-            record |= {
-                "energy_ev": result.energy,
-                "forces_ev_angstrom": result.forces.tolist(),
-                "stress_ev_angstrom3": result.stress.tolist(),
-            }
+            record = self._record(structure, attempts, started, version, result)
             self.store.put(key, record)
             return _outcome(record)
         record = self._record(structure, attempts, started, espresso.version(failure.output or ""))
         record |= {"reason": str(failure.reason), "detail": failure.detail, "numerics": self.numerics}
         self.store.put_aside(key, record, failure.output)
         return _outcome(record)
+
+    def _record(
+        self,
+        structure: Structure,
+        attempts: list[dict[str, Any]],
+        started: float,
+        version: str | None,
+        result: espresso.Result | None = None,
+    ) -> dict[str, Any]:
+        cpu_s = sum(attempt["cpu_s"] for attempt in attempts)
+        record = record_of(structure, self.physics, version, cpu_s, attempts, result)
+        return record | {"wall_s": round(time.time() - started, 3)}
 
     def _run(self, atoms: Atoms, rung: ladder.Rung) -> tuple[espresso.Result, str | None]:
         """One try: its numbers and the engine's version, or Aside."""
@@ -131,23 +137,6 @@ class Labeller:
         except Aside as aside:
             aside.output = text
             raise
-
-    def _record(
-        self, structure: Structure, attempts: list[dict[str, Any]], started: float, version: str | None
-    ) -> dict[str, Any]:
-        atoms = structure.atoms()
-        return {
-            "mlpwf": __version__,
-            "physics": of_elements(self.physics, atoms.symbols),
-            "engine_version": version,
-            "symbols": list(atoms.symbols),
-            "cell_angstrom": atoms.cell.array.tolist(),
-            "positions_angstrom": atoms.positions.tolist(),
-            "attempts": attempts,
-            "cpu_s": round(sum(attempt["cpu_s"] for attempt in attempts), 3),
-            "wall_s": round(time.time() - started, 3),
-            "finished": round(time.time(), 3),
-        }
 
 
 def _outcome(record: dict[str, Any]) -> dict[str, Any]:

@@ -167,8 +167,6 @@ def _identity(element: str, found: Pseudopotential) -> Iterator[tuple[Level, str
         yield Level.ERROR, f"is for {found.element}; {element} expected"
     if abs(found.valence - round(found.valence)) > 1e-4:
         yield Level.ERROR, f"valence is {found.valence:g}, of a mixed atom; a whole number of electrons expected"
-    if found.format == "Vanderbilt":
-        yield Level.ERROR, "is in Vanderbilt's format, of which pw.x does not print the element: convert it to UPF"
     if found.spin_orbit:
         yield Level.WARNING, "is fully relativistic; labels have no spin-orbit term: take a scalar-relativistic file"
     if found.kind == "1/r":

@@ -19,7 +19,7 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,8 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from mlpwf import __version__
+from mlpwf.engines.espresso import Result
 from mlpwf.errors import DataError
 from mlpwf.files import read_json, replacing, write_json
 from mlpwf.frames import RESOLUTION_ANGSTROM
@@ -219,6 +221,50 @@ class Store:
         finally:
             path.unlink(missing_ok=True)
             handle.close()
+
+
+def record_of(
+    structure: Structure,
+    physics: Mapping[str, Any],
+    version: str | None,
+    cpu_s: float,
+    attempts: Sequence[Mapping[str, Any]] = (),
+    result: Result | None = None,
+) -> dict[str, Any]:
+    """What the store keeps of every outcome, whoever computed it.
+
+    Parameters
+    ----------
+    structure
+        The canonical structure; the record has its order of atoms.
+    physics
+        That of the calculation, of these elements and perhaps others.
+    version
+        Version of the engine, None where it printed none.
+    cpu_s
+        CPU time of all tries in s.
+    attempts
+        The tries, first to last.
+    result
+        Energy, forces and stress in the order of `structure`, if the label was accepted.
+    """
+    atoms = structure.atoms()
+    record = {
+        "mlpwf": __version__,
+        "physics": of_elements(physics, atoms.symbols),
+        "engine_version": version,
+        "symbols": list(atoms.symbols),
+        "cell_angstrom": atoms.cell.array.tolist(),
+        "positions_angstrom": atoms.positions.tolist(),
+        "attempts": list(attempts),
+        "cpu_s": round(cpu_s, 3),
+        "finished": round(time.time(), 3),
+    }
+    if result is not None:
+        record["energy_ev"] = result.energy
+        record["forces_ev_angstrom"] = result.forces.tolist()
+        record["stress_ev_angstrom3"] = result.stress.tolist()
+    return record
 
 
 def structure_of(record: Mapping[str, Any]) -> Atoms:
