@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 SIZE_POWER = 1.05  # of atoms times volume: FFTs over all bands, and their overlap in large boxes
-CUTOFF_POWER, DENSITY_POWER = 1.2, 0.6
+CUTOFF_POWER, GRID_POWER = 1.2, 0.6
 SCALING_ERROR = 0.25  # of the logarithm a price is scaled by
 UNMEASURED = math.log(2.0)  # a rate not measured on this site is known within a factor of 2
 CALIBRATED = math.log(1.2)
@@ -24,19 +24,19 @@ NEAR = 0.3  # labels this near in logarithm of their scaled cost are as good as 
 
 @dataclass(frozen=True)
 class Size:
-    """What the cost of one label depends on: atoms, volume in Å³ and cut-offs in Ry."""
+    """What the cost of one label depends on: atoms, volume in Å³, cut-offs of wave functions and FFT grid in Ry."""
 
     atoms: int
     volume: float
     cutoff: float
-    density_cutoff: float
+    grid_cutoff: float
 
     def log_cost(self) -> float:
         """Logarithm of a cost in arbitrary units."""
         return (
             SIZE_POWER * math.log(self.atoms * self.volume)
             + CUTOFF_POWER * math.log(self.cutoff)
-            + DENSITY_POWER * math.log(self.density_cutoff)
+            + GRID_POWER * math.log(self.grid_cutoff)
         )
 
 
@@ -68,7 +68,7 @@ class Price:
 def label_price(wanted: Size, known: Sequence[tuple[Size, float]]) -> Price:
     """Mean price of one label.
 
-    cost ∝ (atoms × volume)^1.05 cutoff^1.2 density_cutoff^0.6 from the known labels
+    cost ∝ (atoms × volume)^1.05 cutoff^1.2 grid_cutoff^0.6 from the known labels
     nearest in scaled cost; the error is that of their mean, and a quarter of the
     logarithm they were scaled by.
 

@@ -43,17 +43,18 @@ FRAMES = [water(6.0), water(7.0, seed=1), water(9.0, count=2, kind="dimer", seed
 class Model:
     """Labels with an error of each lever that is known by formula; cost grows with both cut-offs."""
 
-    def __init__(self, of_cutoff=0.4, of_density=0.5, of_threshold=3.0, failing=()):
-        self.parts, self.failing, self.asked = (of_cutoff, of_density, of_threshold), failing, []
+    def __init__(self, of_cutoff=0.4, of_density=0.1, of_grid=0.4, of_threshold=3.0, failing=()):
+        self.parts, self.failing, self.asked = (of_cutoff, of_density, of_grid, of_threshold), failing, []
         random = np.random.default_rng(5)
         self.truth = [random.normal(size=(len(atoms), 3)) for atoms in FRAMES]
-        self.noise = [[_unit(random.normal(size=(len(atoms), 3))) for atoms in FRAMES] for _ in range(3)]
+        self.noise = [[_unit(random.normal(size=(len(atoms), 3))) for atoms in FRAMES] for _ in range(4)]
 
     def sizes(self, setting):
-        cut, density, threshold = self.parts
+        cut, density, grid, threshold = self.parts
         return (
             cut * np.exp(-(setting.cutoff_ry - 20) / 8),
-            density * np.exp(-(setting.density_cutoff_ry - 100) / 60),
+            density * np.exp(-(setting.density_cutoff_ry - 100) / 40),
+            grid * np.exp(-((setting.fft_grid_ry or setting.density_cutoff_ry) - 100) / 60),
             threshold * np.sqrt(setting.convergence_ry),
         )
 
@@ -74,7 +75,8 @@ class Model:
             raise DataError("set aside: not converged")
         virials = np.array([np.eye(3) * len(atoms) * 0.2 * sum(self.sizes(setting)) for atoms in FRAMES])
         energies = np.array([len(atoms) * 1.0 * sum(self.sizes(setting)) for atoms in FRAMES])
-        return Measurement(energies, self.forces(setting), virials, setting.density_cutoff_ry**1.5 / 1000)
+        cost = setting.density_cutoff_ry**1.5 + (setting.fft_grid_ry or setting.density_cutoff_ry) ** 1.5
+        return Measurement(energies, self.forces(setting), virials, cost / 1000)
 
 
 def _rms(values):
@@ -92,16 +94,16 @@ def test_the_chosen_setting_meets_the_target_and_every_cheaper_value_of_a_lever_
     assert chosen is not None
     assert chosen.lever == "threshold"
     assert model.error(chosen.setting) <= TARGET.force, "against labels without error, not only the reference"
-    for lever in ("cut-off", "density cut-off", "threshold"):
+    for lever in ("cut-off", "density cut-off", "FFT grid", "threshold"):
         *cheaper, last = [row for row in study.rows if row.lever == lever]
         assert last.errors.of(TARGET) <= MARGIN
         refused = [
-            row.errors.of(TARGET) > MARGIN or model.sizes(row.setting)[2] > TARGET.force * THRESHOLD_SHARE
+            row.errors.of(TARGET) > MARGIN or model.sizes(row.setting)[3] > TARGET.force * THRESHOLD_SHARE
             for row in cheaper
         ]
         assert all(refused), "each lever stops at the first value that meets the target"
     assert chosen.cpu_s < next(row for row in study.rows if row.lever == "cut-off" and row.errors.of(TARGET) < 1).cpu_s
-    assert len(model.asked) == len(study.rows) <= 20, "one lever after the other, not the grid"
+    assert len(model.asked) == len(study.rows) <= 24, "one lever after the other, not the grid"
 
 
 def test_the_reference_is_raised_until_two_agree_and_is_close_to_the_truth():
@@ -208,13 +210,14 @@ def test_no_frames_or_no_cell_is_one_line():
 
 def test_panels_show_each_lever_through_the_chosen_setting_in_units_of_the_target():
     study = converge(Model(), FRAMES, TARGET, 220, configured=Setting(40, 240, 1e-7))
-    cut, density, threshold, cost = panels({"a": study}, TARGET, {"late": 9.0, "early": 2.0})
+    cut, density, grid, threshold, cost = panels({"a": study}, TARGET, {"late": 9.0, "early": 2.0})
     scanned = [row for row in study.rows if row.lever == "cut-off"]
     force, virial, target = cut.curves
     reached = dict(zip(force.x, force.y, strict=True))
     assert all(reached[row.setting.cutoff_ry] == row.errors.force / TARGET.force for row in scanned)
     assert np.array_equal(target.y, [1, 1])
     assert len(density.curves[0].x) == 1 + sum(row.lever == "density cut-off" for row in study.rows)
+    assert len(grid.curves[0].x) == 1 + sum(row.lever == "FFT grid" for row in study.rows)
     assert len(threshold.curves[0].x) == 1 + sum(row.lever == "threshold" for row in study.rows)
     assert len(cost.curves[1].x) == sum(row.lever != "reference" for row in study.rows)
     assert list(cost.marks) == ["early", "late"]

@@ -74,7 +74,7 @@ class _Plan:
         from mlpwf.pricing import Size
 
         label = self.campaign.label
-        return Size(self.atoms, self.volume, label.cutoff_ry, label.density_cutoff_ry)
+        return Size(self.atoms, self.volume, label.cutoff_ry, label.fft_grid_ry or label.density_cutoff_ry)
 
     def _stages(self, cycles: Iterable[int], *, final: bool) -> dict[str, Work]:
         """Work by stage of these cycles, and of the stages after the last one."""
@@ -195,4 +195,5 @@ def _known_labels(site: Site, campaign: Campaign) -> Iterator[tuple[Size, float]
         if len(record.get("attempts", [])) > 1 or physics["dispersion"] != wanted["dispersion"]:
             continue
         volume = abs(float(np.linalg.det(np.array(record["cell_angstrom"]))))
-        yield Size(len(record["symbols"]), volume, physics["cutoff_ry"], physics["density_cutoff_ry"]), record["cpu_s"]
+        grid = physics.get("fft_grid_ry", physics["density_cutoff_ry"])
+        yield Size(len(record["symbols"]), volume, physics["cutoff_ry"], grid), record["cpu_s"]

@@ -20,10 +20,11 @@ from mlpwf.frames import minimum_distance
 from mlpwf.report.figures import INK, PALETTE, Curve, Panel
 
 Floats = NDArray[np.float64]
-Lever = Literal["reference", "cut-off", "density cut-off", "threshold", "configured"]
+Lever = Literal["reference", "cut-off", "density cut-off", "FFT grid", "threshold", "configured"]
 
 CUTOFFS_RY = (20, 25, 30, 35, 40, 45, 50, 55, 60, 70, 80, 90, 100, 120, 140, 160, 180, 200)
-RATIOS = (4, 5, 6, 8)
+RATIOS = (4, 5, 6, 7, 8)
+"""Of the density cut-off, and of the FFT grid's, to the wave-function cut-off."""
 THRESHOLDS_RY = (1e-5, 1e-6, 1e-7, 1e-8, 1e-9)
 REFERENCE_CUTOFFS_RY = (60, 80, 105, 135, 170, 220)
 REFERENCE_RATIO = 10
@@ -38,14 +39,16 @@ MARGIN = 0.8
 
 @dataclass(frozen=True)
 class Setting:
-    """What is varied: cut-offs and SCF threshold, in Ry."""
+    """What is varied: cut-offs, SCF threshold and the cut-off of the FFT grid (None: the density's), in Ry."""
 
     cutoff_ry: float
     density_cutoff_ry: float
     convergence_ry: float
+    fft_grid_ry: float | None = None
 
     def __str__(self) -> str:
-        return f"{self.cutoff_ry:g}/{self.density_cutoff_ry:g} Ry, {self.convergence_ry:.0e} Ry"
+        grid = "" if self.fft_grid_ry is None else f" on the grid of {self.fft_grid_ry:g} Ry"
+        return f"{self.cutoff_ry:g}/{self.density_cutoff_ry:g} Ry{grid}, {self.convergence_ry:.0e} Ry"
 
 
 @dataclass(frozen=True)
@@ -224,8 +227,9 @@ def converge(
 
     Then one lever after the other, each from its cheapest value upward until the
     target is met with margin (errors at most 0.8 of it), with all later levers as in
-    the reference: wave-function cut-off, ratio of the cut-offs, SCF threshold. A
-    lever none of whose values meets the target stays as in the reference.
+    the reference: wave-function cut-off, density cut-off, the FFT grid on which
+    exchange and correlation are evaluated, SCF threshold. A lever none of whose
+    values meets the target stays as in the reference.
 
     Parameters
     ----------
@@ -273,7 +277,7 @@ def converge(
         return best
 
     for reference_ry in (value for value in REFERENCE_CUTOFFS_RY if value <= highest_ry):
-        row, study.reference = rate("reference", _reference(reference_ry, REFERENCE_RATIO))
+        row, study.reference = rate("reference", _reference(reference_ry))
         study.agreement = row.errors
         if row.failure or (row.errors is not None and row.errors.within(target, REFERENCE_SHARE)):
             break
@@ -284,17 +288,29 @@ def converge(
         return study
     best = Row("reference", row.setting, Errors(0.0, 0.0), row.cpu_s), reference
     below = (value for value in CUTOFFS_RY if value < row.setting.cutoff_ry)
-    best = scan("cut-off", (_reference(value, REFERENCE_RATIO) for value in below), best)
+    best = scan("cut-off", (_reference(value) for value in below), best)
     cutoff = best[0].setting.cutoff_ry
-    best = scan("density cut-off", (_reference(cutoff, ratio) for ratio in RATIOS), best)
+    best = scan("density cut-off", (_of_density(cutoff, value) for value in _multiples(cutoff)), best)
     density = best[0].setting.density_cutoff_ry
-    settings = (Setting(cutoff, density, threshold) for threshold in THRESHOLDS_RY)
+    grids = (value for value in _multiples(cutoff) if value >= density)
+    best = scan("FFT grid", (Setting(cutoff, density, REFERENCE_THRESHOLD_RY, value) for value in grids), best)
+    grid = best[0].setting.fft_grid_ry
+    settings = (Setting(cutoff, density, threshold, grid) for threshold in THRESHOLDS_RY)
     study.chosen, _ = scan("threshold", settings, best, THRESHOLD_SHARE)
     return study
 
 
-def _reference(cutoff_ry: float, ratio: float) -> Setting:
-    return Setting(cutoff_ry, ratio * cutoff_ry, REFERENCE_THRESHOLD_RY)
+def _reference(cutoff_ry: float) -> Setting:
+    return Setting(cutoff_ry, REFERENCE_RATIO * cutoff_ry, REFERENCE_THRESHOLD_RY)
+
+
+def _of_density(cutoff_ry: float, density_cutoff_ry: float) -> Setting:
+    return Setting(cutoff_ry, density_cutoff_ry, REFERENCE_THRESHOLD_RY, REFERENCE_RATIO * cutoff_ry)
+
+
+def _multiples(cutoff_ry: float) -> list[float]:
+    """Density cut-offs to try; at four times the cut-off exactly pw.x has one grid for wave functions and density."""
+    return [max(ratio * cutoff_ry, 4 * cutoff_ry + 1) for ratio in RATIOS]
 
 
 def panels(studies: Mapping[str, Study], target: Errors, costs: Mapping[str, float]) -> list[Panel]:
@@ -313,11 +329,19 @@ def panels(studies: Mapping[str, Study], target: Errors, costs: Mapping[str, flo
     def ratio(row: Row) -> float:
         return row.setting.density_cutoff_ry / row.setting.cutoff_ry
 
-    def of_cutoff(row: Row, chosen: Row) -> bool:
-        return row.setting == _reference(row.setting.cutoff_ry, REFERENCE_RATIO)
+    def grid_ratio(row: Row) -> float:
+        return (row.setting.fft_grid_ry or row.setting.density_cutoff_ry) / row.setting.cutoff_ry
 
-    def of_ratio(row: Row, chosen: Row) -> bool:
-        return row.setting == _reference(chosen.setting.cutoff_ry, ratio(row))
+    def of_cutoff(row: Row, chosen: Row) -> bool:
+        return row.setting == _reference(row.setting.cutoff_ry)
+
+    def of_density(row: Row, chosen: Row) -> bool:
+        setting, cutoff = row.setting, chosen.setting.cutoff_ry
+        return setting in (_of_density(cutoff, setting.density_cutoff_ry), _reference(cutoff))
+
+    def of_grid(row: Row, chosen: Row) -> bool:
+        at = replace(chosen.setting, convergence_ry=REFERENCE_THRESHOLD_RY, fft_grid_ry=row.setting.fft_grid_ry)
+        return row.setting == at
 
     def of_threshold(row: Row, chosen: Row) -> bool:
         return replace(row.setting, convergence_ry=chosen.setting.convergence_ry) == chosen.setting
@@ -325,7 +349,8 @@ def panels(studies: Mapping[str, Study], target: Errors, costs: Mapping[str, flo
     marks = dict(sorted(costs.items(), key=lambda item: item[1]))
     layout: list[tuple[str, str, Callable[[Row], float], Callable[[Row, Row], bool], dict[str, Any]]] = [
         ("Wave-function cut-off", "cut-off, Ry", lambda row: row.setting.cutoff_ry, of_cutoff, {}),
-        ("Density cut-off", "density cut-off / wave-function cut-off", ratio, of_ratio, {}),
+        ("Density cut-off", "density cut-off / wave-function cut-off", ratio, of_density, {}),
+        ("FFT grid", "cut-off of the FFT grid / wave-function cut-off", grid_ratio, of_grid, {}),
         ("SCF threshold", "threshold, Ry", lambda row: row.setting.convergence_ry, of_threshold, {"x_log": True}),
         (
             "Cost",

@@ -34,12 +34,12 @@ log = logging.getLogger(__name__)
 
 PRESENT = "configured"
 TITLES = (
-    "set", "lever", "Ry", "density Ry", "threshold Ry", "force eV/Å", "virial eV/atom", "energy eV/atom", "CPU-s",
-    "cost", "failure",
+    "set", "lever", "Ry", "density Ry", "FFT grid Ry", "threshold Ry", "force eV/Å", "virial eV/atom",
+    "energy eV/atom", "CPU-s", "cost", "failure",
 )  # fmt: skip
 HEADER = (
-    "set", "lever", "cutoff_ry", "density_cutoff_ry", "convergence_ry", "force_rms_ev_angstrom", "virial_rms_ev_atom",
-    "energy_difference_ev_atom", "cpu_s", "relative_cost", "failure",
+    "set", "lever", "cutoff_ry", "density_cutoff_ry", "fft_grid_ry", "convergence_ry", "force_rms_ev_angstrom",
+    "virial_rms_ev_atom", "energy_difference_ev_atom", "cpu_s", "relative_cost", "failure",
 )  # fmt: skip
 
 
@@ -75,7 +75,7 @@ def label_converge(
     indices = choose_frames(everything, sample)
     chosen = [everything[index] for index in indices]
     target = Errors(force, virial)
-    present = Setting(settings.cutoff_ry, settings.density_cutoff_ry, settings.convergence_ry)
+    present = Setting(settings.cutoff_ry, settings.density_cutoff_ry, settings.convergence_ry, settings.fft_grid_ry)
     folder = out / "converge.work"
     for one in sets.values():
         Labeller(one, place, folder, element_order(chosen))
@@ -190,7 +190,8 @@ def _rows(studies: Mapping[str, Study]) -> Iterator[tuple[str, ...]]:
     whole = _present(studies).cpu_s
     for name, study in studies.items():
         for row in study.rows:
-            setting = (row.setting.cutoff_ry, row.setting.density_cutoff_ry, row.setting.convergence_ry)
+            varied = row.setting
+            setting = (varied.cutoff_ry, varied.density_cutoff_ry, varied.fft_grid_ry, varied.convergence_ry)
             found = (
                 (None, None, None) if row.errors is None else (row.errors.force, row.errors.virial, row.errors.energy)
             )
