@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from slurm.cluster import Cluster
+from campaign import check_complete, label_keys
+from slurm.cluster import Cluster, wait_until
 
 PROJECT = Path(__file__).parents[2]
 SNAKEMAKE = str(Path(sys.executable).parent / "snakemake")
@@ -55,35 +56,78 @@ class Place:
         return self.terminal.read_text()
 
 
-def files_of(folder: Path) -> dict[str, tuple[int, int]]:
-    """Size and time of each file of the results and of the jobs' books."""
-    found = {}
-    for path in [*folder.glob("results/**/*"), *folder.glob(".snakemake/mlpwf*/*"), *folder.glob(".snakemake/locks/*")]:
-        if path.is_file() and ".work" not in str(path):
-            found[str(path)] = (path.stat().st_size, path.stat().st_mtime_ns)
-    return found
+# The shipped campaign with fewer frames and shorter runs: what is tested here is the way through Slurm.
+SMALLER = {
+    "build": {"bulk_frames": 10, "single_frames": 2, "dimer_frames": 2, "test_frames": 2, "steps_between_frames": 4},
+    "label": {"cutoff_ry": 30, "density_cutoff_ry": 180, "batch_frames": 7},
+    "explore": {"temperatures_kelvin": [300], "walkers": 1, "steps": 200, "steps_between_frames": 20},
+    "select": {"budget": 4, "maximum_cycles": 1},
+    "validate": {"molecules": 8, "nve_ps": 0.2, "nvt_ps": 0.2, "npt_ps": 0.2},
+    "simulate": {
+        "molecules": 8, "temperatures_kelvin": [325, 300], "equilibration_ps": 0.1, "segments": 2, "segment_ps": 0.2,
+        "linear_interval_ps": 0.02,
+    },
+}  # fmt: skip
+SITE = {
+    "pseudopotential_folder": "/usr/share/espresso/pseudo",
+    "slurm": {"most_memory_mb": 32000, "longest_minutes": 120},
+    "slurm_stages": {"simulate": {"partition": "urgent"}},
+}
+
+
+def look(place: Place, *options: str) -> str:
+    """What a dry run beside the running workflow says; it must change nothing that is not the workflow's own."""
+    done = subprocess.run(
+        [SNAKEMAKE, "--profile", "slurm", *options], cwd=place.folder, capture_output=True, text=True,
+        env=place.cluster.environment, check=False,
+    )  # fmt: skip
+    return f"{done.returncode} {done.stdout}{done.stderr}"
 
 
 def test_tiny_water_on_slurm(cluster: Cluster, tmp_path: Path) -> None:
+    """Killed once among its labels; a second Snakemake, a dry run and edits of both configs on the way."""
     place = Place(tmp_path / "water $(touch pwned)", cluster)
+    chosen = ("--jobs", "2", "--config", "system=config/systems/mine.yaml")
     system = place.folder / "config" / "systems" / "mine.yaml"
-    system.write_text((PROJECT / "config" / "systems" / "tiny_water.yaml").read_text())
+    shipped = yaml.safe_load((PROJECT / "config" / "systems" / "tiny_water.yaml").read_text())
+    shipped["train"] |= {"steps": 1500}
+    system.write_text(yaml.safe_dump(shipped | SMALLER))
     site = place.folder / "config" / "sites" / "slurm.yaml"
-    values = yaml.safe_load(site.read_text())
-    values |= {
-        "pw": ["pw.x"],
-        "pseudopotential_folder": "/usr/share/espresso/pseudo",
-        "train_threads": 1,
-        "md_threads": 1,
-        "slurm": {"partition": "cpu", "most_memory_mb": 32000, "longest_minutes": 120},
-    }
-    site.write_text(yaml.safe_dump(values))
-    process = place.snakemake("--jobs", "2", "--config", "system=config/systems/mine.yaml")
+    site.write_text(yaml.safe_dump(SITE))
+    sections = place.folder / "results" / "tiny_water" / "config"
+
+    def labels() -> int:
+        return len(list((place.folder / "store" / "labels").rglob("*.json")))
+
+    process = place.snakemake(*chosen)
     try:
+        wait_until(lambda: labels() >= 3, f"three labels; the user saw\n{place.said}", 1800)
+        assert "a workflow already runs in this folder" in look(place, *chosen)
+        section = sections / "simulate.json"
+        before, when = section.read_text(), section.stat().st_mtime_ns
+        edited = shipped | SMALLER
+        edited["simulate"] = {**SMALLER["simulate"], "segment_ps": 0.4}
+        system.write_text(yaml.safe_dump(edited))
+        assert look(place, "-n", *chosen).startswith("0 ")
+        assert (section.read_text(), section.stat().st_mtime_ns) == (before, when), "a dry run changed a section"
+        system.write_text(yaml.safe_dump(shipped | SMALLER))
+        running = cluster.jobs("RUNNING")
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        site.write_text(yaml.safe_dump(SITE | {"train_threads": 2}))
+        process = place.snakemake(*chosen)
         status = process.wait(2400)
-    except subprocess.TimeoutExpired:
-        status = "unfinished"
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
     assert status == 0, f"ended with {status}\n{place.said[-6000:]}"
+    final = check_complete(place.folder / "results" / "tiny_water")
+    assert final["cycle"] == 0
+    keys = [key for found in label_keys(place.folder / "results" / "tiny_water").values() for key in found]
+    assert len(keys) == len(set(keys)) >= 14
+    assert running
+    assert "taken over" in place.said, place.said
+    assert "the last run was killed" in place.said
+    assert not list(tmp_path.rglob("pwned"))
+    assert "Nothing to be done" in look(place, "-n", *chosen), "an edit of the site plans no redo"
