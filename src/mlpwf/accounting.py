@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from mlpwf.files import write_json
+from mlpwf.files import naming, write_json
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +140,8 @@ def accounted(folder: Path | str, stage: str) -> Iterator[Callable[[], None]]:
     heart.start()
     finished = False
     try:
-        yield beat
+        with naming(folder):
+            yield beat
         finished = True
     finally:
         ended.set()

@@ -1,6 +1,13 @@
 """`mlpwf build` on a temporary folder, with the real engines."""
 
 import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -50,6 +57,28 @@ def run(folder, *, molecules=None, settings=SETTINGS, options=(), seed=1):
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     return run(tmp_path_factory.mktemp("built") / "c")
+
+
+def test_a_killed_build_goes_on_and_gives_the_same_frames(built, tmp_path, caplog):
+    code = "import sys, typer; from mlpwf.commands.build import build; app = typer.Typer(); app.command()(build); app()"
+    for name in ("system", "build"):
+        shutil.copy(built.parent / f"{name}.json", tmp_path)
+    sections = ["--system", str(tmp_path / "system.json"), "--config", str(tmp_path / "build.json")]
+    process = subprocess.Popen([sys.executable, "-c", code, *sections, "--out", str(tmp_path / "build")])
+    deadline = time.monotonic() + 300
+    while len(list((tmp_path / "build" / "work").glob("[0-9a-f]*.json"))) < 3:
+        assert process.poll() is None, "the build ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "build" / "summary.json").exists()
+    with caplog.at_level("INFO", "mlpwf"):
+        again = run(tmp_path)
+    assert re.search(r"single molecules: reusing 2 of 2 sampler runs", caplog.text)
+    assert re.search(r"bulk: reusing [1-4] of 4 sampler runs", caplog.text)
+    assert {name: (again / name).read_bytes() for name in FILES} == {n: (built / n).read_bytes() for n in FILES}
+    assert not (again / "work").exists()
 
 
 def test_kinds_and_states(built):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from mlpwf import __version__
 from mlpwf.accounting import accounted
 from mlpwf.config import Build, System, load_section
 from mlpwf.errors import EngineError
-from mlpwf.files import sole_writer, write_json
+from mlpwf.files import sole_writer, write_json, write_text
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -101,6 +102,7 @@ class _Builder:
         write_frames(self.out / "start.extxyz", start)
         write_frames(self.out / "test.extxyz", test)
         write_json(self.out / "summary.json", self._summary(boxes, start, test, began))
+        shutil.rmtree(self.out / "work", ignore_errors=True)
         log.info("build: %d frames to start from, %d held out, in %s", len(start), len(test), self.out)
 
     def _molecules(self) -> list[Atoms]:
@@ -154,16 +156,31 @@ class _Builder:
         return runs
 
     def _sampled(self, what: str, runs: list[Run]) -> list[Atoms]:
-        """Frames of all runs, in their order."""
+        """Frames of all runs, in their order; runs that a killed build had finished are taken as they are."""
         from mlpwf.building import sample
 
         runs = [run for run in runs if run.frames]
+        files = [self._file(run) for run in runs]
+        missing = [run for run, file in zip(runs, files, strict=True) if not file.is_file()]
+        if len(missing) < len(runs):
+            log.info("build: %s: reusing %d of %d sampler runs", what, len(runs) - len(missing), len(runs))
+        fresh = iter(self.map(sample, missing, [self.sampler] * len(missing)))
         total = sum(run.frames for run in runs)
         frames: list[Atoms] = []
-        for run, kept in zip(runs, self.map(sample, runs, [self.sampler] * len(runs)), strict=True):
-            frames += kept
+        for run, file in zip(runs, files, strict=True):
+            frames += _kept(file) if file.is_file() else _keep(file, next(fresh))
             log.info("build: %s %s: %d/%d frames", what, run.name, len(frames), total)
         return frames
+
+    def _file(self, run: Run) -> Path:
+        """Where the frames of a run are kept until the build is whole, named by all they depend on."""
+        import hashlib
+        from dataclasses import asdict
+
+        from ase.io.jsonio import encode
+
+        recipe = encode([asdict(run), asdict(self.sampler), self.versions])
+        return self.out / "work" / f"{hashlib.sha256(recipe.encode()).hexdigest()[:32]}.json"
 
     def _dimers(self, singles: list[Atoms]) -> list[Atoms]:
         """Pairs of sampled geometries, or of the relaxed ones where none were sampled."""
@@ -193,6 +210,20 @@ class _Builder:
             "settings": self.settings.model_dump(mode="json"),
             "cpu_s": round(sum(now[:4]) - sum(began[:4]), 2),
         }
+
+
+def _keep(file: Path, frames: list[Atoms]) -> list[Atoms]:
+    from ase.io.jsonio import encode
+
+    write_text(file, encode(frames))
+    return frames
+
+
+def _kept(file: Path) -> list[Atoms]:
+    from ase.io.jsonio import decode
+
+    frames: list[Atoms] = decode(file.read_text())
+    return frames
 
 
 def _census(frames: list[Atoms]) -> dict[str, Any]:
