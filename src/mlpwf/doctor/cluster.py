@@ -143,10 +143,12 @@ def planned(system: Path, site: Path, results: Path) -> list[Ask]:
 
 
 def read_plan(text: str) -> list[Ask]:
-    """Demands in the words of a dry run, each with the rules that make it; local rules are left out."""
+    """Demands in the words of a dry run, each with the rules that make it; the target itself is none."""
     found: dict[Ask, set[str]] = {}
     for block in re.split(r"^(?=(?:rule|checkpoint) \w+:$)", text, flags=re.M)[1:]:
         rule = block.split(":", 1)[0].split()[1]
+        if rule == "all":
+            continue
         block = re.split(r"^\S", block.split("\n", 1)[1], maxsplit=1, flags=re.M)[0]
         resources = dict(re.findall(r"(\w+)=([^,\n]*)", _after("resources", block)))
         ask = Ask(

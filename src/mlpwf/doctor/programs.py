@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -118,12 +119,8 @@ def training(site: Site, folder: Path, elements: list[str]) -> Iterator[Finding]
         settings, elements=elements[:1], slots=slots, systems=systems, seed=deepmd.seeds(1, 0), continued=False
     )
     deepmd.DeePMD(site.dp, site.train_threads).train(folder, written)
-    version = "unknown version"
-    for line in (folder / "train.out").read_text(errors="replace").splitlines():
-        words = line.split()
-        if "Version:" in words or "version:" in words:
-            version = f"version {words[-1]}"
-            break
+    printed = re.search(r"Source: +v?(\S+)", (folder / "train.out").read_text(errors="replace"))
+    version = f"version {printed[1]}" if printed else "of unknown version"
     took = time.time() - started
     yield ok("dp", f"`{' '.join(site.dp)}`: {version}, {STEPS} steps, frozen and compressed in {took:.1f} s")
 
