@@ -24,6 +24,7 @@ TICK_TOLERANCE = 0.02  # of a tick: how far a time may be from a multiple of it
 FINEST_TICK = 64  # parts of the shortest interval that are tried as a unit of time
 MEGABYTE = 2**20
 FEWEST_PAIRS = 2  # of frames, for a lag to be worth a row
+CONVERTED = 64  # frames brought into their layout at once: few enough for the cache
 SAMPLED_ORIGINS = 64  # frames whose distances to all later ones tell which lags exist
 
 
@@ -171,14 +172,19 @@ class MolecularTrajectory:
         ticks, tick_ps = ticks_of(times_ps)
         kinds = np.asarray(["molecule"] * molecules if species is None else list(species))
         order = np.argsort(kinds, kind="stable")
-        moved = np.swapaxes(centres - centres[0], 1, 2)
-        turned = axes.transpose(0, 2, 3, 1).reshape(count, -1, molecules)
+        frames = np.empty((count, 3 + 3 * axes.shape[2], molecules), dtype=np.float32)
+        start = np.asarray(centres[0], dtype=np.float64)
+        for low in range(0, count, CONVERTED):
+            part = slice(low, low + CONVERTED)
+            frames[part, :3] = np.swapaxes(centres[part] - start, 1, 2)[:, :, order]
+            turned = axes[part].transpose(0, 2, 3, 1)
+            frames[part, 3:] = turned.reshape(len(turned), 3 * axes.shape[2], molecules)[:, :, order]
         edges = np.zeros((3, 3)) if cell is None else cell
         return cls(
             ticks=ticks,
             tick_ps=tick_ps,
-            frames=np.concatenate([moved, turned], axis=1)[:, :, order].astype(np.float32),
-            start=np.asarray(centres[0], dtype=np.float64)[order],
+            frames=frames,
+            start=start[order],
             cell=np.diag(edges) if edges.ndim == 1 else edges,
             masses=(np.ones(molecules) if masses is None else np.asarray(masses, dtype=np.float64))[order],
             species=tuple(str(kind) for kind in kinds[order]),
