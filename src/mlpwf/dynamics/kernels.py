@@ -119,7 +119,7 @@ def _rank_any(squares, count, order):  # type: ignore[no-untyped-def]
     return first, second
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@njit(nogil=True, error_model="numpy", inline="always", cache=True)
 def _sum_species(  # type: ignore[no-untyped-def]
     first, i, second, j, start, stop, q2, overlap2, orders, axes, squares, sums, kind
 ):
@@ -159,7 +159,7 @@ def _sum_species(  # type: ignore[no-untyped-def]
                 column += 2
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@njit(nogil=True, error_model="numpy", inline="always", cache=True)
 def _book(sums, kind, molecules, moments, window, lag, group):  # type: ignore[no-untyped-def]
     """Add the sums of one pair of frames, per molecule, to the moments of its lag, window and group."""
     part = 1.0 / molecules
