@@ -119,58 +119,16 @@ def _rank_any(squares, count, order):  # type: ignore[no-untyped-def]
     return first, second
 
 
-@njit(nogil=True, error_model="numpy", inline="always", cache=True)
-def _sum_species(  # type: ignore[no-untyped-def]
-    first, i, second, j, start, stop, q2, overlap2, orders, axes, squares, sums, kind
-):
-    """Put the sums over molecules start to stop of one pair of frames into `sums` (species, columns)."""
-    for column in range(sums.shape[1]):
-        sums[kind, column] = 0.0
-    for low in range(start, stop, CHUNK):
-        high = min(low + CHUNK, stop)
-        count = high - low
-        sum2, sum4 = _square_distances(first, i, second, j, 0, low, high, squares)
-        sums[kind, 0] += sum2
-        sums[kind, 1] += sum4
-        moved = _moved(squares, count, overlap2)
-        sums[kind, 2] += moved
-        sums[kind, 3] += moved
-        column = 4
-        for q in range(q2.shape[0]):
-            one, two = _scattering(squares, count, q2[q])
-            sums[kind, column] += one
-            sums[kind, column + 1] += two
-            column += 2
-        for axis in range(axes):
-            _square_distances(first, i, second, j, 3 + 3 * axis, low, high, squares)
-            for order in orders:
-                if order == 1:
-                    one, two = _rank_one(squares, count)
-                    sums[kind, column] += one
-                    sums[kind, column + 1] += two
-                elif order == 2:
-                    one, two = _rank_two(squares, count)
-                    sums[kind, column] += one
-                    sums[kind, column + 1] += two
-                else:
-                    far, farther = _rank_any(squares, count, order)
-                    sums[kind, column] += far
-                    sums[kind, column + 1] += farther
-                column += 2
-
-
-@njit(nogil=True, error_model="numpy", inline="always", cache=True)
-def _book(sums, kind, molecules, moments, window, lag, group):  # type: ignore[no-untyped-def]
-    """Add the sums of one pair of frames, per molecule, to the moments of its lag, window and group."""
-    part = 1.0 / molecules
-    moments[window, lag, group, 0] += sums[kind, 0] * part
-    moments[window, lag, group, 1] += sums[kind, 1] * part
-    for weight in range((sums.shape[1] - 2) // 2):
-        decay = sums[kind, 2 + 2 * weight] * part
-        column = MOMENTS + PER_WEIGHT * weight
-        moments[window, lag, group, column] += decay
-        moments[window, lag, group, column + 1] += decay * decay
-        moments[window, lag, group, column + 2] += sums[kind, 3 + 2 * weight] * part
+@njit(nogil=True, error_model="numpy", cache=True)
+def _turned(squares, count, order):  # type: ignore[no-untyped-def]
+    """Sums of 1 − P_l and of its square."""
+    if order == 1:
+        one, two = _rank_one(squares, count)
+        return np.float64(one), np.float64(two)
+    if order == 2:
+        one, two = _rank_two(squares, count)
+        return np.float64(one), np.float64(two)
+    return _rank_any(squares, count, order)
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
@@ -207,15 +165,16 @@ def add_moments(  # type: ignore[no-untyped-def]
     kinds = species.shape[0] - 1
     extra = moments.shape[2] - kinds
     axes = (first.shape[1] - 3) // 3
+    weights = (moments.shape[3] - MOMENTS) // PER_WEIGHT
     squares = np.empty(CHUNK, np.float32)
-    columns = 2 + 2 * ((moments.shape[3] - MOMENTS) // PER_WEIGHT)
-    sums = np.empty((kinds + 1, columns))  # the last row is that of all species
+    sums = np.empty((kinds + 1, MOMENTS + 2 * weights))  # the last row is that of all species
     second_stop = second_from + second.shape[0]
-    for low in range(origins[0], origins[1], ORIGINS):
-        high = min(low + ORIGINS, origins[1])
+    # all in one piece: handing arrays to helpers counts references, which costs as much as the sums
+    for origin in range(origins[0], origins[1], ORIGINS):
+        end = min(origin + ORIGINS, origins[1])
         for lag in range(lags.shape[0]):
-            j = max(np.searchsorted(ticks, ticks[low] + lags[lag]), second_from)
-            for i in range(low, high):
+            j = max(np.searchsorted(ticks, ticks[origin] + lags[lag]), second_from)
+            for i in range(origin, end):
                 target = ticks[i] + lags[lag]
                 while j < second_stop and ticks[j] < target:
                     j += 1
@@ -223,21 +182,47 @@ def add_moments(  # type: ignore[no-untyped-def]
                     break
                 if ticks[j] != target:
                     continue
-                window = windows[i]
+                here, there, window = i - first_from, j - second_from, windows[i]
+                pairs[window, lag] += 1
+                sums[:, :] = 0.0
                 for kind in range(kinds):
-                    start, stop = species[kind], species[kind + 1]
-                    _sum_species(
-                        first, i - first_from, second, j - second_from, start, stop,
-                        q2, overlap2, orders, axes, squares, sums, kind,
-                    )  # fmt: skip
-                    _book(sums, kind, stop - start, moments, window, lag, kind + extra)
+                    for low in range(species[kind], species[kind + 1], CHUNK):
+                        high = min(low + CHUNK, species[kind + 1])
+                        count = high - low
+                        sum2, sum4 = _square_distances(first, here, second, there, 0, low, high, squares)
+                        sums[kind, 0] += sum2
+                        sums[kind, 1] += sum4
+                        moved = _moved(squares, count, overlap2)
+                        sums[kind, 2] += moved
+                        sums[kind, 3] += moved
+                        column = 4
+                        for q in range(q2.shape[0]):
+                            one, two = _scattering(squares, count, q2[q])
+                            sums[kind, column] += one
+                            sums[kind, column + 1] += two
+                            column += 2
+                        for axis in range(axes):
+                            _square_distances(first, here, second, there, 3 + 3 * axis, low, high, squares)
+                            for rank in range(orders.shape[0]):
+                                one, two = _turned(squares, count, orders[rank])
+                                sums[kind, column] += one
+                                sums[kind, column + 1] += two
+                                column += 2
                 if extra:
-                    for column in range(columns):
-                        sums[kinds, column] = 0.0
+                    for column in range(sums.shape[1]):
                         for kind in range(kinds):
                             sums[kinds, column] += sums[kind, column]
-                    _book(sums, kinds, species[kinds], moments, window, lag, 0)
-                pairs[window, lag] += 1
+                for group in range(moments.shape[2]):
+                    row = (group - 1 if group else kinds) if extra else 0
+                    part = 1.0 / (species[row + 1] - species[row] if row < kinds else species[kinds])
+                    moments[window, lag, group, 0] += sums[row, 0] * part
+                    moments[window, lag, group, 1] += sums[row, 1] * part
+                    for weight in range(weights):
+                        decay = sums[row, 2 + 2 * weight] * part
+                        column = MOMENTS + PER_WEIGHT * weight
+                        moments[window, lag, group, column] += decay
+                        moments[window, lag, group, column + 1] += decay * decay
+                        moments[window, lag, group, column + 2] += sums[row, 3 + 2 * weight] * part
 
 
 @njit(nogil=True, error_model="numpy", cache=True)

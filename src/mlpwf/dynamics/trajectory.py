@@ -174,9 +174,11 @@ class MolecularTrajectory:
         order = np.argsort(kinds, kind="stable")
         frames = np.empty((count, 3 + 3 * axes.shape[2], molecules), dtype=np.float32)
         start = np.asarray(centres[0], dtype=np.float64)
+        sorted_already = bool(np.all(order[:-1] < order[1:]))
         for low in range(0, count, CONVERTED):
             part = slice(low, low + CONVERTED)
-            frames[part, :3] = np.swapaxes(centres[part] - start, 1, 2)[:, :, order]
+            moved = np.swapaxes(centres[part] - start, 1, 2)
+            frames[part, :3] = moved if sorted_already else moved[:, :, order]
             turned = axes[part].transpose(0, 2, 3, 1)
             frames[part, 3:] = turned.reshape(len(turned), 3 * axes.shape[2], molecules)[:, :, order]
         edges = np.zeros((3, 3)) if cell is None else cell
