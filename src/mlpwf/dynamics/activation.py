@@ -1,10 +1,14 @@
-"""Relaxation times, diffusion and their activation energies, each with a verdict.
+"""Laws of the relaxation time against temperature, and the activation energies that follow from them.
 
-A number that has no meaning is NaN, and its verdict says why.
+Every law here is ln τ = A + B f(T; c): two linear parameters and at most one that is not, which is
+searched for in one dimension, so that a fit has no local minimum to be caught in. E(T) = RT ln(τ/τ∞)
+and E_app(T) = R dln τ/d(1/T) are different energies unless the law is Arrhenius'; both are given.
+τ may be any quantity that grows on cooling as a relaxation time does: a viscosity, or 1/D.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,209 +19,260 @@ from mlpwf.units import GAS_CONSTANT_KJ_MOL_K
 
 NAN = float("nan")
 OK = "ok"
-NOT_DECAYED = "not decayed"
-RUN_TOO_SHORT = "run shorter than 3 tau"
 TOO_FEW_STATES = "too few states"
-TOO_FAST = "faster than the first lag"
-TOO_FEW_POINTS = "too few points"
-NO_FIT = "fit failed"
-NOT_DIFFUSIVE = "not diffusive"
+AT_BOUND = "parameter at its bound"
+NOT_GROWING = "does not grow on cooling"
+NOT_REACHED = "not reached by this law"
 
-KWW_RANGE = (0.02, 0.9)  # values of C the stretched exponential is fitted to
-SLOPE_TOLERANCE = 0.1  # |dln MSD/dln t − 1| that counts as diffusion
-FEWEST_STATES = 3
+GLASS_TIME_PS = 1e14  # τ(T_g) = 100 s
+GRID = 60  # values of c tried before the search is refined
 
 
 @dataclass(frozen=True)
-class Relaxation:
-    """Time at which C = 1/e, in ps, with its error.
+class Law:
+    """One law ln τ = A + B f(T; c).
 
-    `run shorter than 3 tau` keeps the number: the state is shown, and kept out of fits.
+    Attributes
+    ----------
+    name
+        Its name in tables.
+    parameters
+        How many are fitted.
+    shape
+        f(T, c) in 1/K^n, broadcast over T and c.
+    slope
+        df/d(1/T) at fixed c.
+    bounds
+        Smallest and largest c for the temperatures of a fit; None where the law has no c.
+    source
+        Where the law is from.
     """
 
-    tau_ps: float
-    error_ps: float
-    verdict: str
+    name: str
+    parameters: int
+    shape: Callable[[Array, Array], Array]
+    slope: Callable[[Array, Array], Array]
+    bounds: Callable[[Array], tuple[float, float]] | None
+    source: str
+
+
+LAWS = {
+    law.name: law
+    for law in (
+        Law(
+            "Arrhenius", 2,
+            lambda T, c: 1 / T + 0 * c,
+            lambda T, c: 1 + 0 * T * c,
+            None,
+            "ln τ = ln τ∞ + B/T",
+        ),
+        Law(
+            "VFT", 3,
+            lambda T, c: 1 / (T - c),
+            lambda T, c: (T / (T - c)) ** 2,
+            lambda T: (0.0, float(T.min()) * (1 - 1e-3)),
+            "ln τ = ln τ∞ + B/(T − T0); Vogel, Fulcher, Tammann and Hesse",
+        ),
+        Law(
+            "MYEGA", 3,
+            lambda T, c: np.exp(c / T) / T,
+            lambda T, c: (1 + c / T) * np.exp(c / T),
+            lambda T: (0.0, 10 * float(T.min())),
+            "ln τ = ln τ∞ + (B/T) exp(c/T); 10.1073/pnas.0911705106",
+        ),
+        Law(
+            "parabolic", 3,
+            lambda T, c: (1 / T - 1 / c) ** 2,
+            lambda T, c: 2 * (1 / T - 1 / c),
+            lambda T: (float(T.max()), 10 * float(T.max())),
+            "ln τ = ln τ_o + J² (1/T − 1/T_o)² below the onset T_o; 10.1021/jp810362g",
+        ),
+    )
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Stretched:
-    """A exp[−(t/τ)^β] with its mean time τ/β Γ(1/β); times in ps."""
+class LawFit:
+    """A law fitted to the states, with its information criterion; a number without meaning is NaN.
 
-    tau_ps: float
-    beta: float
-    amplitude: float
-    mean_ps: float
-    verdict: str
-
-
-@dataclass(frozen=True)
-class Diffusion:
-    """Diffusion coefficient in Å²/ps, its error, and the slope dln MSD/dln t of the range it is from."""
-
-    coefficient: float
-    error: float
-    slope: float
-    verdict: str
-
-
-@dataclass(frozen=True)
-class Arrhenius:
-    """ln τ = ln τ∞ + E_a/(RT): E_a in kJ/mol, τ∞ in the unit of τ, each with its error.
-
-    `reduced_chi2` far above 1 says that E depends on temperature.
+    Attributes
+    ----------
+    law
+        Name of the law.
+    ln_tau_infinity, strength, constant
+        A (τ in the unit given), B (in K, or K² for the parabolic law) and c (K; NaN for Arrhenius).
+    chi2
+        Σ (residual/error)² of ln τ; where errors are not known, the sum of squares.
+    aicc
+        Akaike's criterion for few data; NaN where there are too few states to compare.
+    states
+        Number of states fitted.
+    verdict
+        `ok`, or why the fit is not to be used.
     """
 
-    energy: float
-    energy_error: float
-    tau_infinity: float
-    ln_tau_infinity_error: float
-    reduced_chi2: float
+    law: str
+    ln_tau_infinity: float
+    strength: float
+    constant: float
+    chi2: float
+    aicc: float
     states: int
     verdict: str
 
+    def ln_tau(self, temperatures_kelvin: Array) -> Array:
+        """ln τ of the law at T in K, same shape."""
+        with np.errstate(over="ignore"):
+            return self.ln_tau_infinity + self.strength * LAWS[self.law].shape(temperatures_kelvin, self._c)
 
-def relaxation_time(times_ps: Array, values: Array, errors: Array, run_ps: float) -> Relaxation:
-    """Time of C(τ) = 1/e, by linear interpolation of C in ln t.
+    def energy(self, temperatures_kelvin: Array) -> Array:
+        """E(T) = RT ln(τ/τ∞) of the law, in kJ/mol; for the parabolic law τ∞ is τ at its onset."""
+        return GAS_CONSTANT_KJ_MOL_K * temperatures_kelvin * (self.ln_tau(temperatures_kelvin) - self.ln_tau_infinity)
 
-    The error is that of C at the crossing over |dC/dln t|.
+    def apparent_energy(self, temperatures_kelvin: Array) -> Array:
+        """E_app(T) = R dln τ/d(1/T) of the law, in kJ/mol."""
+        with np.errstate(over="ignore"):
+            slope = LAWS[self.law].slope(temperatures_kelvin, self._c)
+        return np.asarray(GAS_CONSTANT_KJ_MOL_K * self.strength * slope)
 
-    Parameters
-    ----------
-    times_ps
-        Lags in ps, increasing, shape (lags,).
-    values, errors
-        C and its error, shape (lags,).
-    run_ps
-        Length of the run, in ps.
+    def glass_temperature(self, glass_time: float = GLASS_TIME_PS) -> float:
+        """T in K at which the law reaches `glass_time` (unit of τ); NaN where it does not."""
+        target = (np.log(glass_time) - self.ln_tau_infinity) / self.strength
+        if self.verdict == TOO_FEW_STATES or not target > 0:
+            return NAN
+        if self.law == "Arrhenius":
+            return float(1 / target)
+        if self.law == "VFT":
+            return float(self.constant + 1 / target)
+        if self.law == "parabolic":
+            return float(1 / (np.sqrt(target) + 1 / self.constant))
+        from scipy.special import lambertw
+
+        # x exp(cx) = target, so cx = W(c target)
+        return float(self.constant / lambertw(self.constant * target).real) if self.constant > 0 else 1 / target
+
+    def fragility(self, glass_kelvin: float) -> float:
+        """m = dlog10 τ/d(T_g/T) at T_g in K."""
+        if not np.isfinite(glass_kelvin):
+            return NAN
+        apparent = self.apparent_energy(np.array(glass_kelvin))
+        return float(apparent / (GAS_CONSTANT_KJ_MOL_K * glass_kelvin * np.log(10)))
+
+    @property
+    def _c(self) -> Array:
+        return np.asarray(0.0 if np.isnan(self.constant) else self.constant)
+
+
+@dataclass(frozen=True)
+class Extrapolation:
+    """What a law says of the glass transition, with errors by bootstrap (standard deviations).
+
+    `drawn` bootstrap fits gave an answer; fewer than half of them make the verdict.
     """
-    if not times_ps.shape == values.shape == errors.shape or times_ps.ndim != 1:
-        raise DataError(f"shapes {times_ps.shape}, {values.shape}, {errors.shape}; expected one shape (lags,)")
-    below = np.flatnonzero(values < np.exp(-1))
-    if len(below) == 0:
-        return Relaxation(NAN, NAN, NOT_DECAYED)
-    after = int(below[0])
-    if after == 0:
-        return Relaxation(NAN, NAN, TOO_FAST)
-    low, high = np.log(times_ps[after - 1 : after + 1])
-    slope = (values[after] - values[after - 1]) / (high - low)
-    fraction = (np.exp(-1) - values[after - 1]) / (values[after] - values[after - 1])
-    tau = float(np.exp(low + fraction * (high - low)))
-    error = abs(errors[after - 1] * (1 - fraction) + errors[after] * fraction) / abs(slope) * tau
-    return Relaxation(tau, float(error), OK if run_ps >= 3 * tau else RUN_TOO_SHORT)
+
+    glass_kelvin: float
+    glass_error: float
+    fragility: float
+    fragility_error: float
+    drawn: int
+    verdict: str
 
 
-def stretched_exponential(times_ps: Array, values: Array) -> Stretched:
-    """Fit A exp[−(t/τ)^β] to C(t) between 0.9 and 0.02, once it has fallen below 1/e.
+def fit_law(name: str, temperatures_kelvin: Array, times: Array, errors: Array) -> LawFit:
+    """Least squares of ln τ against one law, weighted where every error is known.
 
-    A in (0, 1] leaves out what decays before the first fitted lag. Least squares
-    in C, every lag alike. Source: Williams and Watts, DOI 10.1039/TF9706600080.
+    AICc = χ² + 2k + 2k(k + 1)/(n − k − 1) with known errors, and with n ln(RSS/n) in place of
+    χ² and one parameter more without. Source: Hurvich and Tsai, DOI 10.1093/biomet/76.2.297.
 
     Parameters
     ----------
-    times_ps
-        Lags in ps, shape (lags,).
-    values
-        C(t), shape (lags,).
-    """
-    from scipy.optimize import curve_fit
-    from scipy.special import gamma
-
-    below = np.flatnonzero(values < np.exp(-1))
-    if len(below) == 0:
-        return Stretched(NAN, NAN, NAN, NAN, NOT_DECAYED)
-    used = (values <= KWW_RANGE[1]) & (values >= KWW_RANGE[0])
-    noise = np.flatnonzero(values < KWW_RANGE[0])
-    if len(noise):
-        used[noise[0] :] = False
-    if np.count_nonzero(used) < 5:
-        return Stretched(NAN, NAN, NAN, NAN, TOO_FEW_POINTS)
-
-    def model(t: Array, ln_tau: float, beta: float, amplitude: float) -> Array:
-        return np.asarray(amplitude * np.exp(-((t / np.exp(ln_tau)) ** beta)))
-
-    start = (np.log(times_ps[below[0]]), 0.8, 0.95)
-    try:
-        (ln_tau, beta, amplitude), _ = curve_fit(
-            model, times_ps[used], values[used], start, bounds=([-np.inf, 0.1, 0.05], [np.inf, 2.0, 1.0])
-        )
-    except RuntimeError:
-        return Stretched(NAN, NAN, NAN, NAN, NO_FIT)
-    tau = float(np.exp(ln_tau))
-    return Stretched(tau, float(beta), float(amplitude), float(tau / beta * gamma(1 / beta)), OK)
-
-
-def diffusion(times_ps: Array, msd: Array, errors: Array, run_ps: float) -> Diffusion:
-    """D from MSD = 6Dt + c over the last decade of lags, below a third of the run, that have an error.
-
-    The points share their time origins, so their errors are not averaged down: the
-    relative error of D is the largest among them. Verdict `not diffusive` where
-    dln MSD/dln t differs from 1 by more than 0.1.
-
-    Parameters
-    ----------
-    times_ps
-        Lags in ps, shape (lags,).
-    msd, errors
-        Mean square displacement and its error in Å², shape (lags,).
-    run_ps
-        Length of the run in ps.
-    """
-    known = (times_ps <= run_ps / 3 * (1 + 1e-9)) & np.isfinite(errors)
-    if known.any():
-        known &= times_ps >= times_ps[known][-1] / 10
-    if np.count_nonzero(known) < 3 or np.any(msd[known] <= 0):
-        return Diffusion(NAN, NAN, NAN, TOO_FEW_POINTS)
-    t, r2 = times_ps[known], msd[known]
-    slope = float(np.polyfit(np.log(t), np.log(r2), 1)[0])
-    if abs(slope - 1) > SLOPE_TOLERANCE:
-        return Diffusion(NAN, NAN, slope, NOT_DIFFUSIVE)
-    coefficient = float(np.polyfit(t, r2, 1, w=1 / r2)[0]) / 6
-    relative = float(np.max(errors[known] / r2))
-    return Diffusion(coefficient, relative * coefficient, slope, OK)
-
-
-def arrhenius(temperatures_kelvin: Array, times: Array, errors: Array) -> Arrhenius:
-    """Straight line through ln τ against 1/T, weighted where every error is known.
-
-    With known errors, those of the fit follow from them, widened by √χ²_red where
-    the points scatter more; without, from the scatter alone. States whose τ is NaN
-    are left out; fewer than three make `too few states`.
-
-    Parameters
-    ----------
+    name
+        A key of `LAWS`.
     temperatures_kelvin
         T in K, shape (states,).
     times, errors
-        τ and its error in one unit, shape (states,). 1/D for diffusion.
+        τ and its error in one unit, shape (states,). States whose τ is NaN are left out.
     """
-    if not temperatures_kelvin.shape == times.shape == errors.shape:
-        raise DataError(
-            f"shapes {temperatures_kelvin.shape}, {times.shape}, {errors.shape}; expected one shape (states,)"
-        )
-    used = np.isfinite(times) & (times > 0)
-    count = int(np.count_nonzero(used))
-    if len(np.unique(temperatures_kelvin[used])) < FEWEST_STATES:
-        return Arrhenius(NAN, NAN, NAN, NAN, NAN, count, TOO_FEW_STATES)
-    inverse = 1 / (GAS_CONSTANT_KJ_MOL_K * temperatures_kelvin[used])
-    logarithm, sigma = np.log(times[used]), errors[used] / times[used]
-    weighted = bool(np.all(np.isfinite(sigma) & (sigma > 0)))
-    weight = 1 / sigma**2 if weighted else np.ones(count)
-    design = np.stack([np.ones(count), inverse - inverse.mean()], axis=1)
-    covariance = np.linalg.inv(design.T @ (weight[:, None] * design))
-    intercept, energy = covariance @ (design.T @ (weight * logarithm))
-    residual = float(np.sum(weight * (logarithm - design @ [intercept, energy]) ** 2)) / (count - 2)
-    covariance = covariance * (max(1.0, residual) if weighted else residual)
-    # back from the centred abscissa to ln tau at 1/T = 0
-    to_origin = np.array([1.0, -inverse.mean()])
-    return Arrhenius(
-        energy=float(energy),
-        energy_error=float(np.sqrt(covariance[1, 1])),
-        tau_infinity=float(np.exp(intercept - energy * inverse.mean())),
-        ln_tau_infinity_error=float(np.sqrt(to_origin @ covariance @ to_origin)),
-        reduced_chi2=residual if weighted else NAN,
+    T, logarithm, sigma, weighted = _states(temperatures_kelvin, times, errors)
+    law, count = LAWS[name], len(T)
+    if len(np.unique(T)) < law.parameters + (0 if weighted and law.parameters > 2 else 1):
+        return LawFit(name, NAN, NAN, NAN, NAN, NAN, count, TOO_FEW_STATES)
+    if law.bounds is None:
+        constant, verdict = 0.0, OK
+    else:
+        constant, verdict = _search(law, T, logarithm, sigma)
+    intercept, strength, chi2 = _linear(law.shape(T, np.array(constant)), logarithm, sigma)
+    if not strength > 0:
+        verdict = NOT_GROWING
+    return LawFit(
+        law=name,
+        ln_tau_infinity=float(intercept),
+        strength=float(strength),
+        constant=constant if law.bounds else NAN,
+        chi2=float(chi2),
+        aicc=_aicc(float(chi2), count, law.parameters, weighted),
         states=count,
-        verdict=OK,
+        verdict=verdict,
+    )
+
+
+def fit_laws(temperatures_kelvin: Array, times: Array, errors: Array) -> dict[str, LawFit]:
+    """Every law of `LAWS` by name; arguments as for `fit_law`."""
+    return {name: fit_law(name, temperatures_kelvin, times, errors) for name in LAWS}
+
+
+def best_law(fits: dict[str, LawFit]) -> LawFit:
+    """The usable law with the lowest AICc; where none can be compared, Arrhenius'."""
+    compared = [fit for fit in fits.values() if fit.verdict == OK and np.isfinite(fit.aicc)]
+    return min(compared, key=lambda fit: fit.aicc) if compared else fits["Arrhenius"]
+
+
+def akaike_weights(fits: dict[str, LawFit]) -> dict[str, float]:
+    """exp(−ΔAICc/2), normalised to 1 over the laws that can be compared; NaN for the others."""
+    values = np.array([fit.aicc if fit.verdict == OK else NAN for fit in fits.values()])
+    if not np.isfinite(values).any():
+        return dict.fromkeys(fits, NAN)
+    weights = np.exp(-(values - np.nanmin(values)) / 2)
+    return dict(zip(fits, (weights / np.nansum(weights)).tolist(), strict=True))
+
+
+def resampled(
+    name: str, temperatures_kelvin: Array, times: Array, errors: Array, rng: np.random.Generator, draws: int = 200
+) -> list[LawFit]:
+    """Fits of a law to states redrawn from their errors (parametric bootstrap, normal in ln τ).
+
+    Where errors are not known, the residuals of the fit stand in for them.
+    """
+    T, logarithm, sigma, weighted = _states(temperatures_kelvin, times, errors)
+    fit = fit_law(name, temperatures_kelvin, times, errors)
+    if fit.verdict == TOO_FEW_STATES:
+        return []
+    free = max(len(T) - LAWS[name].parameters, 1)
+    scatter = sigma if weighted else np.full(len(T), np.sqrt(fit.chi2 / free))
+    if weighted:
+        scatter = scatter * np.sqrt(max(1.0, fit.chi2 / free))
+    drawn = np.exp(logarithm + rng.normal(size=(draws, len(T))) * scatter)
+    known = sigma if weighted else np.full(len(T), NAN)
+    return [fit_law(name, T, times_, times_ * known) for times_ in drawn]
+
+
+def extrapolate(
+    fit: LawFit, draws: list[LawFit], glass_time: float, glass_kelvin: float | None = None
+) -> Extrapolation:
+    """T_g (τ = `glass_time`, in the unit of τ) and fragility of a law, errors from its bootstrap fits.
+
+    With `glass_kelvin` given, T_g is that and only the fragility is read from the law.
+    """
+    glass = [d.glass_temperature(glass_time) if glass_kelvin is None else glass_kelvin for d in draws]
+    fragility = [d.fragility(g) for d, g in zip(draws, glass, strict=True)]
+    value = fit.glass_temperature(glass_time) if glass_kelvin is None else glass_kelvin
+    drawn = int(np.count_nonzero(np.isfinite(fragility)))
+    verdict = fit.verdict
+    if verdict == OK and (not np.isfinite(value) or drawn <= len(draws) / 2):
+        verdict = NOT_REACHED
+    spread = [float(np.nanstd(x)) if drawn > 1 else NAN for x in (glass, fragility)]
+    return Extrapolation(
+        value, spread[0] if glass_kelvin is None else 0.0, fit.fragility(value), spread[1], drawn, verdict
     )
 
 
@@ -247,13 +302,72 @@ def local_energies(temperatures_kelvin: Array, times: Array, errors: Array) -> t
     return 2 / (inverse[1:] + inverse[:-1]), energy, error
 
 
-def energies_from_prefactor(
-    temperatures_kelvin: Array, times: Array, errors: Array, fit: Arrhenius
+def energies(
+    temperatures_kelvin: Array, times: Array, errors: Array, fit: LawFit, draws: list[LawFit]
 ) -> tuple[Array, Array]:
-    """E(T) = RT ln(τ/τ∞) in kJ/mol with τ∞ of the Arrhenius fit, and its error; shape (states,).
+    """E(T) = RT ln(τ/τ∞) in kJ/mol at each state: τ as measured, τ∞ of a law; and its error.
 
-    The errors of τ and τ∞ are added in quadrature, though τ∞ comes from the same τ.
+    The errors of τ and, from the bootstrap fits, of ln τ∞ are added in quadrature; they are not
+    independent, and at the hottest states the sum is larger than the error.
+
+    Returns
+    -------
+    energy, error
+        In kJ/mol, shape (states,).
     """
     thermal = GAS_CONSTANT_KJ_MOL_K * temperatures_kelvin
-    energy = thermal * np.log(times / fit.tau_infinity)
-    return energy, thermal * np.sqrt((errors / times) ** 2 + fit.ln_tau_infinity_error**2)
+    prefactor = [d.ln_tau_infinity for d in draws]
+    spread = float(np.nanstd(prefactor)) if len(prefactor) > 1 else NAN
+    return thermal * (np.log(times) - fit.ln_tau_infinity), thermal * np.hypot(errors / times, spread)
+
+
+def _states(temperatures_kelvin: Array, times: Array, errors: Array) -> tuple[Array, Array, Array, bool]:
+    """T, ln τ and its error of the states that have τ, and whether every error is known (else they are 1)."""
+    if not temperatures_kelvin.shape == times.shape == errors.shape or times.ndim != 1:
+        raise DataError(
+            f"shapes {temperatures_kelvin.shape}, {times.shape}, {errors.shape}; expected one shape (states,)"
+        )
+    if not np.all(temperatures_kelvin > 0):
+        raise DataError(f"temperatures {temperatures_kelvin} K; expected positive ones")
+    used = np.isfinite(times) & (times > 0)
+    sigma = errors[used] / times[used]
+    weighted = bool(np.all(np.isfinite(sigma) & (sigma > 0)))
+    return temperatures_kelvin[used], np.log(times[used]), sigma if weighted else np.ones(len(sigma)), weighted
+
+
+def _linear(shape: Array, logarithm: Array, sigma: Array) -> tuple[Array, Array, Array]:
+    """A, B and χ² of ln τ = A + B f by weighted least squares, for f of shape (..., states)."""
+    weight = 1 / sigma**2
+    total = weight.sum()
+    mean_f = (weight * shape).sum(axis=-1, keepdims=True) / total
+    mean_y = (weight * logarithm).sum() / total
+    f, y = shape - mean_f, logarithm - mean_y
+    strength = (weight * f * y).sum(axis=-1) / (weight * f * f).sum(axis=-1)
+    chi2 = (weight * (y - strength[..., None] * f) ** 2).sum(axis=-1)
+    return mean_y - strength * mean_f[..., 0], strength, chi2
+
+
+def _search(law: Law, T: Array, logarithm: Array, sigma: Array) -> tuple[float, str]:
+    """The c of least χ²: the best of a grid, refined between its neighbours."""
+    from scipy.optimize import minimize_scalar
+
+    assert law.bounds is not None
+    low, high = law.bounds(T)
+
+    def chi2(c: Array) -> Array:
+        return _linear(law.shape(T, np.asarray(c)[..., None]), logarithm, sigma)[2]
+
+    grid = np.linspace(low, high, GRID)
+    best = int(np.argmin(chi2(grid)))
+    around = (grid[max(best - 1, 0)], grid[min(best + 1, GRID - 1)])
+    found = float(minimize_scalar(lambda c: float(chi2(np.array(c))), bounds=around, method="bounded").x)
+    margin = 1e-3 * (high - low)
+    return found, AT_BOUND if min(found - low, high - found) < margin else OK
+
+
+def _aicc(chi2: float, count: int, parameters: int, weighted: bool) -> float:
+    k = parameters if weighted else parameters + 1
+    if count - k - 1 <= 0:
+        return NAN
+    misfit = chi2 if weighted else count * np.log(max(chi2, 1e-300) / count)
+    return float(misfit + 2 * k + 2 * k * (k + 1) / (count - k - 1))

@@ -1,0 +1,158 @@
+"""Relaxation times, stretching and diffusion, each with a verdict.
+
+A number that has no meaning is NaN, and its verdict says why.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mlpwf.dynamics.trajectory import Array
+from mlpwf.errors import DataError
+
+NAN = float("nan")
+OK = "ok"
+NOT_DECAYED = "not decayed"
+RUN_TOO_SHORT = "run shorter than 3 tau"
+TOO_FAST = "faster than the first lag"
+TOO_FEW_POINTS = "too few points"
+NO_FIT = "fit failed"
+NOT_DIFFUSIVE = "not diffusive"
+
+KWW_RANGE = (0.02, 0.9)  # values of C the stretched exponential is fitted to
+SLOPE_TOLERANCE = 0.1  # |dln MSD/dln t − 1| that counts as diffusion
+
+
+@dataclass(frozen=True)
+class Relaxation:
+    """Time at which C = 1/e, in ps, with its error.
+
+    `run shorter than 3 tau` keeps the number: the state is shown, and kept out of fits.
+    """
+
+    tau_ps: float
+    error_ps: float
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Stretched:
+    """A exp[−(t/τ)^β] with its mean time τ/β Γ(1/β); times in ps."""
+
+    tau_ps: float
+    beta: float
+    amplitude: float
+    mean_ps: float
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Diffusion:
+    """Diffusion coefficient in Å²/ps, its error, and the slope dln MSD/dln t of the range it is from."""
+
+    coefficient: float
+    error: float
+    slope: float
+    verdict: str
+
+
+def relaxation_time(times_ps: Array, values: Array, errors: Array, run_ps: float) -> Relaxation:
+    """Time of C(τ) = 1/e, by linear interpolation of C in ln t.
+
+    The error is that of C at the crossing over |dC/dln t|.
+
+    Parameters
+    ----------
+    times_ps
+        Lags in ps, increasing, shape (lags,).
+    values, errors
+        C and its error, shape (lags,).
+    run_ps
+        Length of the run, in ps.
+    """
+    if not times_ps.shape == values.shape == errors.shape or times_ps.ndim != 1:
+        raise DataError(f"shapes {times_ps.shape}, {values.shape}, {errors.shape}; expected one shape (lags,)")
+    below = np.flatnonzero(values < np.exp(-1))
+    if len(below) == 0:
+        return Relaxation(NAN, NAN, NOT_DECAYED)
+    after = int(below[0])
+    if after == 0:
+        return Relaxation(NAN, NAN, TOO_FAST)
+    low, high = np.log(times_ps[after - 1 : after + 1])
+    slope = (values[after] - values[after - 1]) / (high - low)
+    fraction = (np.exp(-1) - values[after - 1]) / (values[after] - values[after - 1])
+    tau = float(np.exp(low + fraction * (high - low)))
+    error = abs(errors[after - 1] * (1 - fraction) + errors[after] * fraction) / abs(slope) * tau
+    return Relaxation(tau, float(error), OK if run_ps >= 3 * tau else RUN_TOO_SHORT)
+
+
+def stretched_exponential(times_ps: Array, values: Array) -> Stretched:
+    """Fit A exp[−(t/τ)^β] to C(t) between 0.9 and 0.02, once it has fallen below 1/e.
+
+    A in (0, 1] leaves out what decays before the first fitted lag. Least squares
+    in C, every lag alike. Source: Williams and Watts, DOI 10.1039/TF9706600080.
+
+    Parameters
+    ----------
+    times_ps
+        Lags in ps, shape (lags,).
+    values
+        C(t), shape (lags,).
+    """
+    from scipy.optimize import curve_fit
+    from scipy.special import gamma
+
+    below = np.flatnonzero(values < np.exp(-1))
+    if len(below) == 0:
+        return Stretched(NAN, NAN, NAN, NAN, NOT_DECAYED)
+    used = (values <= KWW_RANGE[1]) & (values >= KWW_RANGE[0])
+    noise = np.flatnonzero(values < KWW_RANGE[0])
+    if len(noise):
+        used[noise[0] :] = False
+    if np.count_nonzero(used) < 5:
+        return Stretched(NAN, NAN, NAN, NAN, TOO_FEW_POINTS)
+
+    def model(t: Array, ln_tau: float, beta: float, amplitude: float) -> Array:
+        return np.asarray(amplitude * np.exp(-((t / np.exp(ln_tau)) ** beta)))
+
+    start = (np.log(times_ps[below[0]]), 0.8, 0.95)
+    try:
+        (ln_tau, beta, amplitude), _ = curve_fit(
+            model, times_ps[used], values[used], start, bounds=([-np.inf, 0.1, 0.05], [np.inf, 2.0, 1.0])
+        )
+    except RuntimeError:
+        return Stretched(NAN, NAN, NAN, NAN, NO_FIT)
+    tau = float(np.exp(ln_tau))
+    return Stretched(tau, float(beta), float(amplitude), float(tau / beta * gamma(1 / beta)), OK)
+
+
+def diffusion(times_ps: Array, msd: Array, errors: Array, run_ps: float) -> Diffusion:
+    """D from MSD = 6Dt + c over the last decade of lags below a third of the run.
+
+    The points share their time origins, so their errors are not averaged down: the
+    relative error of D is the largest among them. Verdict `not diffusive` where
+    dln MSD/dln t differs from 1 by more than 0.1.
+
+    Parameters
+    ----------
+    times_ps
+        Lags in ps, shape (lags,).
+    msd, errors
+        Mean square displacement and its error in Å², shape (lags,).
+    run_ps
+        Length of the run in ps.
+    """
+    known = times_ps <= run_ps / 3 * (1 + 1e-9)
+    if known.any():
+        known &= times_ps >= times_ps[known][-1] / 10
+    if np.count_nonzero(known) < 3 or np.any(msd[known] <= 0):
+        return Diffusion(NAN, NAN, NAN, TOO_FEW_POINTS)
+    t, r2 = times_ps[known], msd[known]
+    slope = float(np.polyfit(np.log(t), np.log(r2), 1)[0])
+    if abs(slope - 1) > SLOPE_TOLERANCE:
+        return Diffusion(NAN, NAN, slope, NOT_DIFFUSIVE)
+    coefficient = float(np.polyfit(t, r2, 1, w=1 / r2)[0]) / 6
+    relative = float(np.max(errors[known] / r2))
+    return Diffusion(coefficient, relative * coefficient, slope, OK)

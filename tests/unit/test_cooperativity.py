@@ -1,0 +1,77 @@
+"""Lines with errors in both, and the test of the law of proportion."""
+
+import numpy as np
+import pytest
+
+from mlpwf.dynamics import cooperativity
+from mlpwf.errors import DataError
+
+# Pearson's data with York's weights: the standard test of such fits (York 1966, DOI 10.1139/p66-090)
+PEARSON_X = np.array([0.0, 0.9, 1.8, 2.6, 3.3, 4.4, 5.2, 6.1, 6.5, 7.4])
+PEARSON_Y = np.array([5.9, 5.4, 4.4, 4.6, 3.5, 3.7, 2.8, 2.8, 2.4, 1.5])
+WEIGHT_X = np.array([1000.0, 1000.0, 500.0, 800.0, 200.0, 80.0, 60.0, 20.0, 1.8, 1.0])
+WEIGHT_Y = np.array([1.0, 1.8, 4.0, 8.0, 20.0, 20.0, 70.0, 70.0, 100.0, 500.0])
+
+
+def test_published_line():
+    fit = cooperativity.line(PEARSON_X, PEARSON_Y, WEIGHT_X**-0.5, WEIGHT_Y**-0.5)
+    assert fit.intercept == pytest.approx(5.47991, abs=2e-5)
+    assert fit.slope == pytest.approx(-0.480533, abs=2e-6)
+    assert fit.chi2 == pytest.approx(11.8663, abs=1e-3)
+    reduced = np.sqrt(fit.chi2 / 8)
+    assert fit.slope_error == pytest.approx(0.0579850 * reduced, rel=1e-3)
+    assert fit.intercept_error == pytest.approx(0.294971 * reduced, rel=1e-3)
+
+
+def test_without_errors_in_x_it_is_weighted_least_squares():
+    rng = np.random.default_rng(4)
+    x = np.array([1.0, 3.0, 4.0, 8.0, 12.0])
+    sigma = np.array([0.5, 0.3, 0.2, 0.6, 0.4])
+    y = 3 + 2 * x + sigma * rng.normal(size=5)
+    fit = cooperativity.line(x, y, np.zeros(5), sigma)
+    slope, intercept = np.polyfit(x, y, 1, w=1 / sigma)
+    assert (fit.slope, fit.intercept) == (pytest.approx(slope, rel=1e-6), pytest.approx(intercept, rel=1e-6))
+
+
+@pytest.mark.parametrize("intercept", [0.0, 15.0])
+@pytest.mark.parametrize("understated", [1.0, 3.0])
+def test_rate_of_rejecting_proportion(intercept, understated):
+    rng = np.random.default_rng(9)
+    x = np.array([1.0, 2.0, 4.0, 7.0, 11.0, 17.0])
+    sx, sy = 0.1 * x, np.full(6, 1.5)
+    rejected, names, scores = [], set(), []
+    for _ in range(300):
+        xs, ys = x + sx * rng.normal(size=6), intercept + 1.5 * x + sy * rng.normal(size=6)
+        fit = cooperativity.line(xs, ys, sx / understated, sy / understated)
+        rejected.append(fit.proportional == "rejected at 5 %")
+        names.add(fit.test)
+        scores.append((fit.slope - 1.5) / fit.slope_error)
+    if intercept:
+        assert np.mean(rejected) > 0.9
+    else:
+        assert np.mean(rejected) < 0.11  # 5 % by design; 0.11 is far out for 300 tries
+    assert "F-test" in names
+    assert 0.8 < np.mean(np.abs(scores) < 2) < 0.995
+
+
+def test_extrapolation_to_the_glass_and_its_error():
+    rng = np.random.default_rng(2)
+    x = np.array([1.0, 2.0, 4.0, 7.0, 11.0, 17.0])
+    y = 10 + 1.5 * x
+    drawn = 74.5 + 3 * rng.normal(size=300)
+    found = cooperativity.at_glass(x, y, 0.02 * x, np.full(6, 0.05), 74.5, drawn, rng)
+    assert found.count == pytest.approx(43, rel=1e-3)
+    # the points are nearly exact, so the error is that of E(T_g) over the slope
+    assert found.error == pytest.approx(2.0, rel=0.2)
+    unknown = cooperativity.at_glass(x, y, 0.02 * x, np.full(6, 0.05), np.nan, drawn, rng)
+    assert unknown.verdict == "E at T_g is not known"
+    flat = cooperativity.at_glass(x, 10 + 0.01 * x, 0.02 * x, np.full(6, 5.0), 74.5, drawn, rng)
+    assert (flat.verdict, np.isnan(flat.count)) == ("slope not known to better than half", True)
+
+
+def test_too_few_points_and_wrong_shapes():
+    x = np.array([1.0, 2.0, np.nan])
+    fit = cooperativity.line(x, x, np.ones(3), np.ones(3))
+    assert (fit.verdict, fit.states, fit.proportional) == ("too few states", 2, "not tested")
+    with pytest.raises(DataError, match="shapes"):
+        cooperativity.line(x, x[:2], x, x)
