@@ -16,7 +16,7 @@ from mlpwf.commands.analyse import analyse
 from mlpwf.config import Analyse
 from mlpwf.errors import ConfigError, DataError
 from mlpwf.files import sha256
-from mlpwf.report.gather import read_columns
+from mlpwf.report.gather import ANALYSIS, read_columns
 from mlpwf.units import GAS_CONSTANT_KJ_MOL_K
 
 pytestmark = pytest.mark.filterwarnings("ignore:Found:UserWarning")  # the PDB writer fills in what a bead lacks
@@ -97,84 +97,118 @@ def campaign(tmp_path_factory):
     return root
 
 
-def run(root, simulate=None, out=None):
+def run(root, simulate=None, out=None, *more):
     app = typer.Typer()
     app.command()(analyse)
     config, simulate, out = root / "config" / "analyse.json", simulate or root / "simulate", out or root / "analyse"
-    return CliRunner().invoke(app, ["--config", str(config), "--simulate", str(simulate), "--out", str(out)])
+    return CliRunner().invoke(app, ["--config", str(config), "--simulate", str(simulate), "--out", str(out), *more])
 
 
-def test_correlators_hold_all_columns_and_the_laws(campaign):
+def test_correlators_follow_the_laws(campaign):
     table = pd.read_csv(campaign / "analyse" / "correlators.csv")
-    expected = {"temperature_kelvin", "time_ps", "origins", "msd_angstrom2", "msd_error", "alpha2", "alpha2_error"}
-    for name in NAMES:
-        stems = (name, f"chi4_{name}", f"n_star_{name}_normalised")
-        expected |= {f"{stem}{suffix}" for stem in stems for suffix in ("", "_error")} | {f"windows_{name}"}
-    assert set(table.columns) == expected
-    for temperature, state in table.groupby("temperature_kelvin"):
+    motion = pd.read_csv(campaign / "analyse" / "motion.csv")
+    assert set(table.correlator) == set(NAMES)
+    for temperature in TEMPERATURES:
         diffusion, rotation = rates(temperature)
-        state = state[state.time_ps < 120 / 12]  # all twelve blocks; neighbouring lags share their noise
         laws = {
-            "fs_q1.3": np.exp(-(1.3**2) * diffusion * state.time_ps),
-            "c1_axis1": np.exp(-2 * rotation * state.time_ps),
-            "msd": 6 * diffusion * state.time_ps,
+            "fs_q1.3": lambda t, d=diffusion: np.exp(-(1.3**2) * d * t),
+            "c1_axis1": lambda t, r=rotation: np.exp(-2 * r * t),
         }
         for name, law in laws.items():
-            found = state["msd_angstrom2" if name == "msd" else name]
-            assert np.abs((found - law) / state[f"{name}_error"]).median() < 4, (temperature, name)
+            mine = table[(table.temperature_kelvin == temperature) & (table.correlator == name)]
+            mine = mine[mine.value_error > 0]  # neighbouring lags share their noise
+            assert len(mine) > 10
+            assert np.abs((mine.value - law(mine.time_ps)) / mine.value_error).median() < 4, (temperature, name)
+        mine = motion[(motion.temperature_kelvin == temperature) & (motion.msd_error_angstrom2 > 0)]
+        scores = (mine.msd_angstrom2 - 6 * diffusion * mine.time_ps) / mine.msd_error_angstrom2
+        assert np.abs(scores).median() < 4
 
 
-def test_states_are_in_order_with_times_and_verdicts(campaign):
-    table = pd.read_csv(campaign / "analyse" / "states.csv").set_index("temperature_kelvin")
-    assert list(table.index) == sorted(TEMPERATURES)
-    assert (table.run_ps == 120).all()
-    assert (table.ensemble == "nvt").all()
-    assert table.mean_potential_ev[300] == pytest.approx(-97)
-    for temperature, row in table.iterrows():
-        diffusion, rotation = rates(temperature)
-        for name, tau in {"fs_q1.3": 1 / (1.3**2 * diffusion), "c2_axis1": 1 / (6 * rotation)}.items():
-            assert row[f"tau_{name}_verdict"] == "ok"
-            assert abs(row[f"tau_{name}_ps"] - tau) < 5 * row[f"tau_{name}_error"]
-            assert row[f"kww_{name}_beta"] == pytest.approx(1, abs=0.15)
+def test_every_number_has_its_error_ensemble_windows_and_verdicts(campaign):
+    table = pd.read_csv(campaign / "analyse" / "relaxation.csv")
+    assert set(table.ensemble) == {"nvt"}
+    assert list(table.temperature_kelvin.unique()) == sorted(TEMPERATURES)
+    for row in table.itertuples():
+        diffusion, rotation = rates(row.temperature_kelvin)
+        known = {"fs_q1.3": 1 / (1.3**2 * diffusion), "c2_axis1": 1 / (6 * rotation)}
+        if row.correlator in known:
+            assert row.tau_verdict == "ok"
+            assert abs(row.tau_ps - known[row.correlator]) < 5 * row.tau_error_ps
+            assert row.kww_beta == pytest.approx(1, abs=0.15)
+            assert row.kww_beta_error > 0
+            windows = (120 - row.tau_ps) / (2.5 * row.tau_ps)
+            assert row.independent_windows == pytest.approx(windows, rel=0.15)
+    assert (table.equilibration == "equilibrated").mean() > 0.7
+    counts = pd.read_csv(campaign / "analyse" / "counts.csv")
+    assert {"count", "count_error", "ensemble", "independent_windows", "equilibration", "verdict"} <= set(counts)
+    assert not any("N*" in definition for definition in counts.definition)
+    overlap = counts[(counts.correlator == "overlap") & (counts.definition == "normalised chi4 at tau")]
+    assert (np.abs(overlap["count"] - 1) < 5 * overlap.count_error).all()  # independent molecules
+    missing = counts[counts.definition == "three-point N_corr,T"]
+    assert (missing.verdict == "needs a heat capacity").all()
+    assert missing["count"].isna().all()
+
+
+def test_states_hold_diffusion_and_say_what_is_not_there(campaign):
+    states = pd.read_csv(campaign / "analyse" / "states.csv").set_index("temperature_kelvin")
+    assert list(states.index) == sorted(TEMPERATURES)
+    assert (states.run_ps == 120).all()
+    for temperature, row in states.iterrows():
         assert row.diffusion_verdict == "ok"
-        assert abs(row.diffusion_angstrom2_per_ps - diffusion) < 5 * row.diffusion_error
-        assert row.n_star_overlap_normalised_at_tau == pytest.approx(1, abs=0.5)
-    assert not any(column == "n_star" or column.endswith("N*") for column in table.columns)
+        assert abs(row.diffusion_angstrom2_per_ps - rates(temperature)[0]) < 5 * row.diffusion_error_angstrom2_per_ps
+    assert (states.viscosity_verdict == "no pressure tensor").all()
+    assert (states.energy_verdict == "not known").all()
 
 
 def test_activation_energies_are_recovered(campaign):
-    table = pd.read_csv(campaign / "analyse" / "activation.csv").set_index("quantity")
-    assert list(table.index) == [*NAMES, "diffusion"]
-    assert (table.verdict == "ok").all()
-    assert (table.states == 3).all()
-    assert (np.abs(table.E_a_kj_mol - ENERGY) < 4 * table.E_a_error).all()
-    assert (table.E_a_error < ENERGY / 2).all()
-    local = pd.read_csv(campaign / "analyse" / "activation_local.csv")
-    rows = local.groupby("definition").size()
-    assert rows.to_dict() == {"E_app": 2 * len(table), "E_from_tau_inf": 3 * len(table)}
-    assert (np.abs(local.energy_kj_mol - ENERGY) < 5 * local.energy_error).all()
+    laws = pd.read_csv(campaign / "analyse" / "laws.csv")
+    best = laws[laws.best].set_index("quantity")
+    assert list(best.index) == [*(f"tau_{name}_ps" for name in NAMES), "inverse_diffusion_ps_per_angstrom2"]
+    assert (best.law == "Arrhenius").all()
+    energy, error = (best[name] * GAS_CONSTANT_KJ_MOL_K for name in ("strength_kelvin", "strength_error_kelvin"))
+    assert (np.abs(energy - ENERGY) < 4 * error).all()
+    assert (error < ENERGY / 2).all()
+    energies = pd.read_csv(campaign / "analyse" / "energies.csv")
+    rows = energies.groupby("definition").size().to_dict()
+    assert rows == {
+        "E(T) = RT ln(tau/tau_inf)": 21, "E_app(T) = R dlntau/d(1/T)": 21,
+        "E_app(T) between neighbouring temperatures": 14,
+    }  # fmt: skip
+    assert (np.abs(energies.energy_kj_mol - ENERGY) < 5 * energies.energy_error_kj_mol).all()
+
+
+def test_figures_are_drawn_with_their_numbers(campaign):
+    figures = campaign / "analyse" / "figures"
+    names = {"motion", "correlators", "chi4", "arrhenius", "angell", "counts", "energy"}
+    assert {path.name for path in figures.iterdir()} == {f"{n}.{kind}" for n in names for kind in ("png", "svg", "csv")}
+    drawn = pd.read_csv(figures / "arrhenius.csv")
+    taus = pd.read_csv(campaign / "analyse" / "relaxation.csv")
+    points = drawn[drawn.curve.str.startswith("Overlap")]
+    assert sorted(points.y) == pytest.approx(sorted(taus[taus.correlator == "overlap"].tau_ps), rel=1e-6)
 
 
 def test_summary_names_settings_inputs_and_definitions(campaign):
     summary = json.loads((campaign / "analyse" / "summary.json").read_text())
     assert summary["mlpwf"] == __version__
     assert summary["settings"]["blocks"] == 12
-    assert summary["ensembles"] == ["nvt"]
+    assert summary["ensembles"] == dict.fromkeys(("270K", "300K", "340K"), "nvt")
     config = campaign / "config" / "analyse.json"
     assert summary["inputs"][str(config)] == sha256(config)
     assert len(summary["inputs"]) == 1 + 3 * (1 + 2 * 2)
-    assert "1 for independent molecules" in summary["definitions"]["n_star_NAME_normalised"]
+    assert "1 for independent molecules" in summary["definitions"]["chi4_normalised"]
     assert json.loads((campaign / "analyse" / "cost.jsonl").read_text())["stage"] == "analyse"
 
 
 def test_a_segment_that_has_not_finished_is_left_out(tmp_path, campaign):
     write_state(tmp_path / "300K", 300.0)
     write_summary(tmp_path / "300K" / "segment" / "001", 300.0, finished=False)
-    assert run(campaign, tmp_path, tmp_path / "out").exit_code == 0
+    assert run(campaign, tmp_path, tmp_path / "out", "--no-figures").exit_code == 0
     assert pd.read_csv(tmp_path / "out" / "states.csv").run_ps[0] < 60
-    activation = pd.read_csv(tmp_path / "out" / "activation.csv")
-    assert (activation.verdict == "too few states").all()
-    assert activation.E_a_kj_mol.isna().all()
+    laws = pd.read_csv(tmp_path / "out" / "laws.csv")
+    assert (laws.verdict == "too few states").all()
+    assert laws.strength_kelvin.isna().all()
+    counts = pd.read_csv(tmp_path / "out" / "counts.csv")
+    assert (counts[counts.definition == "three-point N_corr,T"].verdict == "needs two temperatures").all()
 
 
 def test_a_state_whose_molecules_broke_enters_no_fit(tmp_path, campaign):
@@ -182,37 +216,44 @@ def test_a_state_whose_molecules_broke_enters_no_fit(tmp_path, campaign):
     shutil.copytree(campaign / "simulate", simulate)
     lowest = min(TEMPERATURES)
     write_summary(simulate / f"{lowest:g}K" / "segment" / "001", lowest, intact=False)
-    assert run(campaign, simulate, tmp_path / "out").exit_code == 0
-    states = pd.read_csv(tmp_path / "out" / "states.csv").set_index("temperature_kelvin")
-    verdicts = [name for name in states if name.endswith("_verdict")]
-    assert (states.loc[lowest, verdicts] == "molecules broke").all()
-    assert not (states.loc[max(TEMPERATURES), verdicts] == "molecules broke").any()
-    before = pd.read_csv(campaign / "analyse" / "activation.csv")
-    assert pd.read_csv(tmp_path / "out" / "activation.csv").states.max() == before.states.max() - 1
+    assert run(campaign, simulate, tmp_path / "out", "--no-figures").exit_code == 0
+    tables = {
+        name: pd.read_csv(tmp_path / "out" / f"{name}.csv") for name in ("states", "relaxation", "counts", "laws")
+    }
+    for name in ("states", "relaxation", "counts"):
+        table = tables[name].set_index("temperature_kelvin")
+        assert (table.loc[[lowest]].equilibration == "molecules broke").all(), name
+        assert not (table.loc[[max(TEMPERATURES)]].equilibration == "molecules broke").any(), name
+    assert len(tables["states"]) == 3  # shown, not dropped
+    before = pd.read_csv(campaign / "analyse" / "laws.csv")
+    assert tables["laws"].states.max() == before.states.max() - 1
 
 
-def test_a_state_that_blew_up_is_left_out_and_named(tmp_path, campaign):
+def test_a_state_that_blew_up_is_shown_without_numbers(tmp_path, campaign):
     simulate = tmp_path / "simulate"
     shutil.copytree(campaign / "simulate", simulate)
     lowest, *others = sorted(TEMPERATURES)
     blown = {"stable": False, "end_step": 77, "reason": "temperature 4000 K"}
     write_summary(simulate / f"{lowest:g}K" / "segment" / "001", lowest, **blown)
-    assert run(campaign, simulate, tmp_path / "out").exit_code == 0
-    assert pd.read_csv(tmp_path / "out" / "states.csv").temperature_kelvin.tolist() == others
+    assert run(campaign, simulate, tmp_path / "out", "--no-figures").exit_code == 0
+    states = pd.read_csv(tmp_path / "out" / "states.csv").set_index("temperature_kelvin")
+    assert states.equilibration[lowest] == "blew up at step 77: temperature 4000 K"
+    assert states.loc[lowest].isna().sum() > 10
+    assert pd.read_csv(tmp_path / "out" / "relaxation.csv").temperature_kelvin.unique().tolist() == others
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert summary["left_out"] == {f"{lowest:g}K": "blew up at step 77: temperature 4000 K"}
+    assert summary["faults"] == {f"{lowest:g}K": "blew up at step 77: temperature 4000 K"}
     for temperature in others:
         write_summary(simulate / f"{temperature:g}K" / "segment" / "001", temperature, **blown)
     assert run(campaign, simulate, tmp_path / "none").exit_code == 0
-    for name in ("states", "correlators", "activation"):
-        read_columns(tmp_path / "none" / f"{name}.csv", ("temperature_kelvin",) if name != "activation" else ())
+    for name, needs in ANALYSIS.items():
+        read_columns(tmp_path / "none" / f"{name}.csv", needs)
 
 
 def test_a_segment_that_only_equilibrated_is_passed_over(tmp_path, campaign):
     write_state(tmp_path / "300K", 300.0)
     (tmp_path / "300K" / "segment" / "002").mkdir()
     write_summary(tmp_path / "300K" / "segment" / "002", 300.0, frames=0, mean_potential_ev=None, linear_frames=0)
-    assert run(campaign, tmp_path, tmp_path / "out").exit_code == 0
+    assert run(campaign, tmp_path, tmp_path / "out", "--no-figures").exit_code == 0
 
 
 def failure(campaign, simulate):
@@ -232,7 +273,7 @@ def test_failures_are_named(tmp_path, campaign):
     write_summary(segment, 300.0)
     error = failure(campaign, simulate)
     assert isinstance(error, DataError)
-    assert "0 atoms" in str(error)
+    assert "no trajectory.trr" in str(error)
     assert not (tmp_path / "out" / "states.csv").exists()
 
 

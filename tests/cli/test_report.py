@@ -26,7 +26,7 @@ PARTS = (
     "cycle/001/select/status.json", "cycle/000/explore", "cycle", "test", "train/final/final.json",
     "cycle/000/train/model/0/check.json", "config/system.json", "config/select.json",
     "validate/errors.json", "validate/parity.csv", "validate/runs.json", "validate/nve.csv", "validate/rdf.csv",
-    "simulate/240K", "simulate", "analyse/correlators.csv", "analyse/states.csv", "analyse/activation.csv", "analyse",
+    "simulate/240K", "simulate", "analyse/correlators.csv", "analyse/states.csv", "analyse/counts.csv", "analyse",
 )  # fmt: skip
 
 
@@ -72,7 +72,7 @@ def test_the_page_says_what_ran_and_how_it_ended(tmp_path: Path) -> None:
     html = _make(campaign(tmp_path))
     for words in (
         "Converged.", "1.2 % of explored frames", "Quantum ESPRESSO (pw.x) 6.7", "RPBE with D3(BJ)", "12.0 ± 0.4",
-        "0.0216", "run shorter than 3 tau", "not diffusive", "χ₄/(⟨w²⟩ − ⟨w⟩²)", "0.851",
+        "0.0216", "run shorter than 3 tau", "not diffusive", "χ₄/(⟨w²⟩ − ⟨w⟩²)", "0.851", "117 ± 2", "43 ± 4",
     ):  # fmt: skip
         assert words in html, words
     assert not re.search(r"N\*", html)

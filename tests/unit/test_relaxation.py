@@ -7,6 +7,8 @@ import pytest
 from scipy.special import gamma
 
 from mlpwf.dynamics import relaxation
+from mlpwf.dynamics.correlators import curve, pass_moments
+from mlpwf.dynamics.trajectory import MolecularTrajectory
 from mlpwf.errors import DataError
 
 TIMES = np.geomspace(0.01, 1000, 60)
@@ -43,6 +45,31 @@ def test_kww_recovers_its_parameters(beta, amplitude):
     assert found.tau_ps == pytest.approx(12, rel=0.05)
     assert found.amplitude == pytest.approx(amplitude, abs=0.03)
     assert found.mean_ps == pytest.approx(found.tau_ps / found.beta * gamma(1 / found.beta), rel=1e-12)
+
+
+def test_jackknife_error_of_beta_covers_the_truth():
+    rng = np.random.default_rng(3)
+    scores = []
+    for _ in range(40):
+        blocks = np.exp(-((TIMES / 12) ** 0.7)) + 0.03 * rng.normal(size=(20, 1)) * TIMES**0.3 / 3 * np.exp(-TIMES / 12)
+        left_out = (blocks.sum(axis=0) - blocks) / 19
+        found = relaxation.stretched_exponential(TIMES, blocks.mean(axis=0), left_out)
+        scores.append((found.beta - 0.7) / found.beta_error)
+    assert 0.8 <= np.mean(np.abs(scores) < 2) <= 1, scores
+    assert np.std(scores) > 0.5, "errors far too wide"
+    assert math.isnan(relaxation.stretched_exponential(TIMES, blocks.mean(axis=0), left_out[:2]).beta_error)
+
+
+def test_left_out_curves_average_to_the_whole():
+    rng = np.random.default_rng(1)
+    centres = np.cumsum(0.3 * rng.normal(size=(900, 60, 3)), axis=0)
+    moments = pass_moments(
+        MolecularTrajectory.from_arrays(np.arange(900.0), centres), np.array([1, 4, 10, 30]), [1.0], 1.0
+    )
+    curves = relaxation.curves_left_out(moments, "fs_q1")
+    assert 3 <= len(curves) <= 20
+    np.testing.assert_allclose(curves.mean(axis=0), curve(moments, "fs_q1"), atol=2e-3)
+    assert np.all(curves.std(axis=0) > 0)
 
 
 def test_kww_verdicts():

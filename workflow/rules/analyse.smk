@@ -1,7 +1,8 @@
-"""analyse: correlators, relaxation times and activation energies of the production runs.
+"""analyse: correlators, counts of correlated molecules, laws and activation energies of the production runs.
 
 INPUTS   the run of every state, C/config/analyse.json
-OUTPUTS  C/analyse/{correlators,states,activation}.csv, summary.json
+OUTPUTS  C/analyse/{states,motion,correlators,relaxation,aging,counts,laws,energies,cooperativity}.csv,
+         C/analyse/figures/, summary.json
 """
 
 
@@ -14,12 +15,24 @@ rule analyse_dynamics:
         ],
         config=f"{C}/config/analyse.json",
     output:
-        correlators=f"{C}/analyse/correlators.csv",
-        states=f"{C}/analyse/states.csv",
-        activation=f"{C}/analyse/activation.csv",
+        tables=[
+            f"{C}/analyse/{table}.csv"
+            for table in (
+                "states",
+                "motion",
+                "correlators",
+                "relaxation",
+                "aging",
+                "counts",
+                "laws",
+                "energies",
+                "cooperativity",
+            )
+        ],
         summary=f"{C}/analyse/summary.json",
     log:
         f"{LOGS}/analyse/dynamics.log",
+    threads: SITE.md_threads
     resources:
         **SITE.resources("analyse"),
         mem_mb=memory("analyse", 8000),
@@ -29,3 +42,4 @@ rule analyse_dynamics:
         out=f"{C}/analyse",
     shell:
         "mlpwf --log {log:q} analyse --config {input.config:q} --simulate {params.simulate:q} --out {params.out:q}"
+        " --threads {threads}"

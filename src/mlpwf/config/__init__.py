@@ -24,7 +24,7 @@ from mlpwf.errors import ConfigError
 
 __all__ = [
     "Analyse", "Build", "Campaign", "Explore", "Label", "Molecule", "Report", "Section", "Select",
-    "Simulate", "Site", "System", "Train", "Validate", "load_campaign", "load_section", "load_site",
+    "Simulate", "Site", "System", "Train", "Validate", "load_campaign", "load_section", "load_site", "load_yaml",
 ]  # fmt: skip
 
 S = TypeVar("S", bound=Section)
@@ -132,6 +132,11 @@ def load_campaign(source: Path | str) -> Campaign:
             molecule = molecule.model_copy(update={"structure": path})
         molecules[name] = molecule
     return campaign.model_copy(update={"system": campaign.system.model_copy(update={"molecules": molecules})})
+
+
+def load_yaml(model: type[S], source: Path | str) -> S:
+    """Read and check a YAML file of one model (ConfigError as for `load_campaign`)."""
+    return _parse(model, _read_yaml(source), source)
 
 
 def load_site(source: Path | str) -> Site:

@@ -109,6 +109,8 @@ class LawFit:
         Number of states fitted.
     verdict
         `ok`, or why the fit is not to be used.
+    weighted
+        Whether every error was known.
     """
 
     law: str
@@ -119,6 +121,7 @@ class LawFit:
     aicc: float
     states: int
     verdict: str
+    weighted: bool = True
 
     def ln_tau(self, temperatures_kelvin: Array) -> Array:
         """ln τ of the law at T in K, same shape."""
@@ -157,6 +160,14 @@ class LawFit:
             return NAN
         apparent = self.apparent_energy(np.array(glass_kelvin))
         return float(apparent / (GAS_CONSTANT_KJ_MOL_K * glass_kelvin * np.log(10)))
+
+    @property
+    def p_value(self) -> float:
+        """Probability of a χ² at least this large, were law and errors right; NaN without degrees of freedom."""
+        from scipy.stats import chi2
+
+        free = self.states - LAWS[self.law].parameters
+        return float(chi2.sf(self.chi2, free)) if self.weighted and free > 0 else NAN
 
     @property
     def _c(self) -> Array:
@@ -213,6 +224,7 @@ def fit_law(name: str, temperatures_kelvin: Array, times: Array, errors: Array) 
         aicc=_aicc(float(chi2), count, law.parameters, weighted),
         states=count,
         verdict=verdict,
+        weighted=weighted,
     )
 
 

@@ -1,12 +1,16 @@
-"""Has the run come to equilibrium? τ against waiting time, the drift of the energy, the run in τ."""
+"""Has the run come to equilibrium? τ against waiting time, and the length of the run in τ."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from mlpwf.dynamics.correlators import Moments, memory
+from mlpwf.dynamics.relaxation import relaxation_time
 from mlpwf.dynamics.trajectory import Array
+from mlpwf.dynamics.uncertainty import BLOCK_TAUS, FEWEST_BLOCKS, block_numbers, block_sums, jackknife
 from mlpwf.errors import DataError
 
 NAN = float("nan")
@@ -17,7 +21,7 @@ UNDECIDED = "too short to tell"
 
 FEWEST_WINDOWS = 3
 RUN_IN_TAU = 10.0  # a shorter run cannot show that it has aged
-SIGNIFICANCE = 0.01  # of a false alarm: there are many states and correlators
+SIGNIFICANCE = 0.0027  # of a false alarm, three standard errors: there are many states and correlators
 
 
 @dataclass(frozen=True)
@@ -44,93 +48,99 @@ class Aging:
     verdict: str
 
 
-def waiting_time_test(waiting_ps: Array, times_ps: Array, errors_ps: Array, run_ps: float) -> Aging:
-    """Test τ(t_w) of consecutive windows for a trend.
+def waiting_time_test(waiting_ps: Array, times_ps: Array, run_ps: float) -> Aging:
+    """Test τ(t_w) of consecutive windows of one length for a trend.
 
-    A line through ln τ against t_w, weighted by the errors of τ; they are widened by √χ²_red where
-    the windows scatter more, and the slope is tested by Student's t with windows − 2 degrees
-    of freedom. A run shorter than 10 τ, or a window whose τ is not known, leaves it undecided,
-    unless what is known already shows a trend.
+    The slope of a line through ln τ against t_w is tested by Student's t with windows − 2 degrees of
+    freedom, from the scatter of the windows alone: each window's own error, from few blocks, is too
+    uncertain to weigh with. A run shorter than 10 τ, or a window whose τ is not known, leaves it
+    undecided, unless what is known already shows a trend.
 
     Parameters
     ----------
     waiting_ps
-        Waiting time of each window: its middle, since the start of the run, in ps, increasing, shape (windows,).
-    times_ps, errors_ps
-        τ of each window and its error in ps, shape (windows,); NaN where C did not decay.
+        Waiting time of each window: its middle, since the start of its run, in ps, shape (windows,).
+    times_ps
+        τ of each window in ps, shape (windows,); NaN where C did not decay.
     run_ps
         Length of the run in ps.
     """
-    from scipy.stats import t as student
+    from scipy.stats import linregress
 
-    if not waiting_ps.shape == times_ps.shape == errors_ps.shape or waiting_ps.ndim != 1:
-        raise DataError(f"shapes {waiting_ps.shape}, {times_ps.shape}, {errors_ps.shape}; expected one (windows,)")
+    if waiting_ps.shape != times_ps.shape or waiting_ps.ndim != 1:
+        raise DataError(f"shapes {waiting_ps.shape}, {times_ps.shape}; expected one shape (windows,)")
     used = np.isfinite(times_ps) & (times_ps > 0)
     count = int(np.count_nonzero(used))
-    if count < FEWEST_WINDOWS:
+    if count < FEWEST_WINDOWS or np.ptp(waiting_ps[used]) == 0:
         return Aging(NAN, NAN, NAN, NAN, NAN, UNDECIDED)
     x, y = waiting_ps[used] / run_ps, np.log(times_ps[used])
-    sigma = errors_ps[used] / times_ps[used]
-    known = bool(np.all(np.isfinite(sigma) & (sigma > 0)))
-    weight = 1 / sigma**2 if known else np.ones(count)
-    centred = x - (weight * x).sum() / weight.sum()
-    spread = (weight * centred**2).sum()
-    rate = float((weight * centred * y).sum() / spread)
-    mean = (weight * y).sum() / weight.sum()
-    reduced = float((weight * (y - mean - rate * centred) ** 2).sum()) / (count - 2)
-    widen = max(1.0, reduced) if known else reduced
-    error = float(np.sqrt(widen / spread))
-    p = float(2 * student.sf(abs(rate) / error, count - 2)) if error > 0 else NAN
-    halves, halves_error = _halves(y, weight, widen)
-    if p < SIGNIFICANCE:
-        verdict = AGING if rate > 0 else RELAXING
+    fit = linregress(x, y)
+    if fit.pvalue < SIGNIFICANCE:
+        verdict = AGING if fit.slope > 0 else RELAXING
     elif count < len(times_ps) or run_ps < RUN_IN_TAU * float(times_ps[used].max()):
         verdict = UNDECIDED
     else:
         verdict = EQUILIBRATED
-    return Aging(rate, error, halves, halves_error, p, verdict)
+    late, early = y[x > 0.5], y[x < 0.5]
+    spread = float(np.std(y - fit.intercept - fit.slope * x)) * np.sqrt(count / (count - 2))
+    halves, error = NAN, NAN
+    if len(late) and len(early):
+        halves, error = float(late.mean() - early.mean()), spread * float(np.sqrt(1 / len(late) + 1 / len(early)))
+    return Aging(float(fit.slope), float(fit.stderr), halves, error, float(fit.pvalue), verdict)
 
 
 @dataclass(frozen=True)
-class Drift:
-    """Change of a quantity over the run by a straight line, its error, and whether it is beyond chance."""
+class Waiting:
+    """Middle of consecutive windows of time origins, τ of each and its error, in ps, shape (windows,)."""
 
-    change: float
-    error: float
-    p_value: float
-    verdict: str
+    waiting_ps: Array
+    times_ps: Array
+    errors_ps: Array
 
 
-def drift(values: Array, blocks: int = 10) -> Drift:
-    """Change of a time series (the potential energy, the density) from the first to the last value.
+def waiting_times(moments: Moments, name: str, group: str = "all", most: int = 8) -> Waiting:
+    """τ(t_w) of one run: C = 1/e from the origins of each window alone.
 
-    The means of contiguous blocks are taken as independent, so a block must be longer than the
-    quantity's own relaxation; the slope through them is tested by Student's t.
+    There are as many windows as hold three independent blocks each (7.5 τ), at most `most`; none where
+    fewer than three fit. Of several runs, the windows of all are taken one after another.
 
     Parameters
     ----------
-    values
-        Evenly spaced in time, shape (n,).
-    blocks
-        How many blocks, at least 4.
+    moments
+        Of one or more runs of one state.
+    name, group
+        Which weight, of which molecules.
+    most
+        Most windows a run.
     """
-    from scipy.stats import linregress
+    tau = memory(moments, name, group)
+    middle, times, errors = [], [], []
+    for run in np.unique(moments.run):
+        mine = np.flatnonzero(moments.run == run)
+        run_ps = float(moments.runs_ps[run])
+        count = min(most, int(run_ps / (FEWEST_BLOCKS * BLOCK_TAUS * tau)))
+        if count < FEWEST_WINDOWS:
+            continue
+        parts: Any = np.array_split(mine, count)
+        for number, part in enumerate(parts):
+            found = _relaxation(moments.windows(part), name, group, tau)
+            middle.append((number + 0.5) * run_ps / count)
+            times.append(found[0])
+            errors.append(found[1])
+    return Waiting(np.array(middle), np.array(times), np.array(errors))
 
-    if values.ndim != 1 or not np.isfinite(values).all():
-        raise DataError(f"series of shape {values.shape}; expected finite numbers of shape (n,)")
-    if blocks < 4 or len(values) < blocks:
-        return Drift(NAN, NAN, NAN, UNDECIDED)
-    means = np.array([part.mean() for part in np.array_split(values, blocks)])
-    if np.ptp(means) == 0:
-        return Drift(0.0, 0.0, 1.0, EQUILIBRATED)
-    fit = linregress((np.arange(blocks) + 0.5) / blocks, means)
-    return Drift(fit.slope, fit.stderr, fit.pvalue, RELAXING if fit.pvalue < SIGNIFICANCE else EQUILIBRATED)
 
-
-def _halves(y: Array, weight: Array, widen: float) -> tuple[float, float]:
-    """Weighted mean of the second half less that of the first (a middle window counts in neither), with error."""
-    half = len(y) // 2
-    first, second = slice(None, half), slice(len(y) - half, None)
-    means = [(weight[s] * y[s]).sum() / weight[s].sum() for s in (first, second)]
-    variance = widen * (1 / weight[first].sum() + 1 / weight[second].sum())
-    return float(means[1] - means[0]), float(np.sqrt(variance))
+def _relaxation(moments: Moments, name: str, group: str, tau_ps: float) -> tuple[float, float]:
+    """τ of some windows and its error."""
+    g, k = moments.group(group), moments.weight(name)
+    seen = np.flatnonzero(moments.pairs.sum(axis=0) > 0)
+    values, errors = [], []
+    for lag in seen:
+        numbers = block_numbers(moments, int(lag), BLOCK_TAUS * tau_ps)
+        pairs = block_sums(moments.pairs[:, lag], numbers)
+        decay = block_sums(moments.decay[:, lag, g, k], numbers)
+        found = jackknife(lambda d, n: 1 - d / n, [decay, pairs], pairs)
+        values.append(found.value)
+        errors.append(found.error)
+    relaxation = relaxation_time(moments.lags_ps[seen], np.array(values), np.array(errors), np.inf)
+    return relaxation.tau_ps, relaxation.error_ps

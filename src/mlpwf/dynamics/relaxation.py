@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mlpwf.dynamics.correlators import Moments, memory
 from mlpwf.dynamics.trajectory import Array
+from mlpwf.dynamics.uncertainty import BLOCK_TAUS, FEWEST_BLOCKS, block_numbers
 from mlpwf.errors import DataError
 
 NAN = float("nan")
@@ -39,12 +41,15 @@ class Relaxation:
 
 @dataclass(frozen=True)
 class Stretched:
-    """A exp[−(t/τ)^β] with its mean time τ/β Γ(1/β); times in ps."""
+    """A exp[−(t/τ)^β] with its mean time τ/β Γ(1/β); times in ps. Errors are NaN where no block could be left out."""
 
     tau_ps: float
+    tau_error_ps: float
     beta: float
+    beta_error: float
     amplitude: float
     mean_ps: float
+    mean_error_ps: float
     verdict: str
 
 
@@ -88,11 +93,12 @@ def relaxation_time(times_ps: Array, values: Array, errors: Array, run_ps: float
     return Relaxation(tau, float(error), OK if run_ps >= 3 * tau else RUN_TOO_SHORT)
 
 
-def stretched_exponential(times_ps: Array, values: Array) -> Stretched:
+def stretched_exponential(times_ps: Array, values: Array, left_out: Array | None = None) -> Stretched:
     """Fit A exp[−(t/τ)^β] to C(t) between 0.9 and 0.02, once it has fallen below 1/e.
 
     A in (0, 1] leaves out what decays before the first fitted lag. Least squares
-    in C, every lag alike. Source: Williams and Watts, DOI 10.1039/TF9706600080.
+    in C, every lag alike: neighbouring lags share their noise, so the errors come from
+    the jackknife and not from the fit. Source: Williams and Watts, DOI 10.1039/TF9706600080.
 
     Parameters
     ----------
@@ -100,36 +106,81 @@ def stretched_exponential(times_ps: Array, values: Array) -> Stretched:
         Lags in ps, shape (lags,).
     values
         C(t), shape (lags,).
+    left_out
+        C(t) with one independent block of time origins left out at a time, shape (blocks, lags);
+        see `curves_left_out`. Fewer than three blocks give no error.
     """
+    if values.shape != times_ps.shape or times_ps.ndim != 1:
+        raise DataError(f"shapes {times_ps.shape}, {values.shape}; expected one shape (lags,)")
+    found, verdict = _stretched(times_ps, values)
+    if verdict != OK:
+        return Stretched(NAN, NAN, NAN, NAN, NAN, NAN, NAN, verdict)
+    errors = np.full(4, NAN)
+    again = [_stretched(times_ps, one, found) for one in (left_out if left_out is not None else [])]
+    fits = np.array([parameters for parameters, word in again if word == OK])
+    if len(fits) == len(again) >= FEWEST_BLOCKS:
+        errors = np.sqrt((len(fits) - 1) / len(fits) * np.sum((fits - fits.mean(axis=0)) ** 2, axis=0))
+    tau, beta, amplitude, mean = found
+    return Stretched(tau, errors[0], beta, errors[1], amplitude, mean, errors[3], OK)
+
+
+def curves_left_out(moments: Moments, name: str, group: str = "all", most: int = 20) -> Array:
+    """C(t) with one block of time origins of at least 2.5 τ left out at a time, shape (blocks, lags).
+
+    NaN at lags that only the block left out holds; no rows where fewer than three blocks fit.
+    """
+    g, k = moments.group(group), moments.weight(name)
+    tau = memory(moments, name, group)
+    near = int(np.argmin(np.abs(np.log(moments.lags_ps / tau))))
+    numbers = block_numbers(moments, near, BLOCK_TAUS * tau, most)
+    blocks = int(numbers.max()) + 1
+    if blocks < FEWEST_BLOCKS:
+        return np.empty((0, len(moments.lags_ps)))
+    decay, pairs = moments.decay[:, :, g, k], moments.pairs
+    curves = []
+    for block in range(blocks):
+        kept = numbers != block
+        with np.errstate(invalid="ignore", divide="ignore"):
+            curves.append(1 - decay[kept].sum(axis=0) / pairs[kept].sum(axis=0))
+    return np.array(curves)
+
+
+def _stretched(
+    times_ps: Array, values: Array, start: tuple[float, float, float, float] | None = None
+) -> tuple[tuple[float, float, float, float], str]:
+    """τ, β, A and the mean time of the best stretched exponential, and the verdict."""
     from scipy.optimize import curve_fit
     from scipy.special import gamma
 
+    nothing = (NAN, NAN, NAN, NAN)
+    known = np.isfinite(values)
+    times_ps, values = times_ps[known], values[known]
     below = np.flatnonzero(values < np.exp(-1))
     if len(below) == 0:
-        return Stretched(NAN, NAN, NAN, NAN, NOT_DECAYED)
+        return nothing, NOT_DECAYED
     used = (values <= KWW_RANGE[1]) & (values >= KWW_RANGE[0])
     noise = np.flatnonzero(values < KWW_RANGE[0])
     if len(noise):
         used[noise[0] :] = False
     if np.count_nonzero(used) < 5:
-        return Stretched(NAN, NAN, NAN, NAN, TOO_FEW_POINTS)
+        return nothing, TOO_FEW_POINTS
 
     def model(t: Array, ln_tau: float, beta: float, amplitude: float) -> Array:
         return np.asarray(amplitude * np.exp(-((t / np.exp(ln_tau)) ** beta)))
 
-    start = (np.log(times_ps[below[0]]), 0.8, 0.95)
+    guess = (np.log(times_ps[below[0]]), 0.8, 0.95) if start is None else (np.log(start[0]), *start[1:3])
     try:
         (ln_tau, beta, amplitude), _ = curve_fit(
-            model, times_ps[used], values[used], start, bounds=([-np.inf, 0.1, 0.05], [np.inf, 2.0, 1.0])
+            model, times_ps[used], values[used], guess, bounds=([-np.inf, 0.1, 0.05], [np.inf, 2.0, 1.0])
         )
     except RuntimeError:
-        return Stretched(NAN, NAN, NAN, NAN, NO_FIT)
+        return nothing, NO_FIT
     tau = float(np.exp(ln_tau))
-    return Stretched(tau, float(beta), float(amplitude), float(tau / beta * gamma(1 / beta)), OK)
+    return (tau, float(beta), float(amplitude), float(tau / beta * gamma(1 / beta))), OK
 
 
 def diffusion(times_ps: Array, msd: Array, errors: Array, run_ps: float) -> Diffusion:
-    """D from MSD = 6Dt + c over the last decade of lags below a third of the run.
+    """D from MSD = 6Dt + c over the last decade of lags, below a third of the run, that have an error.
 
     The points share their time origins, so their errors are not averaged down: the
     relative error of D is the largest among them. Verdict `not diffusive` where
@@ -144,7 +195,7 @@ def diffusion(times_ps: Array, msd: Array, errors: Array, run_ps: float) -> Diff
     run_ps
         Length of the run in ps.
     """
-    known = times_ps <= run_ps / 3 * (1 + 1e-9)
+    known = (times_ps <= run_ps / 3 * (1 + 1e-9)) & np.isfinite(errors)
     if known.any():
         known &= times_ps >= times_ps[known][-1] / 10
     if np.count_nonzero(known) < 3 or np.any(msd[known] <= 0):

@@ -1,185 +1,84 @@
-"""The part of the page on the production runs: correlators, heterogeneity, activation."""
+"""The part of the page on the production runs: correlators, heterogeneity, laws, activation, equilibrium."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlpwf.report.figures import Curve, Panel, lines, rows, thermal_colours
+from mlpwf.report.dynamics_figures import CAPTIONS, HEIGHTS, TRUE, count_name, figures, quantity_name
+from mlpwf.report.figures import lines, rows
 from mlpwf.report.gather import Record, number
-from mlpwf.report.page import Drawing, Part, Table, quantity_name
+from mlpwf.report.page import Drawing, Part, Table
 
 if TYPE_CHECKING:
     from mlpwf.report.gather import Columns
 
-GAS_CONSTANT = 8.314462618e-3
-"""R in kJ/mol/K."""
+ALL = "all"
 
 
 def dynamics(record: Record) -> Part:
-    """Correlators and dynamic heterogeneity by temperature, the Arrhenius plot, states with their verdicts."""
-    curves, states, fits = record.analysis.correlators, record.analysis.states, record.analysis.activation
-    drawings: list[Drawing] = []
-    if curves is not None:
-        drawings += _figure(
-            "correlators", motion_panels(curves),
-            "Motion of the molecules' centres and axes by temperature, against the time since the origin.",
-        )  # fmt: skip
-        drawings += _figure(
-            "heterogeneity", heterogeneity_panels(curves),
-            "Fluctuations of the correlators by temperature: χ₄ in the ensemble of the runs, and the normalised number "
-            "of dynamically correlated molecules, χ₄/(⟨w²⟩ − ⟨w⟩²), which is 1 for molecules that move independently.",
-        )  # fmt: skip
-    if states is not None:
-        drawings += _figure(
-            "arrhenius", arrhenius_panels(states, fits),
-            "Relaxation times (C = 1/e) and diffusion against inverse temperature. Lines: Arrhenius fits through the "
-            "states whose verdict is ok; open circles are states with another verdict, and are not fitted.",
-        )  # fmt: skip
-    tables = [*_runs(record), *_states(states), *_fits(fits)]
-    return Part(
-        "dynamics",
-        "Dynamics of the liquid",
-        drawings=drawings,
-        tables=tables,
-        warnings=[*_blew_up(record), *_broken(record)],
-    )
-
-
-def _broken(record: Record) -> list[str]:
-    """A sentence on the states in which molecules broke."""
-    states = sorted({s.state for s in record.segments if s.summary.get("intact") is False}, key=_kelvin)
-    if not states:
-        return []
-    return [
-        f"Molecules broke at {', '.join(states)}: the numbers of these states are not the liquid's, and enter no fit. "
-        "Explore these states longer, label and train again, then simulate."
+    """Correlators and heterogeneity by temperature, laws and energies, states with their verdicts."""
+    tables = record.analysis.tables
+    drawings = [
+        Drawing(name, CAPTIONS[name], lines(panels, columns=2, height=HEIGHTS.get(name, 3.1)), list(rows(panels)))
+        for name, panels in figures(tables).items()
     ]
+    shown = [
+        *_runs(record), *_states(tables), *_counts(tables.get("counts")), *_laws(tables.get("laws")),
+        *_cooperativity(tables.get("cooperativity")),
+    ]  # fmt: skip
+    return Part("dynamics", "Dynamics of the liquid", drawings=drawings, tables=shown, warnings=_warnings(record))
 
 
-def _blew_up(record: Record) -> list[str]:
-    """A sentence on each state whose run blew up."""
-    return [
+def activation_energy(tables: Mapping[str, Columns]) -> tuple[str, str]:
+    """The headline: E_app of the first correlator that has it at the coldest such state, and what it is."""
+    energies = tables.get("energies")
+    needed = {
+        "quantity",
+        "definition",
+        "law",
+        "temperature_kelvin",
+        "energy_kj_mol",
+        "energy_error_kj_mol",
+        "molecules",
+    }
+    if energies is None or not needed <= set(energies) or len(energies["quantity"]) == 0:
+        return "–", "kJ/mol, not known yet"
+    known = np.isfinite(energies["energy_kj_mol"]) & (energies["molecules"] == ALL)
+    known &= np.char.startswith(energies["definition"], "E_app(T) =")
+    for quantity in dict.fromkeys(energies["quantity"].tolist()):
+        mine = np.flatnonzero(known & (energies["quantity"] == quantity))
+        if len(mine):
+            k = mine[np.argmin(energies["temperature_kelvin"][mine])]
+            error = float(energies["energy_error_kj_mol"][k])
+            text = f"{float(energies['energy_kj_mol'][k]):#.3g}".rstrip(".")
+            text += f" ± {error:.2g}" if np.isfinite(error) else ""
+            at = f"{float(energies['temperature_kelvin'][k]):g} K"
+            return (
+                text,
+                f"kJ/mol, E_app at {at} by the {energies['law'][k]} law, from {_lower(quantity_name(quantity))}",
+            )
+    return "–", "kJ/mol, too few equilibrated states"
+
+
+def _warnings(record: Record) -> list[str]:
+    """Sentences on the states that blew up, and on those whose molecules broke."""
+    remedy = "Explore {} longer, label and train again, then simulate."
+    found = [
         f"The run at {s.state} blew up at step {s.summary.get('end_step', '?')}: {s.summary.get('reason', '?')}. "
-        "This state is left out of the dynamics. Explore it longer, label and train again, then simulate."
+        f"It has no numbers. {remedy.format('this state')}"
         for s in record.segments
         if s.summary.get("stable") is False
     ]
-
-
-def _figure(name: str, panels: Sequence[Panel], caption: str) -> list[Drawing]:
-    if not panels:
-        return []
-    return [Drawing(name, caption, lines(panels, columns=2), list(rows(panels)))]
-
-
-def motion_panels(curves: Columns) -> list[Panel]:
-    """Panels of the mean square displacement and of every correlator."""
-    axes = {
-        "msd_angstrom2": ("Mean square displacement", "⟨|Δr|²⟩, Å²"),
-        **{n: (quantity_name(n), "C(t)") for n in weight_names(curves)},
-        "alpha2": ("Non-Gaussian parameter", "α₂"),
-    }
-    return [p for n, (title, y) in axes.items() if (p := _by_temperature(curves, n, title, y, n.startswith("msd")))]
-
-
-def weight_names(curves: Columns) -> list[str]:
-    """Columns that hold a correlator: overlap, F_s and C_l."""
-    first = ("overlap", "fs_", "c1_", "c2_")
-    return [n for n in curves if n.startswith(first) and not n.endswith("_error")]
-
-
-def heterogeneity_panels(curves: Columns) -> list[Panel]:
-    """Panels of χ4 and of the normalised number of correlated molecules, for translation and one rotation."""
-    panels = []
-    for name in weight_names(curves):
-        for column, title, y in (
-            (f"chi4_{name}", f"χ₄, {_lower(quantity_name(name))}", "χ₄"),
-            (f"n_star_{name}_normalised", f"Normalised χ₄, {_lower(quantity_name(name))}", "χ₄/(⟨w²⟩ − ⟨w⟩²)"),
-        ):
-            panel = _by_temperature(curves, column, title, y, False)
-            if panel and (name == "overlap" or name.startswith("fs_") or name.endswith("axis1")):
-                panels.append(panel)
-    return panels
-
-
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]
-
-
-def _by_temperature(curves: Columns, name: str, title: str, y_label: str, y_log: bool) -> Panel | None:
-    """One curve for each temperature, coldest first, its positive times only."""
-    if name not in curves or curves[name].dtype.kind != "f":
-        return None
-    temperatures = np.unique(curves["temperature_kelvin"])
-    drawn = []
-    for temperature, colour in zip(temperatures, thermal_colours(len(temperatures)), strict=True):
-        kept = (curves["temperature_kelvin"] == temperature) & (curves["time_ps"] > 0) & np.isfinite(curves[name])
-        order = np.argsort(curves["time_ps"][kept])
-        x, y = curves["time_ps"][kept][order], curves[name][kept][order]
-        drawn.append(Curve(f"{temperature:g} K", x, y, colour=colour))
-    if not any(len(curve.x) for curve in drawn):
-        return None
-    return Panel(title, "time, ps", y_label, drawn, x_log=True, y_log=y_log)
-
-
-def arrhenius_panels(states: Columns, fits: Columns | None) -> list[Panel]:
-    """Logarithms of the relaxation times, and of 1/D, against 1000/T with the fitted lines."""
-    names = [n[4:-3] for n in states if n.startswith("tau_") and n.endswith("_ps") and states[n].dtype.kind == "f"]
-    panels = []
-    for title, y_label, group in (
-        ("Translation", "τ, ps", [n for n in names if n == "overlap" or n.startswith("fs_")]),
-        ("Rotation", "τ, ps", [n for n in names if n.startswith(("c1_", "c2_"))]),
-        ("Diffusion", "1/D, ps/Å²", ["diffusion"] if "diffusion_angstrom2_per_ps" in states else []),
-    ):
-        curves = [curve for k, name in enumerate(group) for curve in _arrhenius_curves(states, fits, name, k)]
-        if curves:
-            panels.append(Panel(title, "1000/T, 1/K", y_label, curves, y_log=True))
-    return panels
-
-
-def _arrhenius_curves(states: Columns, fits: Columns | None, name: str, index: int) -> list[Curve]:
-    from mlpwf.report.figures import PALETTE
-
-    inverse = name == "diffusion"
-    values = states["diffusion_angstrom2_per_ps" if inverse else f"tau_{name}_ps"]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        y = 1 / values if inverse else values
-    kept = np.isfinite(y) & (y > 0)
-    if not kept.any():
-        return []
-    x = 1000 / states["temperature_kelvin"]
-    colour = PALETTE[index % len(PALETTE)]
-    verdicts = states.get("diffusion_verdict" if inverse else f"tau_{name}_verdict")
-    good = kept if verdicts is None else kept & (verdicts == "ok")
-    curves = [Curve(quantity_name(name), x[good], y[good], style="points", colour=colour)]
-    if (kept & ~good).any():
-        title = f"{quantity_name(name)}, not fitted"
-        curves.append(Curve(title, x[kept & ~good], y[kept & ~good], style="hollow", colour=colour))
-    fit = _fit(fits, name)
-    if fit is not None:
-        energy, prefactor = fit
-        span = np.linspace(x[kept].min(), x[kept].max(), 40)
-        line = prefactor * np.exp(energy * span / (1000 * GAS_CONSTANT))
-        curves.append(Curve(f"Eₐ = {energy:.3g} kJ/mol", span, line, style="dashed", colour=colour))
-    return curves
-
-
-def _fit(fits: Columns | None, name: str) -> tuple[float, float] | None:
-    """Activation energy in kJ/mol and prefactor (ps, or ps/Å² for 1/D) of a quantity."""
-    needed = {"quantity", "E_a_kj_mol", "tau_inf_ps", "diffusion_inf_angstrom2_per_ps"}
-    if fits is None or not needed <= set(fits):
-        return None
-    for k in np.flatnonzero(fits["quantity"] == name):
-        energy = float(fits["E_a_kj_mol"][k])
-        prefactor = float(fits["tau_inf_ps"][k])
-        if name == "diffusion":
-            prefactor = 1 / float(fits["diffusion_inf_angstrom2_per_ps"][k] or np.nan)
-        if np.isfinite(energy) and np.isfinite(prefactor):
-            return energy, prefactor
-    return None
+    states = sorted({s.state for s in record.segments if s.summary.get("intact") is False}, key=_kelvin)
+    if states:
+        found.append(
+            f"Molecules broke at {', '.join(states)}: the numbers of these states are not the liquid's, and enter no "
+            f"fit. {remedy.format('these states')}"
+        )
+    return found
 
 
 def _runs(record: Record) -> list[Table]:
@@ -223,55 +122,119 @@ def _kelvin(state: str) -> float:
         return 0.0
 
 
-def _states(states: Columns | None) -> list[Table]:
-    """Relaxation times, diffusion and peaks of the normalised count with their verdicts, a row for each state."""
+def _states(tables: Mapping[str, Columns]) -> list[Table]:
+    """Equilibration, relaxation times, stretching, diffusion and viscosity, a column for each state."""
+    states, relaxation = tables.get("states"), tables.get("relaxation")
     if states is None or len(states["temperature_kelvin"]) == 0:
         return []
-    wanted = [("diffusion_angstrom2_per_ps", "diffusion_error", "diffusion_verdict", "D, Å²/ps")]
-    names = [n[4:-3] for n in states if n.startswith("tau_") and n.endswith("_ps")]
-    wanted += [
-        (f"tau_{n}_ps", f"tau_{n}_error", f"tau_{n}_verdict", f"τ, {_lower(quantity_name(n))}, ps") for n in names
-    ]
-    peaks = [n for n in names if n == "overlap" or n.endswith("axis1")]
-    wanted += [
-        (f"n_star_{n}_normalised_peak", f"n_star_{n}_normalised_peak_error", f"n_star_{n}_normalised_peak_verdict",
-         f"peak of χ₄/(⟨w²⟩ − ⟨w⟩²), {_lower(quantity_name(n))}")
-        for n in peaks
+    temperatures = states["temperature_kelvin"]
+    body: list[tuple[str, ...]] = []
+    for title, value, error, verdict in (
+        ("in equilibrium?", "equilibration", "", ""),
+        ("heat capacity, k_B a molecule", "heat_capacity_kb_per_molecule", "heat_capacity_error_kb_per_molecule", ""),
+        ("D, Å²/ps", "diffusion_angstrom2_per_ps", "diffusion_error_angstrom2_per_ps", "diffusion_verdict"),
+        ("viscosity, mPa s", "viscosity_mpa_s", "viscosity_error_mpa_s", "viscosity_verdict"),
+    ):
+        if value in states:
+            body.append((title, *(_cell(states, k, value, error, verdict) for k in range(len(temperatures)))))
+    if relaxation is not None and "correlator" in relaxation:
+        mine = relaxation["molecules"] == ALL
+        for name in dict.fromkeys(relaxation["correlator"][mine].tolist()):
+            at = {
+                float(relaxation["temperature_kelvin"][k]): int(k)
+                for k in np.flatnonzero(mine & (relaxation["correlator"] == name))
+            }
+            places = [at.get(float(t)) for t in temperatures]
+            title = _lower(quantity_name(name))
+            for label, value, error, verdict in (
+                (f"τ, {title}, ps", "tau_ps", "tau_error_ps", "tau_verdict"),
+                (f"β, {title}", "kww_beta", "kww_beta_error", "kww_verdict"),
+                (f"in equilibrium by {title}?", "equilibration", "", ""),
+            ):
+                cells = ["–" if k is None else _cell(relaxation, k, value, error, verdict) for k in places]
+                body.append((label, *cells))
+    header = ("quantity", *(f"{t:g} K" for t in temperatures))
+    return [Table("States: value ± standard error, and the verdict where it is not ok.", header, body)]
+
+
+def _counts(counts: Columns | None) -> list[Table]:
+    """Every count by its full name, a column for each state."""
+    if counts is None or "definition" not in counts or len(counts["definition"]) == 0:
+        return []
+    mine = counts["molecules"] == ALL
+    temperatures = np.unique(counts["temperature_kelvin"])
+    body = []
+    for name in dict.fromkeys(counts["correlator"][mine].tolist()):
+        for definition in dict.fromkeys(counts["definition"].tolist()):
+            chosen = mine & (counts["correlator"] == name) & (counts["definition"] == definition)
+            cells = []
+            for temperature in temperatures:
+                found = np.flatnonzero(chosen & (counts["temperature_kelvin"] == temperature))
+                cells.append(_cell(counts, int(found[0]), "count", "count_error", "verdict") if len(found) else "–")
+            if any(cell[0].isdigit() or cell[0] == "-" for cell in cells):
+                body.append((f"{count_name(definition)}, {_lower(quantity_name(name))}", *cells))
+    header = ("number of correlated molecules", *(f"{t:g} K" for t in temperatures))
+    caption = (
+        "Numbers of dynamically correlated molecules, each by its own definition; the verdict where it is not ok. "
+        "The ensemble is that of the runs where the name says no other."
+    )
+    return [Table(caption, header, body)] if body else []
+
+
+def _laws(laws: Columns | None) -> list[Table]:
+    if laws is None or "law" not in laws or len(laws["law"]) == 0:
+        return []
+    mine = [int(k) for k in np.flatnonzero(laws["molecules"] == ALL) if laws["verdict"][k] != "too few states"]
+    body = [
+        (
+            quantity_name(str(laws["quantity"][k])) + (" (best)" if str(laws["best"][k]) in TRUE else ""),
+            str(laws["law"][k]), _number(laws, k, "states"), _number(laws, k, "aicc"),
+            _number(laws, k, "akaike_weight"), _number(laws, k, "misfit_p_value"),
+            _cell(laws, k, "glass_kelvin", "glass_error_kelvin", "glass_verdict"),
+            _cell(laws, k, "fragility", "fragility_error", ""), str(laws["verdict"][k]),
+        )
+        for k in mine
     ]  # fmt: skip
-    shown = [entry for entry in wanted if entry[0] in states]
-    header = ("quantity", *(f"{t:g} K" for t in states["temperature_kelvin"]))
-    table = [
-        (title, *(_cell(states, k, *names_) for k in range(len(states["temperature_kelvin"]))))
-        for *names_, title in shown
-    ]
-    return [Table("States: value ± standard error, and the verdict where it is not ok.", header, table)]
+    header = ("quantity", "law", "states", "AICc", "weight", "p of misfit", "T_g, K", "fragility", "verdict")
+    return [Table("Laws of the relaxation time against temperature, compared by AICc.", header, body)] if body else []
 
 
-def _cell(states: Columns, k: int, value: str, error: str, verdict: str) -> str:
-    number_ = states[value][k]
-    text = f"{number_:.4g}" if states[value].dtype.kind == "f" and np.isfinite(number_) else "–"
-    if error in states and states[error].dtype.kind == "f" and np.isfinite(states[error][k]):
-        text += f" ± {states[error][k]:.2g}"
-    word = str(states[verdict][k]) if verdict in states else "ok"
+def _cooperativity(table: Columns | None) -> list[Table]:
+    """E and β against each count: the line, the test of proportion, the count at T_g."""
+    if table is None or "against" not in table or len(table["against"]) == 0:
+        return []
+    body = [
+        (
+            f"{table['against'][k]}, {_lower(quantity_name(str(table['correlator'][k])))}",
+            count_name(str(table["count_definition"][k])),
+            _cell(table, k, "intercept", "intercept_error", ""), _cell(table, k, "slope", "slope_error", ""),
+            _number(table, k, "proportional_p_value"), _cell(table, k, "count_at_glass", "count_at_glass_error", ""),
+            str(table["count_at_glass_verdict"][k]),
+        )
+        for k in np.flatnonzero((table["molecules"] == ALL) & (table["verdict"] == "ok")).tolist()
+    ]  # fmt: skip
+    header = ("y", "x: number of molecules", "intercept", "slope", "p of y ∝ x", "x at T_g", "verdict at T_g")
+    caption = "Activation energy (kJ/mol) and stretching against each number of correlated molecules: y = a + bx."
+    return [Table(caption, header, body)] if body else []
+
+
+def _number(table: Columns, k: int, name: str) -> str:
+    value: Any = table[name][k] if name in table else "–"
+    if isinstance(value, float):
+        return f"{value:.3g}" if np.isfinite(value) else "–"
+    return str(value)
+
+
+def _cell(table: Columns, k: int, value: str, error: str, verdict: str) -> str:
+    found: Any = table[value][k] if value in table else float("nan")
+    if isinstance(found, str):
+        return found
+    text = f"{found:.4g}" if np.isfinite(found) else "–"
+    if error in table and table[error].dtype.kind == "f" and np.isfinite(table[error][k]):
+        text += f" ± {table[error][k]:.2g}"
+    word = str(table[verdict][k]) if verdict in table else "ok"
     return text if word in ("ok", "nan", "") else f"{text} ({word})"
 
 
-def _fits(fits: Columns | None) -> list[Table]:
-    if fits is None or "quantity" not in fits:
-        return []
-
-    def cell(name: str, k: int) -> str:
-        value: Any = fits[name][k] if name in fits else "–"
-        if isinstance(value, float):
-            return f"{value:.4g}" if np.isfinite(value) else "–"
-        return str(value)
-
-    columns = {
-        "E_a_kj_mol": "Eₐ, kJ/mol", "E_a_error": "± ", "tau_inf_ps": "τ∞, ps",
-        "diffusion_inf_angstrom2_per_ps": "D∞, Å²/ps", "reduced_chi2": "reduced χ²",
-        "states": "states", "verdict": "verdict",
-    }  # fmt: skip
-    table = [
-        (quantity_name(str(name)), *(cell(column, k) for column in columns)) for k, name in enumerate(fits["quantity"])
-    ]
-    return [Table("Arrhenius fits, one a quantity.", ("quantity", *columns.values()), table)] if table else []
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]

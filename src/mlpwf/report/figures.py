@@ -61,9 +61,10 @@ class Curve:
     y_error: Floats | None = None
     style: Literal["line", "points", "hollow", "both", "step", "dashed"] = "line"
     colour: str | None = None
+    x_error: Floats | None = None
 
     def __post_init__(self) -> None:
-        shapes = [np.shape(a) for a in (self.x, self.y, self.y_error) if a is not None]
+        shapes = [np.shape(a) for a in (self.x, self.y, self.y_error, self.x_error) if a is not None]
         if len(set(shapes)) != 1 or len(shapes[0]) != 1:
             raise ValueError(f"curve '{self.label}': shapes {shapes}; expected one-dimensional arrays of one length")
 
@@ -108,14 +109,19 @@ def rows(panels: Sequence[Panel]) -> Iterator[tuple[str, ...]]:
     Yields
     ------
     tuple of str
-        panel, curve, x_axis, y_axis (names with units), x, y, y_error.
+        panel, curve, x_axis, y_axis (names with units), x, y, y_error; x_error where any curve has one.
     """
-    yield ("panel", "curve", "x_axis", "y_axis", "x", "y", "y_error")
+    wide = any(curve.x_error is not None for panel in panels for curve in panel.curves)
+    yield ("panel", "curve", "x_axis", "y_axis", "x", "y", "y_error", *(("x_error",) if wide else ()))
     for panel in panels:
         for curve in panel.curves:
-            errors = [""] * len(curve.x) if curve.y_error is None else [f"{value:.8g}" for value in curve.y_error]
-            for x, y, error in zip(curve.x, curve.y, errors, strict=True):
-                yield (panel.title, curve.label, panel.x_label, panel.y_label, f"{x:.8g}", f"{y:.8g}", error)
+            errors = [
+                [""] * len(curve.x) if spread is None else [f"{value:.8g}" for value in spread]
+                for spread in (curve.y_error, *((curve.x_error,) if wide else ()))
+            ]
+            for x, y, *spread in zip(curve.x, curve.y, *errors, strict=True):
+                names = (panel.title, curve.label.removeprefix("_"), panel.x_label, panel.y_label)
+                yield (*names, f"{x:.8g}", f"{y:.8g}", *spread)
 
 
 def bar_rows(labels: Sequence[str], parts: Mapping[str, Floats], value_label: str) -> Iterator[tuple[str, ...]]:
@@ -153,7 +159,8 @@ def lines(panels: Sequence[Panel], columns: int = 2, height: float = 3.1) -> Fig
                 axes.legend(loc="best", handlelength=1.6)
         if shared:
             handles, labels = grid.flat[0].get_legend_handles_labels()
-            figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 8), handlelength=1.6)
+            fit = max(1, int(130 / (8 + max(len(label) for label in labels))))
+            figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), fit), handlelength=1.6)
         for axes in list(grid.flat)[len(panels) :]:
             axes.set_visible(False)
     return figure
@@ -283,13 +290,14 @@ def _draw_curve(axes: Axes, curve: Curve, colour: str) -> None:
         return
     line = {"points": "none", "hollow": "none", "dashed": (0, (5, 2))}.get(curve.style, "-")
     marker = "o" if curve.style in ("points", "hollow", "both") or len(curve.x) == 1 else None
-    if curve.y_error is not None and np.any(np.isfinite(curve.y_error)):
+    filling = "none" if curve.style == "hollow" else colour
+    spread = [None if e is None else np.nan_to_num(e) for e in (curve.x_error, curve.y_error)]
+    if any(e is not None and np.any(e > 0) for e in spread):
         axes.errorbar(
-            curve.x, curve.y, yerr=np.nan_to_num(curve.y_error), color=colour, label=label, linestyle=line,
-            marker=marker, capsize=2.5, elinewidth=1,
+            curve.x, curve.y, xerr=spread[0], yerr=spread[1], color=colour, label=label, linestyle=line,
+            marker=marker, markerfacecolor=filling, capsize=2.5, elinewidth=1,
         )  # fmt: skip
         return
-    filling = "none" if curve.style == "hollow" else colour
     axes.plot(curve.x, curve.y, color=colour, label=label, linestyle=line, marker=marker, markerfacecolor=filling)
 
 

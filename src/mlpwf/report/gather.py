@@ -21,6 +21,17 @@ SECTIONS = (
     "system", "build", "label", "train", "explore", "select", "validate", "simulate", "analyse", "report", "site",
 )  # fmt: skip
 PARITY = ("quantity", "label")
+ANALYSIS = {
+    "states": ("state", "temperature_kelvin"),
+    "motion": ("temperature_kelvin", "molecules", "time_ps"),
+    "correlators": ("temperature_kelvin", "molecules", "correlator", "time_ps"),
+    "relaxation": ("temperature_kelvin", "molecules", "correlator", "tau_ps"),
+    "counts": ("temperature_kelvin", "molecules", "correlator", "definition", "count"),
+    "laws": ("quantity", "molecules", "law"),
+    "energies": ("quantity", "molecules", "definition"),
+    "cooperativity": ("correlator", "molecules", "count_definition", "against"),
+}
+"""Tables of `mlpwf analyse` the page is made from, and the columns each must have."""
 
 
 @dataclass(frozen=True)
@@ -94,11 +105,9 @@ class Validation:
 
 @dataclass(frozen=True)
 class Analysis:
-    """Glass dynamics of the production runs."""
+    """Glass dynamics of the production runs: the tables by name, those there are."""
 
-    correlators: Columns | None
-    states: Columns | None
-    activation: Columns | None
+    tables: Mapping[str, Columns]
     summary: Mapping[str, Any] | None
 
 
@@ -358,9 +367,6 @@ def _segments(reader: _Reader, simulate: Mapping[str, Any]) -> list[Segment]:
 
 
 def _analysis(reader: _Reader) -> Analysis:
-    return Analysis(
-        correlators=reader.csv("analyse", "correlators.csv", needs=("temperature_kelvin", "time_ps")),
-        states=reader.csv("analyse", "states.csv", needs=("temperature_kelvin",)),
-        activation=reader.csv("analyse", "activation.csv"),
-        summary=reader.json("analyse", "summary.json"),
-    )
+    found = {name: reader.csv("analyse", f"{name}.csv", needs=needs) for name, needs in ANALYSIS.items()}
+    tables = {name: columns for name, columns in found.items() if columns is not None}
+    return Analysis(tables, reader.json("analyse", "summary.json"))

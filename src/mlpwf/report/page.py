@@ -166,13 +166,15 @@ def verdict(record: Record) -> tuple[str, str, str]:
 
 def cards(record: Record) -> dict[str, tuple[str, str]]:
     """Key figures: name, value, and the small print below it."""
+    from mlpwf.report.dynamics import activation_energy
+
     sets = [c.labels for c in record.cycles if c.labels] + ([record.test] if record.test else [])
     accepted, aside = sum(s.accepted for s in sets), sum(sum(s.aside.values()) for s in sets)
     errors, where = _best_errors(record)
     inter = number(errors, "overall", "force_inter_rmse_ev_angstrom")
     intra = number(errors, "overall", "force_intra_rmse_ev_angstrom")
     hours = sum((number(c, "own_cpu_s") or 0) + (number(c, "engine_cpu_s") or 0) for c in record.costs) / 3600
-    energy, of = _activation(record)
+    energy, of = activation_energy(record.analysis.tables)
     return {
         "Labels": (f"{accepted:,}" if sets else "–", f"{aside:,} set aside" if sets else "none yet"),
         "Cycles": (str(len(record.cycles)), "label, train, explore, select"),
@@ -196,33 +198,6 @@ def _best_errors(record: Record) -> tuple[Mapping[str, Any] | None, str]:
         if mean:
             return mean, f"test set, mean of cycle {cycle.number}'s models"
     return None, "not known yet"
-
-
-def _activation(record: Record) -> tuple[str, str]:
-    table = record.analysis.activation
-    if table is None or "E_a_kj_mol" not in table or "quantity" not in table or len(table["quantity"]) == 0:
-        return "–", "kJ/mol, not known yet"
-    names, values = list(table["quantity"]), table["E_a_kj_mol"]
-    order = sorted(range(len(names)), key=lambda k: (names[k] != "overlap", k))
-    for k in order:
-        if np.isfinite(values[k]):
-            error = table["E_a_error"][k] if "E_a_error" in table else float("nan")
-            spread = f" ± {error:.2g}" if np.isfinite(error) else ""
-            return (
-                f"{_figures(float(values[k]))}{spread}",
-                f"kJ/mol, Arrhenius, from {_lower(quantity_name(str(names[k])))}",
-            )
-    return "–", "kJ/mol, too few equilibrated states"
-
-
-def quantity_name(name: str) -> str:
-    """What a correlator's column name stands for, in full."""
-    if name.startswith("fs_q"):
-        return f"Self-scattering Fₛ(q = {name[4:]} Å⁻¹)"
-    if name.startswith("c") and "_axis" in name:
-        order, axis = name[1:].split("_axis", 1)
-        return f"Rotation C{order.translate(str.maketrans('12', '₁₂'))}, axis {axis}"
-    return {"overlap": "Overlap", "diffusion": "Diffusion"}.get(name, name.replace("_", " "))
 
 
 def _lower(text: str) -> str:
