@@ -110,7 +110,7 @@ def test_running_again_computes_nothing(campaign):
 
 def test_an_unconverged_scf_climbs_the_ladder(campaign):
     """Other mixing and more steps, the same physics: the label a converging run gives."""
-    campaign.configure(convergence_ry=1e-8, maximum_scf_steps=10, mixing_beta=0.01)
+    campaign.configure(convergence_ry=1e-9, maximum_scf_steps=10, mixing_beta=0.01)
     summary, frames = campaign.label([water(1)])
     assert summary["accepted"] == 1
     attempts = read_json(campaign.out / "batch" / "000.json")["labels"][0]["attempts"]
@@ -118,7 +118,7 @@ def test_an_unconverged_scf_climbs_the_ladder(campaign):
     assert campaign.starts == 2
     assert summary["retries"] == {"local-TF mixing": 1}
     shutil.rmtree(campaign.root / "store")
-    campaign.configure(convergence_ry=1e-8)
+    campaign.configure(convergence_ry=1e-9)
     _, direct = campaign.label([water(1)])
     assert np.abs(frames[0].get_forces() - direct[0].get_forces()).max() < 1e-3
     assert campaign.starts == 3

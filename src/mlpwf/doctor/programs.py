@@ -81,6 +81,7 @@ def single_point(campaign: Campaign, site: Site, elements: list[str]) -> Iterato
         update={
             "cutoff_ry": 20.0,
             "density_cutoff_ry": 100.0,
+            "fft_grid_ry": None,
             "smearing": "gaussian",
             "kpoints": "gamma",
             "timeout_seconds": 600.0,
