@@ -64,6 +64,19 @@ def test_asked_for_the_grid_is_never_smaller_than_that_of_the_wave_functions():
     assert espresso.fft_grid(cell, label) == (15, 15, 15)
 
 
+def test_named_by_its_spacing_a_grid_is_kept_and_as_dense_in_another_cell():
+    label = Label(cutoff_ry=40, density_cutoff_ry=161, fft_grid_ry=320)
+    for length in (7.07, 6.0, 5.13):
+        cell = np.eye(3) * length
+        named = label.model_copy(update={"fft_grid_ry": espresso.grid_cutoff([cell, cell * 1.02], label)})
+        assert named.fft_grid_ry >= 320
+        for scale in (1.0, 1.02):
+            assert espresso.fft_grid(cell * scale, named) == espresso.fft_grid(cell * scale, label)
+        coarsest = max(scale * length / espresso.fft_grid(cell * scale, label)[0] for scale in (1.0, 1.02))
+        for other in np.arange(4.0, 13.0, 0.31):
+            assert other / (espresso.fft_grid(np.eye(3) * other, named)[0] + 1) <= 1.002 * coarsest
+
+
 def test_the_grid_is_part_of_the_key_only_where_it_is_set_and_reaches_the_input(tmp_path):
     atoms = Atoms("He", cell=[4.0, 5.0, 6.0], pbc=True)
     unset = Label(cutoff_ry=30, density_cutoff_ry=121, pseudopotentials={"He": "He.UPF"})

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from ase import Atoms
@@ -30,6 +31,17 @@ ENVIRONMENT = {
     "MALLOC_TOP_PAD_": str(2**26),
 }
 """What every pw.x is given on top of the environment of mlpwf."""
+
+
+class Cutoffs(Protocol):
+    """What the grids of a calculation follow from, in Ry; fft_grid_ry None: the density cut-off's."""
+
+    @property
+    def cutoff_ry(self) -> float: ...
+    @property
+    def density_cutoff_ry(self) -> float: ...
+    @property
+    def fft_grid_ry(self) -> float | None: ...
 
 
 @dataclass(frozen=True)
@@ -113,7 +125,7 @@ def numerics(label: Label) -> dict[str, Any]:
     }
 
 
-def fft_grid(cell: NDArray[np.float64], label: Label) -> tuple[int, int, int]:
+def fft_grid(cell: NDArray[np.float64], label: Cutoffs) -> tuple[int, int, int]:
     """Points of the grid of density and potential along each axis of a cell (3, 3) in Å.
 
     Unset `label.fft_grid_ry`: the grid pw.x takes by itself. Set: the smallest that holds every
@@ -127,6 +139,18 @@ def fft_grid(cell: NDArray[np.float64], label: Label) -> tuple[int, int, int]:
     needed = smallest_grid(cell, label.fft_grid_ry)
     one, two, three = (_good_order(max(pair), (2, 3, 5, 7), 16) for pair in zip(waves, needed, strict=True))
     return one, two, three
+
+
+def grid_cutoff(cells: Iterable[NDArray[np.float64]], label: Cutoffs) -> float:
+    """Highest whole `fft_grid_ry` in Ry that gives these cells, (3, 3) in Å, the grids they have.
+
+    Sizes are rounded up, in some cells by much. With this value the grid of any other cell is as
+    dense as the coarsest of these, to within one point.
+    """
+    from ase.units import Bohr
+
+    spacings = [np.linalg.norm(cell, axis=1) / Bohr / fft_grid(cell, label) for cell in cells]
+    return float(np.floor((np.pi / np.max(spacings)) ** 2))
 
 
 def _own_grid(cell: NDArray[np.float64], cutoff_ry: float) -> tuple[int, int, int]:

@@ -15,6 +15,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from mlpwf.engines.espresso import grid_cutoff
 from mlpwf.errors import DataError
 from mlpwf.frames import minimum_distance
 from mlpwf.report.figures import INK, PALETTE, Curve, Panel
@@ -292,8 +293,8 @@ def converge(
     cutoff = best[0].setting.cutoff_ry
     best = scan("density cut-off", (_of_density(cutoff, value) for value in _multiples(cutoff)), best)
     density = best[0].setting.density_cutoff_ry
-    grids = (value for value in _multiples(cutoff) if value >= density)
-    best = scan("FFT grid", (Setting(cutoff, density, REFERENCE_THRESHOLD_RY, value) for value in grids), best)
+    grids = (_on_grid(cutoff, density, value, frames) for value in _multiples(cutoff) if value >= density)
+    best = scan("FFT grid", dict.fromkeys(grids), best)
     grid = best[0].setting.fft_grid_ry
     settings = (Setting(cutoff, density, threshold, grid) for threshold in THRESHOLDS_RY)
     study.chosen, _ = scan("threshold", settings, best, THRESHOLD_SHARE)
@@ -306,6 +307,12 @@ def _reference(cutoff_ry: float) -> Setting:
 
 def _of_density(cutoff_ry: float, density_cutoff_ry: float) -> Setting:
     return Setting(cutoff_ry, density_cutoff_ry, REFERENCE_THRESHOLD_RY, REFERENCE_RATIO * cutoff_ry)
+
+
+def _on_grid(cutoff_ry: float, density_cutoff_ry: float, grid_ry: float, frames: Sequence[Atoms]) -> Setting:
+    """With the grids of these frames that hold a cut-off, named by one that gives other frames as dense a grid."""
+    setting = Setting(cutoff_ry, density_cutoff_ry, REFERENCE_THRESHOLD_RY, grid_ry)
+    return replace(setting, fft_grid_ry=grid_cutoff((atoms.cell.array for atoms in frames), setting))
 
 
 def _multiples(cutoff_ry: float) -> list[float]:
