@@ -120,7 +120,7 @@ class Bench:
         def text(atoms: Atoms) -> str:
             with tempfile.TemporaryDirectory() as folder:
                 espresso.write_input(Path(folder) / "pw.in", atoms, label, Path(FOLDER))
-                return (Path(folder) / "pw.in").read_text()
+                return (Path(folder) / "pw.in").read_text().replace("./pseudo", FOLDER)
 
         return Way(text, espresso.ENVIRONMENT)
 
