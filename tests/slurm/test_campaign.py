@@ -64,7 +64,7 @@ SMALLER = {
     "select": {"budget": 4, "maximum_cycles": 1},
     "validate": {"molecules": 8, "nve_ps": 0.2, "nvt_ps": 0.2, "npt_ps": 0.2},
     "simulate": {
-        "molecules": 8, "temperatures_kelvin": [325, 300], "equilibration_ps": 0.1, "segments": 2, "segment_ps": 0.2,
+        "molecules": 8, "temperatures_kelvin": [325, 300], "equilibration_ps": 0.1, "length_ps": 0.4,
         "linear_interval_ps": 0.02,
     },
 }  # fmt: skip
@@ -106,7 +106,7 @@ def test_tiny_water_on_slurm(cluster: Cluster, tmp_path: Path) -> None:
         section = sections / "simulate.json"
         before, when = section.read_text(), section.stat().st_mtime_ns
         edited = shipped | SMALLER
-        edited["simulate"] = {**SMALLER["simulate"], "segment_ps": 0.4}
+        edited["simulate"] = {**SMALLER["simulate"], "length_ps": 0.8}
         system.write_text(yaml.safe_dump(edited))
         assert look(place, "-n", *chosen).startswith("0 ")
         assert (section.read_text(), section.stat().st_mtime_ns) == (before, when), "a dry run changed a section"

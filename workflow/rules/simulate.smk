@@ -77,6 +77,10 @@ rule simulate_collect:
         run=f"{C}/simulate/{{state}}/run/{{length}}ps.json",
     log:
         f"{LOGS}/simulate/{{state}}/run/{{length}}ps.log",
+    resources:
+        **SITE.resources("simulate"),
+        mem_mb=memory("simulate", 1000),
+        runtime=minutes("simulate", 30),
     params:
         state=f"{C}/simulate/{{state}}",
     shell:
