@@ -98,6 +98,21 @@ def test_good_and_bad_frames_in_one_batch(campaign):
     assert len(raw) == 1
 
 
+def test_a_batch_stops_before_its_wall_time_and_goes_on_in_the_next_job(campaign):
+    write_frames(campaign.root / "frames.extxyz", [water(1), water(2), water(3)])
+    with pytest.raises(EngineError, match="1 of 3 labels done when the wall time"):
+        campaign.run("batch", "--batch", 0, "--batches", 1, "--minutes", 0.001)
+    with pytest.raises(EngineError, match="2 of 3 labels done"):
+        campaign.run("batch", "--batch", 0, "--batches", 1, "--minutes", 0.001)
+    campaign.run("batch", "--batch", 0, "--batches", 1, "--minutes", 600)
+    assert campaign.starts == 3, "a label was repeated"
+    assert [entry["reused"] for entry in read_json(campaign.out / "batch" / "000.json")["labels"]] == [
+        True,
+        True,
+        False,
+    ]
+
+
 def test_running_again_computes_nothing(campaign):
     clash = water(1)
     clash.positions[1] = clash.positions[0] + [0.3, 0, 0]

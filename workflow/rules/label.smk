@@ -59,7 +59,8 @@ rule label_batch:
         campaign=C,
     shell:
         "mlpwf --log {log:q} label batch --config {input.config:q} --site {input.site:q} --frames {input.frames:q}"
-        " --batch {params.batch} --batches {params.batches} --campaign {params.campaign:q} --out {params.out:q}"
+        " --batch {params.batch} --batches {params.batches} --campaign {params.campaign:q} --minutes {resources.runtime}"
+        " --out {params.out:q}"
 
 
 rule label_collect:

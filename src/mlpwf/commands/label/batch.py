@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,13 +13,15 @@ import typer
 from mlpwf import __version__
 from mlpwf.accounting import accounted
 from mlpwf.config import Label, Site, load_section
-from mlpwf.errors import DataError
+from mlpwf.errors import DataError, EngineError
 from mlpwf.files import read_json, sole_writer, write_json
 
 if TYPE_CHECKING:
     from ase import Atoms
 
 log = logging.getLogger(__name__)
+
+MARGIN = 1.5  # the next label may take this much longer than the longest so far
 
 
 def label_batch(
@@ -29,10 +32,16 @@ def label_batch(
     batches: Annotated[int, typer.Option(help="number of batches the frames are dealt to")],
     out: Annotated[Path, typer.Option(help="folder of the set's labels")],
     campaign: Annotated[Path | None, typer.Option(help="folder whose label jobs share the budget")] = None,
+    minutes: Annotated[float | None, typer.Option(help="wall time of this job; unset: no limit, or Slurm's")] = None,
 ) -> None:
-    """Label every BATCHES-th frame, beginning with frame BATCH; reuse what the store has."""
+    """Label every BATCHES-th frame, beginning with frame BATCH; reuse what the store has.
+
+    A batch stops, and fails, before a label that its wall time no longer has room for; its labels are kept, and the
+    next attempt goes on from there.
+    """
     from mlpwf.frames import read_frames
     from mlpwf.labels.labeller import Labeller
+    from mlpwf.walltime import seconds_left
 
     settings, _ = load_section(Label, config)
     place, _ = load_section(Site, site)
@@ -40,14 +49,23 @@ def label_batch(
     with sole_writer(folder), accounted(folder, "label") as beat:
         mine = list(enumerate(read_frames(frames)))[batch::batches]
         labeller = Labeller(settings, place, folder, sorted({s for _, atoms in mine for s in atoms.symbols}))
-        entries = []
+        entries: list[dict[str, Any]] = []
+        end, longest = time.monotonic() + seconds_left(minutes), 0.0
         for done, (index, atoms) in enumerate(mine, start=1):
+            began = time.monotonic()
+            if longest and began + MARGIN * longest > end and not labeller.knows(atoms):
+                raise EngineError(
+                    f"{out}, batch {batch}: {len(entries)} of {len(mine)} labels done when the wall time of the job "
+                    "was nearly over; they are kept, and the next attempt goes on from there"
+                )
             if _affordable(settings, campaign or out) or labeller.knows(atoms):
                 entry = labeller.label(atoms)
             else:
                 entry = _over_budget(labeller.key(atoms), settings)
             entry |= {"frame": index, "state": str(atoms.info.get("state", ""))}
             entries.append(entry)
+            if not entry["reused"]:
+                longest = max(longest, time.monotonic() - began)
             beat()
             write_json(out / "batch" / f"{batch:03d}.progress.json", {"done": done, "total": len(mine)})
             _say(out, batch, done, len(mine), entry)
