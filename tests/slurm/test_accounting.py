@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,6 +59,21 @@ def test_slurmdbd_away_is_not_noticed(small: Small, accounted_cluster: Cluster) 
     wait_until(lambda: any(small.starts(job) for job in (0, 1)), "the first job to start")
     accounted_cluster.end("slurmdbd")
     try:
+        (small.folder / "go").touch()
+        assert small.finish(process) == 0, small.said
+    finally:
+        accounted_cluster.start("slurmdbd")
+    assert [len(small.starts(job)) for job in range(2)] == [1, 1]
+
+
+@pytest.mark.long
+def test_two_minutes_without_slurmdbd(small: Small, accounted_cluster: Cluster) -> None:
+    process = small.begin("--jobs", "1", jobs=2, slurm_account="proj")
+    wait_until(lambda: any(small.starts(job) for job in (0, 1)), "the first job to start")
+    accounted_cluster.end("slurmdbd")
+    time.sleep(120)
+    try:
+        assert process.poll() is None, small.said
         (small.folder / "go").touch()
         assert small.finish(process) == 0, small.said
     finally:

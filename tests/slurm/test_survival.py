@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -146,6 +147,22 @@ def test_a_silent_slurmctld_is_waited_for(make: Make, cluster: Cluster) -> None:
     assert [len(small.starts(job)) for job in range(2)] == [1, 1]
 
 
+@pytest.mark.long
+def test_two_minutes_without_slurmctld(make: Make, cluster: Cluster) -> None:
+    """As above, for two minutes: one job ends meanwhile, one runs on, one waits."""
+    small = make("[ $1 = 0 ] && sleep 20 || " + UNTIL_TOLD)
+    process = small.begin("--jobs", "2", jobs=3)
+    wait_until(lambda: sum(bool(small.starts(job)) for job in range(3)) == 2, "two jobs to start")
+    cluster.end("slurmctld")
+    time.sleep(120)
+    assert process.poll() is None, small.said
+    go(small)
+    cluster.start("slurmctld")
+    assert small.finish(process) == 0, small.said
+    assert "Slurm answers again" in small.said
+    assert [len(small.starts(job)) for job in range(3)] == [1, 1, 1]
+
+
 def test_a_lost_answer_is_found_again(make: Make, cluster: Cluster) -> None:
     """An sbatch that submits and then dies: the job is found by its comment, not submitted twice."""
     small = make("sleep 1")
@@ -173,6 +190,20 @@ def test_what_grows_with_each_attempt_grows_after_a_failure(make: Make, cluster:
     assert (small.folder / "asked").read_text().split() == ["200", "400"]
     assert limit == "10:00"
     assert "ended FAILED with exit code" in small.said
+
+
+def test_over_the_wall_time_the_next_attempt_has_more(make: Make, cluster: Cluster) -> None:
+    """Slurm counts in minutes; the end of a running job can be moved to the second."""
+    small = make()
+    process = small.begin(jobs=1)
+    small.await_running(0)
+    cluster.slurm("scontrol", "update", f"JobId={small.starts(0)[0]}", "EndTime=now+1seconds")
+    wait_until(lambda: len(small.starts(0)) == 2, f"the second attempt\n{small.said}")
+    limit = cluster.slurm("squeue", "-h", "-j", small.starts(0)[1], "-o", "%l").strip()
+    go(small)
+    assert small.finish(process) == 0, small.said
+    assert "DUE TO TIME LIMIT" in small.said
+    assert limit == "10:00"
 
 
 def test_memory_over_the_limit_is_said_and_grows(make: Make, cluster: Cluster) -> None:

@@ -116,9 +116,7 @@ def _holder() -> str:
 def _remove_stale_lock() -> None:
     stale = list((FOLDER.parent / "locks").glob("*"))
     if stale:
-        print(
-            "mlpwf: the last run was killed; going on from what it finished and what still runs", file=sys.stderr
-        )
+        print("mlpwf: the last run was killed; going on from what it finished and what still runs", file=sys.stderr)
     for path in stale:
         path.unlink(missing_ok=True)
 
