@@ -64,6 +64,8 @@ class Watched:
 class Executor(RemoteExecutor):
     """Jobs on Slurm that outlive the Snakemake that submitted them."""
 
+    ready = False  # the loop begins, in a thread of its own, before __post_init__ is through
+
     def __post_init__(self) -> None:
         settings = self.workflow.executor_settings
         self.poll_seconds = max(1, settings.poll_seconds)
@@ -75,6 +77,7 @@ class Executor(RemoteExecutor):
         self.hold_until = -float("inf")
         self.hold_words = ""
         self.refused = ""  # Slurm's words, once it refused what would be asked for every job
+        self.ready = True
 
     # what Snakemake asks of an executor
 
@@ -86,6 +89,8 @@ class Executor(RemoteExecutor):
 
     async def check_active_jobs(self, active_jobs: list[SubmittedJobInfo]) -> AsyncGenerator[SubmittedJobInfo, None]:
         """One round: ask Slurm if it is time, then take each job a step further."""
+        if not self.ready:
+            return
         self._ask_slurm([info.aux["watched"] for info in active_jobs])
         for info in active_jobs:
             if not self.wait or not self._step(info):
