@@ -76,6 +76,7 @@ class Executor(RemoteExecutor):
         self.silent_since: float | None = None
         self.hold_until = -float("inf")
         self.hold_words = ""
+        self.mine: list[SubmittedJobInfo] = []  # all jobs not yet ended; Snakemake's own list is empty during a round
         self.refused = ""  # Slurm's words, once it refused what would be asked for every job
         self.ready = True
 
@@ -85,7 +86,10 @@ class Executor(RemoteExecutor):
         """Take a job over to the loop, which finds or submits it."""
         place = Place(key_of(job))
         entry = Entry.new(fingerprint_of(job), placement_of(job))
-        self.report_job_submission(SubmittedJobInfo(job, aux={"watched": Watched(job, place, entry)}))
+        info = SubmittedJobInfo(job, aux={"watched": Watched(job, place, entry)})
+        with self.lock:
+            self.mine = [one for one in self.mine if one.aux["watched"].phase is not Phase.ENDED] + [info]
+        self.report_job_submission(info)
 
     async def check_active_jobs(self, active_jobs: list[SubmittedJobInfo]) -> AsyncGenerator[SubmittedJobInfo, None]:
         """One round: ask Slurm if it is time, then take each job a step further."""
@@ -96,6 +100,11 @@ class Executor(RemoteExecutor):
             if not self.wait or not self._step(info):
                 yield info
         self._end_refused([info.aux["watched"] for info in active_jobs])
+
+    def cancel(self) -> None:
+        """End the loop, so that nothing is submitted any more, then cancel what was (Ctrl-C)."""
+        self.shutdown()
+        self.cancel_jobs(self.mine)
 
     def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]) -> None:
         """Cancel what was submitted; a job whose answer was lost ends by itself once it starts."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -93,6 +94,17 @@ def test_a_folder_whose_books_were_lost_finds_its_jobs_by_name(make: Make) -> No
     go(small)
     assert small.finish(process) == 0, small.said
     assert len(small.starts(0)) == 1
+
+
+def test_ctrl_c_cancels_the_jobs(make: Make, cluster: Cluster) -> None:
+    small = make()
+    process = small.begin(jobs=2)
+    small.await_running(0, 1)
+    process.send_signal(signal.SIGINT)
+    assert small.finish(process) != 0
+    wait_until(lambda: not cluster.jobs(), "the jobs to end")
+    go(small)
+    assert small.run(jobs=2) == 0, small.said
 
 
 def test_a_cancelled_job_is_run_again(make: Make, cluster: Cluster) -> None:
