@@ -27,7 +27,7 @@ rule train_model:
         lcurve=f"{C}/cycle/{{cycle}}/train/model/{{index}}/lcurve.csv",
     log:
         f"{LOGS}/cycle/{{cycle}}/train/model/{{index}}.log",
-    threads: SITE.train_threads
+    threads: cores("train", SITE.train_threads)
     resources:
         **SITE.resources("train"),
         mem_mb=memory("train", 4000),
@@ -42,7 +42,7 @@ rule train_model:
         ),
     shell:
         "mlpwf --log {log:q} train model --config {input.config:q} --site {input.site:q} {params.labels:q}"
-        " --index {wildcards.index} {params.start:q} --out {params.out:q}"
+        " --index {wildcards.index} {params.start:q} --threads {threads} --out {params.out:q}"
 
 
 rule train_test:

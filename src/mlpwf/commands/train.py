@@ -43,10 +43,12 @@ def train_model(
     index: Annotated[int, typer.Option(min=0, help="number of this model in the committee, from 0")],
     out: Annotated[Path, typer.Option(help="folder of this model")],
     start: Annotated[Path | None, typer.Option(help="folder of the model to continue")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="cores of this job; unset: the site's")] = None,
 ) -> None:
     """Train one model, freeze and compress it, and check that compression changed nothing."""
     settings, seed = load_section(Train, config)
     place, _ = load_section(Site, site)
+    place = place.model_copy(update={"train_threads": threads or place.train_threads})
     with sole_writer(out), accounted(out, "train"):
         origin = start / "model.pb" if start is not None and settings.continue_models else None
         if origin is not None and not origin.is_file():

@@ -24,7 +24,7 @@ class Slurm(Section):
     gpus: int | None = Field(None, ge=0, description="GPUs of each job")
     longest_minutes: int | None = Field(None, ge=1, description="longest run time the partition allows, in minutes")
     most_memory_mb: int | None = Field(None, ge=100, description="memory of a node of the partition, in MB")
-    most_cores: int | None = Field(None, ge=1, description="cores a repeated job may grow to; unset: they stay")
+    most_cores: int | None = Field(None, ge=1, description="cores a repeated training may grow to; unset: they stay")
     options: list[Word] | None = Field(None, description="more options of sbatch, for example [--mail-type=FAIL]")
 
 
