@@ -78,6 +78,7 @@ class Executor(RemoteExecutor):
         self.hold_words = ""
         self.mine: list[SubmittedJobInfo] = []  # all jobs not yet ended; Snakemake's own list is empty during a round
         self.refused = ""  # Slurm's words, once it refused what would be asked for every job
+        self.seen: set[str] = set()  # jobs whose earlier submissions, by another Snakemake, were looked for
         self.ready = True
 
     # what Snakemake asks of an executor
@@ -144,7 +145,7 @@ class Executor(RemoteExecutor):
 
     def _ask_slurm(self, jobs: list[Watched]) -> None:
         now = time.monotonic()
-        hurry = any(one.phase in (Phase.NEW, Phase.UNSURE, Phase.REPLACING) for one in jobs)
+        hurry = any(one.phase in (Phase.UNSURE, Phase.REPLACING) for one in jobs)
         fresh = self.listing is not None and not hurry
         period = self.poll_seconds if fresh or self.silent_since is not None else min(self.poll_seconds, 3)
         if not jobs or now - self.asked < period:
@@ -198,8 +199,12 @@ class Executor(RemoteExecutor):
 
     def _find(self, one: Watched) -> None:
         """Look for a job an earlier Snakemake submitted: in the ledger, and by its comment at Slurm."""
+        if one.place.key in self.seen:  # an attempt of this run has ended; a listing may still show it alive
+            one.phase = Phase.WAITING
+            return
         if self.listing is None:
             return
+        self.seen.add(one.place.key)
         known = one.place.read()
         listed = self.listing.by_comment(self._comment(one.place.key))
         if known is None and listed is not None and listed.active:  # the ledger was lost
