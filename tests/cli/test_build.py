@@ -65,7 +65,7 @@ def test_a_killed_build_goes_on_and_gives_the_same_frames(built, tmp_path, caplo
         shutil.copy(built.parent / f"{name}.json", tmp_path)
     sections = ["--system", str(tmp_path / "system.json"), "--config", str(tmp_path / "build.json")]
     process = subprocess.Popen([sys.executable, "-c", code, *sections, "--out", str(tmp_path / "build")])
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 900
     while len(list((tmp_path / "build" / "work").glob("[0-9a-f]*.json"))) < 3:
         assert process.poll() is None, "the build ended before it could be killed"
         assert time.monotonic() < deadline

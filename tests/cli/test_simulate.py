@@ -99,7 +99,7 @@ def kill(words, work):
     """SIGKILL a segment after some checkpoints; the folder of its checkpoints."""
     code = "import sys; from mlpwf.commands.simulate import app; app(sys.argv[1:])"
     process = subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 900
     while not (work / "checkpoint" / "000003.json").exists():
         assert process.poll() is None, "the segment ended before it could be killed"
         assert time.monotonic() < deadline

@@ -101,7 +101,7 @@ def train_and_be_killed(campaign: Campaign) -> int:
     code = "import sys; from mlpwf.commands.train import app; app(sys.argv[1:])"
     process = subprocess.Popen([sys.executable, "-c", code, *campaign.words(0)])
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 900
     found: list[str] = []
     while not latest_checkpoint(campaign.model(0) / "work"):
         found = children.read_text().split() or found

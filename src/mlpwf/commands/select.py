@@ -19,7 +19,7 @@ from mlpwf import __version__
 from mlpwf.accounting import accounted
 from mlpwf.config import Label, Select, load_section
 from mlpwf.errors import DataError
-from mlpwf.files import read_json, sha256, sole_writer, write_json, write_text
+from mlpwf.files import read_json, sha256, sole_writer, sound_model, write_json, write_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,6 +78,7 @@ def select(
         error = _new_label_error(errors)
         frames = _classified(_read_explored(explored), read_frames(molecules), settings)
         candidates = [index for index, frame in enumerate(frames) if frame.verdict == CANDIDATE]
+        sound_model(descriptor_model)
         choices = _chosen([frames[index] for index in candidates], labels, descriptor_model, settings)
         for index, choice in zip(candidates, choices, strict=True):
             frames[index] = dataclasses.replace(frames[index], choice=choice)

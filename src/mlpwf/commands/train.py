@@ -53,7 +53,9 @@ def train_model(
         origin = start / "model.pb" if start is not None and settings.continue_models else None
         if origin is not None and not origin.is_file():
             raise DataError(f"{origin}: no such model; expected the one to continue, or train.continue_models: false")
-        inputs = {str(path): _hash(path) for path in [*labels, *([origin] if origin else [])]}
+        inputs = {str(path): _hash(path) for path in labels}
+        if origin is not None:
+            inputs[str(origin)] = sound_model(origin)
         recipe = {
             "mlpwf": __version__,
             "versions": {name: importlib.metadata.version(name) for name in ("deepmd-kit", "dpdata", "numpy")},
