@@ -26,6 +26,7 @@ from mlpwf.files import read_json
 
 PROFILE = Path("slurm")  # where `snakemake --profile slurm` looks first
 JOB_MINUTES, JOB_MEMORY_MB = 15, 4000
+ANY_CORES = 65536
 GRACE_S = 30.0  # a file that a node has written may take so long to be seen here
 
 
@@ -130,6 +131,7 @@ def planned(system: Path, site: Path, results: Path) -> list[Ask]:
     """
     config = {"system": str(system), "site": str(site), "results": str(results), "plan": "1"}
     words = [sys.executable, "-m", "snakemake", "--profile", str(PROFILE), "--dry-run", "--nocolor", "--quiet", "host"]
+    words += ["--cores", str(ANY_CORES)]  # a dry run without would show one core for every job
     words += ["--config", *(f"{name}={value}" for name, value in config.items())]
     done = subprocess.run(words, capture_output=True, text=True)
     said = done.stdout + done.stderr
