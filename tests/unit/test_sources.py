@@ -14,7 +14,15 @@ FORBIDDEN_CALLS = {
     "subprocess.getstatusoutput", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "pandas.read_pickle",
 }  # fmt: skip
 # placeholders that can hold nothing but digits
-NUMBERS = {"params.batch", "params.batches", "params.cycle", "params.segment", "threads", "wildcards.index"}
+NUMBERS = {
+    "params.batch",
+    "params.batches",
+    "params.cycle",
+    "params.segment",
+    "resources.runtime",
+    "threads",
+    "wildcards.index",
+}
 
 
 def calls(path):

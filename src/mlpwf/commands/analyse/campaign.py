@@ -131,7 +131,7 @@ def _stress(files: list[Path]) -> Stress:
     steps, pressures = [], []
     timestep, volume = 0.0, 0.0
     for path in files:
-        with np.load(path) as kept:
+        with np.load(path, allow_pickle=False) as kept:
             steps.append(kept["step"])
             pressures.append(kept["pressure_bar"].astype(float))
             timestep, volume = float(kept["timestep_fs"]), float(kept["volume_angstrom3"])
