@@ -172,3 +172,24 @@ def test_figures_of_an_earlier_page_do_not_stay(tmp_path: Path) -> None:
     shutil.rmtree(root / "validate")
     _make(root)
     assert not (root / "report" / "figures" / "validation.csv").exists()
+
+
+def _core_hours(root: Path) -> dict[str, float]:
+    with (root / "report" / "figures" / "whole.csv").open(newline="") as handle:
+        return {row["part"].rsplit(" ", 2)[0]: float(row["value"]) for row in csv.DictReader(handle)}
+
+
+def test_what_became_of_the_cores_time(tmp_path: Path) -> None:
+    """Engines, mlpwf itself, Snakemake and idle are together wall time × cores of the workflow."""
+    root = campaign(tmp_path)
+    assert "0.65 % of CPU time, 0.53 % of wall time × cores" in _make(root)
+    parts = {name: 3600 * hours for name, hours in _core_hours(root).items()}
+    assert parts == pytest.approx({"engines": 14702, "mlpwf itself": 56, "Snakemake": 40, "idle": 3202}, rel=1e-6)
+    assert sum(parts.values()) == pytest.approx(2 * 9000)
+
+
+def test_a_campaign_whose_snakemake_was_not_booked_has_no_such_figure(tmp_path: Path) -> None:
+    root = campaign(tmp_path)
+    shutil.rmtree(root / "snakemake")
+    assert "Orchestration" not in _make(root)
+    assert not (root / "report" / "figures" / "whole.csv").exists()

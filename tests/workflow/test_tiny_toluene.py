@@ -1,5 +1,6 @@
 """The toluene campaign with real pw.x, dp and LAMMPS, as `./start run` runs it."""
 
+import csv
 import shutil
 
 import pytest
@@ -25,3 +26,12 @@ def test_the_final_toluene_model_is_stable(tiny_toluene):
     assert nvt["intact"] is True, nvt
     config = read(tiny_toluene / "config" / "validate.json")
     assert (config["nvt_ps"], config["temperature_kelvin"]) == (5.0, 300.0)
+
+
+def test_orchestration_is_a_small_part_of_the_cores_time(tiny_toluene):
+    """mlpwf itself and Snakemake beside the engines, as the report shows them: at most 5 % of wall × cores."""
+    with (tiny_toluene / "report" / "figures" / "whole.csv").open(newline="") as handle:
+        hours = {row["part"].rsplit(" ", 2)[0]: float(row["value"]) for row in csv.DictReader(handle)}
+    assert set(hours) == {"engines", "mlpwf itself", "Snakemake", "idle"}
+    assert hours["engines"] > 0
+    assert hours["mlpwf itself"] + hours["Snakemake"] <= 0.05 * sum(hours.values()), hours
