@@ -17,13 +17,14 @@ from ase.build import molecule
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from mlpwf.building import geometry
+from mlpwf.commands.analyse.campaign import _stress
 from mlpwf.commands.report import report
-from mlpwf.commands.simulate import _write_trajectory
 from mlpwf.config import Label, Molecule
 from mlpwf.errors import ConfigError
 from mlpwf.frames import read_frames, write_frames
 from mlpwf.labels import exchange
 from mlpwf.labels.exchange import Refusal, Refused
+from mlpwf.trajectory_files import _small_arrays
 from report_campaign import campaign, put
 
 DATA = Path(__file__).parents[1] / "data" / "espresso"
@@ -76,10 +77,13 @@ def test_a_pickle_among_labels_is_refused(how, bomb, tmp_path):
     assert found.reason is Refusal.UNREADABLE
 
 
-def test_a_pickle_among_the_beads_of_a_run_is_refused(bomb, tmp_path):
-    np.savez(tmp_path / "beads.npz", steps=np.array([bomb], dtype=object), positions=np.zeros(1), cell=np.eye(3))
+def test_a_pickle_among_the_files_of_a_run_is_refused(bomb, tmp_path):
+    arrays = {"step": np.array([bomb], dtype=object), "pressure_bar": np.zeros((1, 6)), "timestep_fs": 0.5}
+    np.savez(tmp_path / "stress.npz", **arrays, volume_angstrom3=1.0)
     with pytest.raises(ValueError, match="allow_pickle=False"):
-        _write_trajectory(tmp_path / "beads.npz", None, tmp_path, tmp_path / "topology.pdb")
+        _stress([tmp_path / "stress.npz"])
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        list(_small_arrays([tmp_path / "stress.npz"]))
 
 
 @pytest.mark.parametrize("name", ["m.trj", "m.traj", "m.pckl", "m.npy", "m.npz", "m.db", "m.json", "m.gpw", "m.xyz"])
