@@ -22,11 +22,12 @@ for name in ("OMP", "OPENBLAS", "MKL", "NUMBA"):
 # ruff: noqa: E402
 import argparse
 import csv
+import logging
 import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ import numpy as np
 
 from mlpwf.dynamics.correlators import averages, curve, pass_moments
 from mlpwf.dynamics.structure import coherent, four_point_structure, waves_near
-from mlpwf.dynamics.trajectory import MolecularTrajectory, choose_lags
+from mlpwf.dynamics.trajectory import FrameFile, MolecularTrajectory, choose_lags
 
 HERE = Path(__file__).parent
 EDGE = 45.0  # Å: 512 toluenes
@@ -103,6 +104,15 @@ def full_pass(table: Table, trajectory: MolecularTrajectory, threads: list[int])
         cost, _ = timed(lambda n=count: pass_moments(centres, lags, [WAVEVECTOR], OVERLAP, threads=n))
         note = f"{count} thread{'s' * (count > 1)}"
         table.add("MSD+alpha2+F_s+Q+chi4", "mlpwf", frames, len(lags), cost, pairs, note=note)
+    for count in (frames // 4, 4 * frames):
+        part = of_length(centres, count)
+        some = choose_lags(part.ticks)
+        cost, _ = timed(lambda t=part, s=some: pass_moments(t, s, [WAVEVECTOR], OVERLAP))
+        pairs_here = pairs_of(count, trajectory.molecules, some)
+        table.add("MSD+alpha2+F_s+Q+chi4", "mlpwf", count, len(some), cost, pairs_here, note="frames × log(frames)")
+    disk = in_file(centres)
+    cost, _ = timed(lambda: pass_moments(disk, lags, [WAVEVECTOR], OVERLAP, memory_mb=16))
+    table.add("MSD+alpha2+F_s+Q+chi4", "mlpwf", frames, len(lags), cost, pairs, note="from a file, in 16 MiB")
     cost, moments = timed(lambda: pass_moments(centres, lags, [0.3, 0.7, 1.0, 1.3], OVERLAP))
     table.add("the same, four q", "mlpwf", frames, len(lags), cost, pairs)
     cost, _ = timed(lambda: pass_moments(trajectory, lags, [WAVEVECTOR], OVERLAP))
@@ -112,10 +122,21 @@ def full_pass(table: Table, trajectory: MolecularTrajectory, threads: list[int])
 
 
 def without_axes(trajectory: MolecularTrajectory) -> MolecularTrajectory:
-    return MolecularTrajectory(
-        trajectory.ticks, trajectory.tick_ps, np.ascontiguousarray(trajectory.frames[0 : len(trajectory.ticks), :3]),
-        trajectory.start, trajectory.cell, trajectory.masses, trajectory.species,
-    )  # fmt: skip
+    return replace(trajectory, frames=np.ascontiguousarray(trajectory.frames[0 : len(trajectory.ticks), :3]))
+
+
+def of_length(trajectory: MolecularTrajectory, frames: int) -> MolecularTrajectory:
+    """The first frames, or all of them over and over: what moves does not matter to the time it takes."""
+    again = -(-frames // len(trajectory.ticks))
+    kept = np.concatenate([trajectory.frames[0 : len(trajectory.ticks)]] * again)[:frames]
+    return replace(trajectory, ticks=np.arange(frames), frames=kept)
+
+
+def in_file(trajectory: MolecularTrajectory) -> MolecularTrajectory:
+    kept = FrameFile(*trajectory.frames.shape[1:])
+    for start in range(len(trajectory.ticks)):
+        kept.append(trajectory.frames[start : start + 1][0])
+    return replace(trajectory, frames=kept)
 
 
 def displacement(table: Table, centres: np.ndarray) -> None:
@@ -276,6 +297,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "dynamics.csv")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
+    logging.disable(logging.INFO)
     centres, axes = liquid(options.frames, options.molecules)
     table = Table()
     trajectory = MolecularTrajectory.from_arrays(np.arange(float(options.frames)), centres, axes, np.full(3, EDGE))
