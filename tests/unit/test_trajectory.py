@@ -1,5 +1,7 @@
 """Molecules in time: what is kept, integer times and lags, and frames on disk."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -135,3 +137,13 @@ def test_frames_in_a_file_are_those_put_in():
         np.testing.assert_array_equal(kept[part], frames[part])
     with pytest.raises(DataError, match="expected"):
         kept.append(frames[0, :2])
+
+
+def test_lags_of_a_million_frames_take_little_memory():
+    tracemalloc.start()
+    found = choose_lags(np.arange(1_000_000))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (found[0], found[-1]) == (1, 500_000 - 1) or (found[0], found[-1]) == (1, 500_000)
+    assert 45 < len(found) <= 60
+    assert peak < 150e6

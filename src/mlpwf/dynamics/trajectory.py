@@ -25,7 +25,8 @@ FINEST_TICK = 64  # parts of the shortest interval that are tried as a unit of t
 MEGABYTE = 2**20
 FEWEST_PAIRS = 2  # of frames, for a lag to be worth a row
 CONVERTED = 64  # frames brought into their layout at once: few enough for the cache
-SAMPLED_ORIGINS = 64  # frames whose distances to all later ones tell which lags exist
+SAMPLED_ORIGINS = 64  # frames whose distances to later ones tell which lags exist
+CONSIDERED = 250  # frames before and after each wanted lag
 
 
 class FrameFile:
@@ -322,7 +323,8 @@ def choose_lags(ticks: Index, longest: float = 0.5, maximum: int = 60) -> Index:
     # the neighbours too: in blocks of log-spaced frames an even sample may miss the linear ones
     origins = np.unique(np.concatenate([origins, origins + 1, np.arange(SAMPLED_ORIGINS)]))
     origins = origins[origins < len(ticks) - 1]
-    distances = np.concatenate([_within(ticks[o + 1 :] - ticks[o], limit) for o in origins])
+    targets = np.geomspace(float(np.diff(ticks).min()), limit, maximum + 1)
+    distances = np.concatenate([_near(ticks, int(origin), targets, limit) for origin in origins])
     lags, counts = np.unique(distances, return_counts=True)
     lags, counts = lags[counts >= FEWEST_PAIRS], counts[counts >= FEWEST_PAIRS]
     if len(lags) == 0:
@@ -339,8 +341,11 @@ def choose_lags(ticks: Index, longest: float = 0.5, maximum: int = 60) -> Index:
     return np.unique(np.asarray(chosen, dtype=np.int64))
 
 
-def _within(distances: Index, limit: float) -> Index:
-    return distances[: int(np.searchsorted(distances, limit, side="right"))]
+def _near(ticks: Index, origin: int, targets: Array, limit: float) -> Index:
+    """Distances from one frame to those about the targets after it, so few that a long run costs no more."""
+    at = np.searchsorted(ticks, ticks[origin] + targets)[:, None] + np.arange(-CONSIDERED, CONSIDERED + 1)
+    found = ticks[np.unique(at[(at > origin) & (at < len(ticks))])] - ticks[origin]
+    return np.asarray(found[found <= limit])
 
 
 def linear_interval(ticks: Index) -> int:
