@@ -14,8 +14,9 @@ from mlpwf.config import Analyse
 from mlpwf.errors import DataError
 
 if TYPE_CHECKING:
+    from mlpwf.commands.analyse.space import Space
     from mlpwf.dynamics.correlators import Moments
-    from mlpwf.dynamics.trajectory import Array, MolecularTrajectory
+    from mlpwf.dynamics.trajectory import Array, Index, MolecularTrajectory
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +90,8 @@ class State:
         Rows of these tables.
     columns
         Curves by group of molecules, as columns over lags.
+    space
+        Tables in space, of the last run; none without numbers.
     """
 
     source: Source
@@ -99,6 +102,7 @@ class State:
     aging: list[Row] = field(default_factory=list)
     counts: list[Row] = field(default_factory=list)
     columns: dict[str, dict[str, Array]] = field(default_factory=dict)
+    space: Space | None = None
 
     @property
     def key(self) -> Row:
@@ -115,7 +119,9 @@ def analyse_state(source: Source, settings: Analyse, threads: int) -> State:
     state = State(source, _state_row(source))
     if not source.runs:
         return state
-    moments, trajectory = _moments(source, settings, threads)
+    from mlpwf.commands.analyse.space import add_space
+
+    moments, trajectory, lags = _moments(source, settings, threads)
     numbers = dict(zip(moments.groups, moments.molecules.tolist(), strict=True))
     state.row |= {
         "molecules": trajectory.molecules,
@@ -131,6 +137,7 @@ def analyse_state(source: Source, settings: Analyse, threads: int) -> State:
         _group(state, moments, group, numbers[group], settings)
     state.row |= _diffusion_row(source, state.columns[moments.groups[0]], state.row["shortest_run_ps"])
     state.row |= _viscosity_row(source, volume)
+    state.space = add_space(state, trajectory, lags, settings, threads)
     state.row["equilibration"] = _worst(row["equilibration"] for row in state.relaxation)
     first = state.relaxation[0]
     log.info(
@@ -150,16 +157,17 @@ def _state_row(source: Source) -> Row:
     }
 
 
-def _moments(source: Source, settings: Analyse, threads: int) -> tuple[Moments, MolecularTrajectory]:
-    """Moments of all runs joined, and the last trajectory."""
+def _moments(source: Source, settings: Analyse, threads: int) -> tuple[Moments, MolecularTrajectory, Index]:
+    """Moments of all runs joined, the last trajectory, and the lags in its ticks."""
     from mlpwf.dynamics.correlators import join, pass_moments
     from mlpwf.dynamics.trajectory import choose_lags
 
     found: list[Moments] = []
-    lags = None
+    lags: Index = np.empty(0, dtype=np.int64)
+    tick = 0.0
     for number, read in enumerate(source.runs):
         trajectory = read()
-        if lags is None:
+        if not len(lags):
             lags, tick = choose_lags(trajectory.ticks, maximum=settings.lags), trajectory.tick_ps
         elif abs(trajectory.tick_ps / tick - 1) > 1e-6:
             raise DataError(
@@ -173,7 +181,7 @@ def _moments(source: Source, settings: Analyse, threads: int) -> tuple[Moments, 
                 settings.legendre_orders, threads, settings.memory_mb,
             )
         )  # fmt: skip
-    return join(found), trajectory
+    return join(found), trajectory, lags
 
 
 def _slowest(moments: Moments) -> float:

@@ -14,7 +14,9 @@ from mlpwf.files import replacing
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-UNIT = re.compile(r"(_per)?_(kelvin|ps|angstrom2|kj_mol|ev|mpa_s)(?=_|$)")
+UNIT = re.compile(r"(_per)?_(kelvin|ps|angstrom2?|kj_mol|ev|mpa_s)(?=_|$)")
+
+SPACE = ("coherent", "s4", "sub_boxes", "lengths", "van_hove")
 
 
 def write_tables(out: Path, tables: dict[str, list[Row]], reduced: bool) -> dict[str, DataFrame]:
@@ -88,6 +90,14 @@ def definitions(settings: Analyse) -> dict[str, str]:
         "response": "χ_T = ∂⟨C⟩/∂T at fixed t, by the parabola through a state and its neighbours in temperature",
         "energy_term": "(k_B T²/c) χ_T²: χ4 of NVT less NVE, with c_V; of NPT less NPH, with c_P (10.1063/1.2721554)",
         "heat_capacity": "c a molecule in k_B: as given; else by differences of the energy; else by its fluctuation",
+        "coherent": "F_ab(q,t) = ⟨ρ_a(q,t) ρ_b*(q,0)⟩/√(N_a N_b) of the centres, over the wavevectors nearest to q",
+        "s4": "⟨|Σ w exp(iq·r(0))|²⟩/N of the overlap at the peak of χ4 (10.1063/1.1605094); fluctuation: of w − ⟨w⟩",
+        "sub_boxes": "⟨(Σ_{i in sub-box} (w_i − ⟨w⟩))²⟩/⟨n⟩ (10.1103/PhysRevLett.119.205502)",
+        "lengths": (
+            "S4 = χ0/(1 + (qξ4)²) for qξ4 ≤ 1.5 (10.1103/PhysRevLett.105.217801); marginal: no q below 1/ξ4. Tables in "
+            "space are of the last run of a state"
+        ),
+        "van_hove": "density 4πr² G_s(r,t) of distances r, at a tenth of τ, at τ and at 3 τ of the overlap",
         "peak of …": "largest value over lags of which three fit into the run; noise raises it by about its error",
         "three-point N_corr,T": (
             "(k_B/c) T² max χ_T² (10.1126/science.1120714), c = "
@@ -134,6 +144,7 @@ def tables_of(
         "relaxation": [row for state in states for row in state.relaxation],
         "aging": [row for state in states for row in state.aging],
         "counts": [row for state in states for row in state.counts],
+        **{name: [row for s in states if s.space for row in getattr(s.space, name)] for name in SPACE},
         "laws": laws,
         "energies": energies,
         "cooperativity": cooperativity,
