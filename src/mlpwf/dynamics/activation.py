@@ -25,6 +25,7 @@ NOT_GROWING = "does not grow on cooling"
 NOT_REACHED = "not reached by this law"
 
 GLASS_TIME_PS = 1e14  # τ(T_g) = 100 s
+MISFIT = 1e-3  # probability of its χ² below which a law is not the right one
 GRID = 60  # values of c tried before the search is refined
 
 
@@ -234,9 +235,19 @@ def fit_laws(temperatures_kelvin: Array, times: Array, errors: Array) -> dict[st
 
 
 def best_law(fits: dict[str, LawFit]) -> LawFit:
-    """The usable law with the lowest AICc; where none can be compared, Arrhenius'."""
-    compared = [fit for fit in fits.values() if fit.verdict == OK and np.isfinite(fit.aicc)]
-    return min(compared, key=lambda fit: fit.aicc) if compared else fits["Arrhenius"]
+    """The usable law with the lowest AICc.
+
+    Laws with too many parameters for the states to be compared enter only where the best of the others
+    misfits (p of χ² below 0.001): then the one that fits best. Where no law is usable, Arrhenius'.
+    """
+    usable = [fit for fit in fits.values() if fit.verdict == OK]
+    compared = [fit for fit in usable if np.isfinite(fit.aicc)]
+    if not compared:
+        return fits["Arrhenius"]
+    best = min(compared, key=lambda fit: fit.aicc)
+    if best.p_value < MISFIT:
+        return min([best, *(fit for fit in usable if not np.isfinite(fit.aicc))], key=lambda fit: fit.chi2)
+    return best
 
 
 def akaike_weights(fits: dict[str, LawFit]) -> dict[str, float]:

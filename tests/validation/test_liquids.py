@@ -1,0 +1,80 @@
+"""Liquids from LAMMPS against published numbers, analysed by `mlpwf analyse` alone."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mlpwf.dynamics.viscosity import green_kubo
+
+pytestmark = [pytest.mark.engine, pytest.mark.physical_validation]
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+LENNARD_JONES = """\
+units lj
+atom_style atomic
+lattice fcc 0.8442
+region box block 0 4 0 4 0 4
+create_box 1 box
+create_atoms 1 box
+mass 1 1
+pair_style lj/cut 2.5
+pair_coeff 1 1 1 1
+neighbor 0.3 bin
+neigh_modify every 5 delay 0 check yes
+velocity all create 1.444 7
+timestep 0.004
+fix move all nve
+fix heat all langevin 0.722 0.722 0.5 7 zero yes
+run 5000
+unfix heat
+velocity all zero linear
+velocity all scale 0.722
+compute p all pressure thermo_temp
+fix keep all ave/time 1 10 10 c_p[1] c_p[2] c_p[3] c_p[4] c_p[5] c_p[6] file pressure.txt
+fix heat all ave/time 10 100 1000 c_thermo_temp file temperature.txt
+run 80000
+"""
+
+
+@pytest.fixture(scope="module")
+def kob_andersen():
+    spec = importlib.util.spec_from_file_location("kob_andersen", BENCHMARKS / "kob_andersen.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_viscosity_of_the_lennard_jones_liquid_near_its_triple_point(tmp_path, kob_andersen):
+    """3.26 ± 0.03: Meier, Laesecke and Kabelac, J. Chem. Phys. 121, 3671 (2004), DOI 10.1063/1.1770695."""
+    (tmp_path / "in.lammps").write_text(LENNARD_JONES)
+    kob_andersen.run_lammps(tmp_path)
+    stress = np.loadtxt(tmp_path / "pressure.txt")[:, 1:]
+    temperature = float(np.loadtxt(tmp_path / "temperature.txt")[:, 1].mean())
+    found = green_kubo(stress, 0.04, 256 / 0.8442 / temperature)
+    assert found.verdict == "ok"
+    assert found.error < 0.15 * found.value
+    assert abs(found.value - 3.26) < 3 * found.error
+
+
+def test_kob_andersen_mixture(tmp_path, kob_andersen):
+    """T = 0.64: τ of F_s(7.25) about 8 to 10 and a peak of χ4 of 2.3 to 2.7; a short run, so errors are wide."""
+    kob_andersen.simulate(tmp_path / "run", 0.64, 60, 0.2, seed=640, settle=0.3)
+    states = kob_andersen.states_file(tmp_path, {0.64: tmp_path / "run"}, 0.2)
+    command = [sys.executable, "-m", "mlpwf", "analyse", "--states", str(states), "--out", str(tmp_path / "out")]
+    subprocess.run([*command, "--no-figures", "--threads", "1"], check=True)
+    times = pd.read_csv(tmp_path / "out" / "relaxation.csv").set_index("correlator")
+    counts = pd.read_csv(tmp_path / "out" / "counts.csv").set_index(["correlator", "definition"])
+    known = pd.read_csv(BENCHMARKS / "kob_andersen.csv").query("temperature == 0.64").set_index("quantity")
+    assert times.tau["fs_q7.25"] == pytest.approx(known.value["tau_fs_q7.25"], rel=0.5)
+    assert times.tau["overlap"] == pytest.approx(known.value["tau_overlap"], rel=0.5)
+    top = counts.loc[("overlap", "peak of chi4")]
+    assert 0.8 < top["count"] < 5.0
+    assert 2 < top.time < 25
+    assert times.kww_beta["fs_q7.25"] == pytest.approx(known.value["beta_fs_q7.25"], abs=0.12)
+    # a run of a few relaxation times says so
+    assert (times.equilibration != "equilibrated").all()
