@@ -123,6 +123,12 @@ def error_measures(
     }
 
 
+def frame_force_errors(reference: Sequence[Quantities], predicted: Sequence[Quantities]) -> list[float]:
+    """Mean square error of a force component in each frame, in (eV/Å)²."""
+    _checked(reference, predicted)
+    return [float(np.mean((b.forces - a.forces) ** 2)) for a, b in zip(reference, predicted, strict=True)]
+
+
 def errors_by_state(
     reference: Sequence[Quantities],
     predicted: Sequence[Quantities],

@@ -221,9 +221,33 @@ def test_errors_are_those_of_the_models(campaign: Campaign) -> None:
     assert set(errors["train"]["mean"]["states"]) == {"300K", "dimer"}
     assert errors["new"]["first"]["overall"]["frames"] == 3
     assert errors["new"]["first"] == errors["new"]["mean"]
+    assert errors["test"]["frame_force_mse_ev2_angstrom2"] == pytest.approx(
+        squares.reshape(3, -1).mean(axis=1), rel=0.2
+    )
     rows = list(csv.DictReader((out.parent / "parity.csv").open()))
     assert len(rows) == 3 * (1 + 9 + 36)
     assert float(rows[0]["label"]) == pytest.approx(frames[0].get_potential_energy() / 12)
+
+
+@pytest.mark.engine
+def test_a_calibration_is_made_and_the_one_before_is_checked(campaign: Campaign, tmp_path: Path) -> None:
+    models = [campaign.model(0) / "compressed.pb", campaign.model(1) / "compressed.pb"]
+    words = ["test", "--test", campaign.test, *(word for path in models for word in ("--model", path))]
+    mlpwf(*words, "--train-labels", campaign.labels[0], "--out", tmp_path / "0" / "errors.json")
+    first = read_json(tmp_path / "0" / "calibration.json")
+    assert first["source"] == "test set, this committee"
+    assert set(first["maps"]) == {"inter", "intra"}
+    assert first["check"] == {}
+    rows = list(csv.DictReader((tmp_path / "0" / "pairs.csv").open()))
+    assert len(rows) == 3 * (4 + 12)
+    assert {row["kind"] for row in rows} == {"molecule", "H", "O"}
+    words += ["--new", campaign.labels[1], *(word for path in models for word in ("--previous", path))]
+    words += ["--calibration", tmp_path / "0" / "calibration.json", "--train-labels", campaign.labels[0]]
+    mlpwf(*words, "--out", tmp_path / "1" / "errors.json")
+    second = read_json(tmp_path / "1" / "calibration.json")
+    assert second["source"] == "new labels, previous committee"
+    assert second["check"]["intra"]["frames"] == 3
+    assert sum(count for _, _, count in second["reliability"]["inter"]) == 3 * 4
 
 
 @pytest.mark.engine

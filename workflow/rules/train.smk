@@ -2,7 +2,7 @@
 
 INPUTS   labels of this cycle and all before, C/config/{train,site}.json, the previous committee
 OUTPUTS  C/cycle/NNN/train/model/K/{model.pb,compressed.pb,check.json,lcurve.csv},
-         C/cycle/NNN/train/{errors.json,parity.csv}, C/train/final/{model.pb,final.json}
+         C/cycle/NNN/train/{errors.json,parity.csv,calibration.json,pairs.csv}, C/train/final/{model.pb,final.json}
 """
 
 
@@ -56,8 +56,15 @@ rule train_test:
             if wildcards.cycle == "000"
             else models_of(previous(wildcards.cycle), "compressed.pb")
         ),
+        calibration=lambda wildcards: (
+            []
+            if wildcards.cycle == "000"
+            else f"{C}/cycle/{previous(wildcards.cycle)}/train/calibration.json"
+        ),
     output:
         errors=f"{C}/cycle/{{cycle}}/train/errors.json",
+        calibration=f"{C}/cycle/{{cycle}}/train/calibration.json",
+        pairs=f"{C}/cycle/{{cycle}}/train/pairs.csv",
         parity=f"{C}/cycle/{{cycle}}/train/parity.csv",
     log:
         f"{LOGS}/cycle/{{cycle}}/train/test.log",
@@ -72,9 +79,12 @@ rule train_test:
             ["--new", input.labels[-1]] if wildcards.cycle != "000" else []
         ),
         previous=repeated("--previous", "previous"),
+        calibration=lambda wildcards, input: (
+            ["--calibration", input.calibration] if input.get("calibration") else []
+        ),
     shell:
         "mlpwf --log {log:q} train test {params.models:q} --test {input.test:q} {params.new:q} {params.previous:q}"
-        " {params.labels:q} --out {output.errors:q}"
+        " {params.calibration:q} {params.labels:q} --out {output.errors:q}"
 
 
 rule train_final:

@@ -24,6 +24,7 @@ from mlpwf.files import read_json, replacing, sha256, sole_writer, sound_model, 
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from mlpwf.calibration import Pairs
     from mlpwf.training import Quantities
 
 log = logging.getLogger(__name__)
@@ -211,11 +212,15 @@ def train_test(
     out: Annotated[Path, typer.Option(help="errors.json; parity.csv is written beside it")],
     new: Annotated[Path | None, typer.Option(help="labelled frames of this cycle")] = None,
     previous: Annotated[list[Path] | None, typer.Option(help="model of the previous cycle's committee; repeat")] = None,
+    calibration: Annotated[Path | None, typer.Option(help="calibration.json of the previous cycle, to check")] = None,
 ) -> None:
-    """Rate each model and the committee's mean: test set, training labels, and the previous committee on new labels."""
+    """Rate each model and the committee's mean: test set, training labels, and the previous committee on new labels.
+
+    calibration.json and pairs.csv, written beside, tell what a deviation of the committee is worth.
+    """
     import numpy as np
 
-    from mlpwf.training import committee_mean, errors_by_state, parity_rows
+    from mlpwf.training import committee_mean, errors_by_state, frame_force_errors, parity_rows
 
     folder = out.parent
     with sole_writer(folder), accounted(folder, "train"):
@@ -231,6 +236,7 @@ def train_test(
             "units": {"energy": "meV/atom", "force": "eV/Å", "virial": "eV/atom"},
             "inputs": {str(path): _hash(path) for path in [*model, test, *train_labels]},
             "test": {
+                "frame_force_mse_ev2_angstrom2": frame_force_errors(tested.labels, mean),
                 "models": [errors_by_state(*tested.pair(one), tested.states) for one in on_test],
                 "mean": errors_by_state(*tested.pair(mean), tested.states),
             },
@@ -239,8 +245,10 @@ def train_test(
                     *trained.pair(committee_mean([one[count:] for one in predictions])), trained.states
                 )
             },
-            "new": _previous_on_new(new, previous or []),
         }
+        fresh = _new_labels(new, previous or [])
+        document["new"] = None if fresh is None else _previous_on_new(fresh, new, previous or [])
+        _calibrate(folder, fresh or (tested, on_test), fresh is not None, calibration)
         rows = parity_rows(tested.labels, mean, tested.states)
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
@@ -269,10 +277,9 @@ class _Rated:
         return self.labels, predicted, self.masses, self.molecules
 
 
-def _previous_on_new(new: Path | None, previous: list[Path]) -> dict[str, Any] | None:
-    """Errors of the previous committee on labels it has not seen: its first model and its mean."""
+def _new_labels(new: Path | None, previous: list[Path]) -> tuple[_Rated, list[list[Quantities]]] | None:
+    """Labels that the previous committee has not seen, and what its models make of them."""
     from mlpwf.frames import read_frames
-    from mlpwf.training import committee_mean, errors_by_state
 
     if new is None or not previous:
         return None
@@ -280,12 +287,78 @@ def _previous_on_new(new: Path | None, previous: list[Path]) -> dict[str, Any] |
         log.info("train: %s holds no labels; the previous models' error on new labels stays unknown", new)
         return None
     fresh = _Rated([new])
-    predictions = [_predict(path, fresh.frames) for path in previous]
+    return fresh, [_predict(path, fresh.frames) for path in previous]
+
+
+def _previous_on_new(
+    found: tuple[_Rated, list[list[Quantities]]], new: Path | None, previous: list[Path]
+) -> dict[str, Any]:
+    """Errors of the previous committee on labels it has not seen: its first model and its mean."""
+    from mlpwf.training import committee_mean, errors_by_state
+
+    fresh, predictions = found
     return {
-        "inputs": {str(path): _hash(path) for path in [new, *previous]},
+        "inputs": {str(path): _hash(path) for path in [*([new] if new else []), *previous]},
         "first": errors_by_state(*fresh.pair(predictions[0]), fresh.states),
         "mean": errors_by_state(*fresh.pair(committee_mean(predictions)), fresh.states),
     }
+
+
+def _calibrate(folder: Path, found: tuple[_Rated, list[list[Quantities]]], new: bool, earlier: Path | None) -> None:
+    """calibration.json from labels the models have not seen, with how the earlier one did on them; and the pairs."""
+    from mlpwf.calibration import COVERAGE, as_document, calibrate, check, from_document, reliability
+
+    rated, predictions = found
+    before = read_json(earlier)["maps"] if earlier is not None and new else {}
+    maps, checks, points = {}, {}, {}
+    rows: list[tuple[str, ...]] = []
+    for channel, pairs in _pairs(rated, predictions).items():
+        if len(pairs.deviation) == 0:
+            continue
+        made = calibrate(pairs)
+        maps[channel] = as_document(made)
+        judged = from_document(before[channel]) if channel in before else None
+        if judged is not None:
+            checks[channel] = dataclasses.asdict(check(judged, pairs))
+            points[channel] = reliability(judged, pairs)
+            if not checks[channel]["holds"]:
+                log.warning("train: the calibration (%s) no longer holds: %s", channel, checks[channel]["said"])
+        columns = zip(pairs.frame, pairs.state, pairs.kind, pairs.deviation, pairs.error, strict=True)
+        rows += [(channel, frame[:16], state, kind, f"{d:.6g}", f"{e:.6g}") for frame, state, kind, d, e in columns]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["channel", "frame", "state", "kind", "deviation", "error"])
+    writer.writerows(sorted(rows))
+    write_text(folder / "pairs.csv", text.getvalue())
+    document = {
+        "mlpwf": __version__,
+        "units": {"deviation": "eV/Å", "error": "eV/Å, root mean square of a force component"},
+        "source": "new labels, previous committee" if new else "test set, this committee",
+        "frames": len(rated.frames),
+        "coverage": COVERAGE,
+        "maps": maps,
+        "check": checks,
+        "reliability": points,
+    }
+    write_json(folder / "calibration.json", document)
+
+
+def _pairs(rated: _Rated, predictions: list[list[Quantities]]) -> dict[str, Pairs]:
+    """Pairs of deviation and error of all frames, by channel."""
+    import numpy as np
+
+    from mlpwf.calibration import INTER, INTRA, frame_pairs, joined
+    from mlpwf.selection import geometry_key
+
+    found = [
+        frame_pairs(
+            np.array([one[index].forces for one in predictions]), rated.labels[index].forces,
+            atoms.get_chemical_symbols(), rated.masses[index], rated.molecules[index],
+            geometry_key(atoms), rated.states[index],
+        )
+        for index, atoms in enumerate(rated.frames)
+    ]  # fmt: skip
+    return {channel: joined([one[channel] for one in found]) for channel in (INTER, INTRA)}
 
 
 def _predict(model: Path, frames: Sequence[Atoms]) -> list[Quantities]:
