@@ -172,9 +172,11 @@ class _Segment:
         import shutil
 
         for folder in sorted((self.out / "segment").glob("[0-9]*")):
-            if int(folder.name) >= self.segment:
+            if int(folder.name) < self.segment:
+                continue
+            if (folder / "summary.json").is_file():
                 log.info("simulate %s: segment %d belongs to an earlier run; removed", self.state, int(folder.name))
-                shutil.rmtree(folder)
+            shutil.rmtree(folder)
 
     def _resumed(self) -> Checkpoint | None:
         """The checkpoint to go on from; without one, a fresh work folder and, for segment 0, a packed box."""
