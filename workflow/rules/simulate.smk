@@ -84,4 +84,4 @@ rule simulate_collect:
     params:
         state=f"{C}/simulate/{{state}}",
     shell:
-        "mlpwf --log {log:q} simulate collect --folder {params.state:q} --length-ps {wildcards.length} --out {output.run:q}"
+        "mlpwf --log {log:q} simulate collect --folder {params.state:q} --length-ps {wildcards.length:q} --out {output.run:q}"
