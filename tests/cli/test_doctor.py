@@ -125,7 +125,7 @@ def test_room_for_a_campaign_larger_than_the_disk(tmp_path):
     campaign = load_campaign(WATER)
     megabytes, files = machine.needed_mb(campaign)
     assert one(machine.room("room", tmp_path, megabytes, files)).level is Level.OK
-    huge = campaign.simulate.model_copy(update={"segments": 999, "segment_ps": 1e6, "molecules": 100_000})
+    huge = campaign.simulate.model_copy(update={"length_ps": 1e9, "molecules": 100_000})
     needed, _ = machine.needed_mb(campaign.model_copy(update={"simulate": huge}))
     finding = one(machine.room("room", tmp_path / "not" / "there", needed, files))
     assert finding.level is Level.FAILED

@@ -16,6 +16,7 @@ from mlpwf.doctor import cluster as doctor
 from mlpwf.doctor.cluster import Ask
 from mlpwf.doctor.findings import Finding, Level, made
 from slurm.cluster import Cluster
+from snakemake_executor_plugin_mlpwf_slurm import slurm
 
 PROJECT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -88,6 +89,7 @@ def test_a_partition_that_is_down(here: Cluster) -> None:
 
 def test_a_slurm_that_does_not_answer(here: Cluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SLURM_CONF", str(tmp_path / "no.conf"))
+    monkeypatch.setattr(slurm, "PATIENCE_SECONDS", 2.0)
     findings = list(doctor.cluster(None, Site(), Path("c"), Path("s"), tmp_path, 1.0))  # type: ignore[arg-type]
     assert [finding.level for finding in findings] == [Level.FAILED]
 
