@@ -135,7 +135,7 @@ def test_the_checks_come_back_from_a_node(here: Cluster, tmp_path: Path) -> None
 def test_a_node_job_that_never_starts(here: Cluster) -> None:
     place = {"slurm_partition": "cpu", "slurm_options": "--hold"}
     Path("results").mkdir()
-    work = doctor.on_nodes(place, Path("config/systems/tiny_water.yaml"), Path("s"), Path("results"), 0.03)
+    work = doctor.on_nodes(place, Path("config/systems/tiny_water.yaml"), Path("s"), Path("results"), 0.1)
     (finding,) = list(work)
     assert finding.level is Level.FAILED
     assert "is still PENDING JobHeldUser" in finding.line

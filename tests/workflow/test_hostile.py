@@ -30,7 +30,7 @@ NAMES = (
 )
 CALM = {
     "name": "calm",
-    "system": {"molecules": {"N,N'-(water) [1]": {"structure": "", "count": 1}}, "density_g_cm3": 0.1},
+    "system": {"molecules": {"water": {"smiles": "O"}}, "density_g_cm3": 0.1},
     "build": {
         "bulk_frames": 1, "single_frames": 0, "dimer_frames": 0, "test_frames": 2, "steps_between_frames": 1,
         "temperatures_kelvin": [300], "density_scales": [1.0], "strain": 0, "rattle_angstrom": 0,
@@ -55,8 +55,8 @@ def test_a_campaign_in_a_hostile_folder_with_hostile_files(hostile):
     structure, system, site = hostile / f"{name}.xyz", hostile / f"{name}.yaml", hostile / f"{name}.site.yaml"
     ase.io.write(hostile / "plain.xyz", molecule("H2O"), format="xyz")
     (hostile / "plain.xyz").rename(structure)
-    CALM["system"]["molecules"]["N,N'-(water) [1]"]["structure"] = structure.name
-    system.write_text(yaml.safe_dump(CALM))
+    molecules = {"N,N'-(water) [1]": {"structure": structure.name, "count": 1}}
+    system.write_text(yaml.safe_dump(CALM | {"system": {"molecules": molecules, "density_g_cm3": 0.1}}))
     pw, potentials = hostile / f"pw {name}", hostile / f"potentials {name}"
     pw.write_text('#!/bin/sh\nexec pw.x "$@"\n')
     pw.chmod(0o755)
