@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from mlpwf.config import load_campaign, load_site
 from mlpwf.doctor import machine, programs
 from mlpwf.doctor.findings import Level, made
+from mlpwf.errors import ConfigError
 
 PROJECT = Path(__file__).parents[2]
 WATER = PROJECT / "config" / "systems" / "tiny_water.yaml"
@@ -80,6 +81,19 @@ def test_a_failure_is_a_line_with_a_remedy_and_exit_2(tmp_path, monkeypatch):
     ]
     assert all("expected" in line for line in lines if line.startswith("failed"))
     assert lines[-1].endswith("3 failed, 0 with a warning")
+
+
+def test_without_a_campaign_it_checks_the_one_a_run_would_take(tmp_path, monkeypatch):
+    from mlpwf.commands.doctor import _named
+
+    shutil.copytree(PROJECT / "config", tmp_path / "config")
+    monkeypatch.chdir(tmp_path)
+    assert _named("system", slurm=False) == Path("config/systems/tiny_toluene.yaml")
+    assert _named("site", slurm=False) == Path("config/sites/local.yaml")
+    assert _named("site", slurm=True) == Path("config/sites/slurm.yaml")
+    (tmp_path / "config" / "config.yaml").write_text("site: x\n")
+    with pytest.raises(ConfigError, match="names no system"):
+        _named("system", slurm=False)
 
 
 # ---------------------------------------------------------------- the machine

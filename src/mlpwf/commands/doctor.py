@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlpwf.config import load_campaign, load_site
+from mlpwf.config import load_campaign, load_site, read_yaml
+from mlpwf.errors import ConfigError
 
 if TYPE_CHECKING:
     from mlpwf.doctor.findings import Finding
 
 
 def doctor(
-    system: Annotated[Path, typer.Argument(help="campaign file, as in config/systems")],
-    site: Annotated[Path | None, typer.Option(help="site file; unset: config/sites/local.yaml, or slurm.yaml")] = None,
+    system: Annotated[
+        Path | None, typer.Argument(help="campaign file; unset: the one config/config.yaml names")
+    ] = None,
+    site: Annotated[Path | None, typer.Option(help="site file; unset: the one a run would read")] = None,
     results: Annotated[Path, typer.Option(help="folder of all results")] = Path("results"),
     slurm: Annotated[
         bool, typer.Option("--slurm", help="Also ask Slurm, and check a node of each kind in a job.")
@@ -30,7 +33,7 @@ def doctor(
     from mlpwf.doctor.machine import machine
     from mlpwf.doctor.programs import programs
 
-    site = site or Path("config/sites") / ("slurm.yaml" if slurm else "local.yaml")
+    system, site = system or _named("system", slurm), site or _named("site", slurm)
     campaign, place = load_campaign(system), load_site(site)
     if job is not None:
         import os
@@ -51,6 +54,16 @@ def doctor(
     typer.echo(f"{len(levels)} checks: {failures} failed, {warnings} with a warning")
     if failures:
         raise typer.Exit(2)
+
+
+def _named(key: str, slurm: bool) -> Path:
+    """The campaign or site file a run reads, with or without the profile for Slurm."""
+    values: dict[str, str] = {}
+    for name in ("config", "slurm") if slurm else ("config",):
+        values |= read_yaml(Path("config") / f"{name}.yaml") or {}
+    if key not in values:
+        raise ConfigError(f"config/config.yaml: names no {key}; name the file on the command line")
+    return Path(values[key])
 
 
 def _shown(findings: Iterable[Finding]) -> list[str]:

@@ -25,6 +25,7 @@ from mlpwf.errors import ConfigError
 __all__ = [
     "Analyse", "Build", "Campaign", "Explore", "Label", "Molecule", "Report", "Section", "Select",
     "Simulate", "Site", "System", "Train", "Validate", "load_campaign", "load_section", "load_site", "load_yaml",
+    "read_yaml",
 ]  # fmt: skip
 
 S = TypeVar("S", bound=Section)
@@ -101,7 +102,8 @@ def _parse(model: type[S], values: Any, source: Path | str) -> S:
         raise ConfigError(f"{source}: {one_line(error)}{_suggestion(error, model)}") from None
 
 
-def _read_yaml(source: Path | str) -> Any:
+def read_yaml(source: Path | str) -> Any:
+    """What a YAML file holds (ConfigError if there is none, or it is not YAML); no object is made of it."""
     try:
         return yaml.safe_load(Path(source).read_text())
     except FileNotFoundError:
@@ -122,7 +124,7 @@ def load_campaign(source: Path | str) -> Campaign:
     ConfigError
         With the key, the value found and what is expected.
     """
-    campaign = _parse(Campaign, _read_yaml(source), source)
+    campaign = _parse(Campaign, read_yaml(source), source)
     molecules = {}
     for name, molecule in campaign.system.molecules.items():
         if molecule.structure is not None:
@@ -136,12 +138,12 @@ def load_campaign(source: Path | str) -> Campaign:
 
 def load_yaml(model: type[S], source: Path | str) -> S:
     """Read and check a YAML file of one model (ConfigError as for `load_campaign`)."""
-    return _parse(model, _read_yaml(source), source)
+    return _parse(model, read_yaml(source), source)
 
 
 def load_site(source: Path | str) -> Site:
     """Read and check a site file (ConfigError as for `load_campaign`)."""
-    values = _read_yaml(source)
+    values = read_yaml(source)
     return _parse(Site, {} if values is None else values, source)
 
 
