@@ -47,9 +47,9 @@ def _one_minus_sinc(x):  # type: ignore[no-untyped-def]
 
 
 @njit(fastmath=FAST, nogil=True, error_model="numpy", cache=True)
-def _square_distances(first, i, second, j, row, start, stop, squares):  # type: ignore[no-untyped-def]
-    """|Δ|² of three rows from `row` on, frames i to j, into `squares`; their sum and that of their squares."""
-    sum2 = sum4 = ZERO
+def _square_distances(first, i, second, j, row, start, stop, limit, squares):  # type: ignore[no-untyped-def]
+    """|Δ|² of three rows from `row` on, frames i to j, into `squares`; Σ|Δ|², Σ|Δ|⁴ and how many reach `limit`."""
+    sum2 = sum4 = far = ZERO
     begin = np.uintp(start)  # an unsigned index needs no test for a negative one, which would forbid vectors
     for k in range(np.uintp(stop - start)):
         x = second[j, row, begin + k] - first[i, row, begin + k]
@@ -59,16 +59,8 @@ def _square_distances(first, i, second, j, row, start, stop, squares):  # type: 
         squares[k] = r
         sum2 += r
         sum4 += r * r
-    return sum2, sum4
-
-
-@njit(fastmath=FAST, nogil=True, error_model="numpy", cache=True)
-def _moved(squares, count, limit):  # type: ignore[no-untyped-def]
-    """How many are not below `limit`."""
-    stayed = 0
-    for k in range(count):
-        stayed += squares[k] < limit
-    return count - stayed
+        far += ZERO if r < limit else ONE
+    return sum2, sum4, far
 
 
 @njit(fastmath=FAST, nogil=True, error_model="numpy", cache=True)
@@ -189,10 +181,11 @@ def add_moments(  # type: ignore[no-untyped-def]
                     for low in range(species[kind], species[kind + 1], CHUNK):
                         high = min(low + CHUNK, species[kind + 1])
                         count = high - low
-                        sum2, sum4 = _square_distances(first, here, second, there, 0, low, high, squares)
+                        sum2, sum4, moved = _square_distances(
+                            first, here, second, there, 0, low, high, overlap2, squares
+                        )
                         sums[kind, 0] += sum2
                         sums[kind, 1] += sum4
-                        moved = _moved(squares, count, overlap2)
                         sums[kind, 2] += moved
                         sums[kind, 3] += moved
                         column = 4
@@ -202,7 +195,7 @@ def add_moments(  # type: ignore[no-untyped-def]
                             sums[kind, column + 1] += two
                             column += 2
                         for axis in range(axes):
-                            _square_distances(first, here, second, there, 3 + 3 * axis, low, high, squares)
+                            _square_distances(first, here, second, there, 3 + 3 * axis, low, high, ONE, squares)
                             for rank in range(orders.shape[0]):
                                 one, two = _turned(squares, count, orders[rank])
                                 sums[kind, column] += one
@@ -247,6 +240,6 @@ def add_histogram(  # type: ignore[no-untyped-def]
             for kind in range(species.shape[0] - 1):
                 for low in range(species[kind], species[kind + 1], CHUNK):
                     high = min(low + CHUNK, species[kind + 1])
-                    _square_distances(first, i - first_from, second, j - second_from, 0, low, high, squares)
+                    _square_distances(first, i - first_from, second, j - second_from, 0, low, high, ONE, squares)
                     for k in range(high - low):
                         counts[windows[i], lag, kind, min(int(np.sqrt(squares[k]) * inverse), last)] += 1

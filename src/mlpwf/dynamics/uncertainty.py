@@ -30,7 +30,6 @@ LEAST_PROBABLE = 0.01  # of a drift that is none
 OK = "ok"
 RUN_BELOW_TAU = "run shorter than tau"
 TOO_FEW_WINDOWS = "too few windows"
-LAG_TOO_LONG = "lag too long for the run"
 EQUILIBRATED = "equilibrated"
 AGING = "aging: slower in the second half"
 QUICKENING = "faster in the second half"
