@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import typer
 from MDAnalysis import Universe, Writer
+from scipy.signal import lfilter
 from scipy.spatial.transform import Rotation
 from typer.testing import CliRunner
 
@@ -254,6 +255,43 @@ def test_a_segment_that_only_equilibrated_is_passed_over(tmp_path, campaign):
     (tmp_path / "300K" / "segment" / "002").mkdir()
     write_summary(tmp_path / "300K" / "segment" / "002", 300.0, frames=0, mean_potential_ev=None, linear_frames=0)
     assert run(campaign, tmp_path, tmp_path / "out", "--no-figures").exit_code == 0
+
+
+def test_energies_and_pressure_tensors_of_a_campaign(tmp_path, campaign):
+    """thermo.csv and stress.npz, as the stage simulate writes them: heat capacity, viscosity, three-point counts."""
+    rng = np.random.default_rng(3)
+    volume, decay, interval_ps = 25.0**3, np.exp(-0.01), 0.01
+    for temperature in (270.0, 300.0):
+        write_state(tmp_path / f"{temperature:g}K", temperature)
+        noise = rng.normal(size=(5, 12001)) * 300 * np.sqrt(1 - decay**2)
+        xy, xz, yz, a, b = lfilter([1], [1, -decay], noise, axis=1)
+        tensor = np.stack([a - b / np.sqrt(3), -a - b / np.sqrt(3), 2 * b / np.sqrt(3), xy, xz, yz], axis=1)
+        for segment in (0, 1):
+            folder = tmp_path / f"{temperature:g}K" / "segment" / f"{segment:03d}"
+            times = 60 * segment + np.arange(60)
+            energy = MOLECULES * (2e-3 * temperature + 1e-4 * rng.normal(size=60))
+            rows = "".join(f"{t},{temperature},0,{e:.8f},0\n" for t, e in zip(times, energy, strict=True))
+            (folder / "thermo.csv").write_text("time_ps,temperature,potential,total_energy,pressure_bar\n" + rows)
+            part = slice(6000 * segment, 6000 * (segment + 1) + 1)
+            np.savez(
+                folder / "stress.npz", step=np.arange(12001)[part], pressure_bar=tensor[part],
+                timestep_fs=1000 * interval_ps, volume_angstrom3=volume,
+            )  # fmt: skip
+    assert run(campaign, tmp_path, tmp_path / "out", "--no-figures").exit_code == 0
+    states = pd.read_csv(tmp_path / "out" / "states.csv").set_index("temperature_kelvin")
+    assert states.heat_capacity_kb_per_molecule.to_numpy() == pytest.approx(2e-3 / 8.617333e-5, rel=0.01)
+    assert (states.energy_verdict == "equilibrated").all()
+    for temperature, row in states.iterrows():
+        # V/(k_B T) ∫ 300² bar² exp(−t/1 ps) dt
+        known = volume * 1e-30 / (1.380649e-23 * temperature) * (300e5) ** 2 * 1e-12 * 1e3
+        assert row.viscosity_verdict == "ok"
+        assert abs(row.viscosity_mpa_s - known) < 4 * row.viscosity_error_mpa_s
+        assert row.viscosity_error_mpa_s < 0.2 * known
+        assert row.stress_relaxation_ps == pytest.approx(1, rel=0.3)
+    counts = pd.read_csv(tmp_path / "out" / "counts.csv")
+    assert (counts[counts.definition == "three-point N_corr,T"].verdict == "ok").all()
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert len(summary["inputs"]) == 1 + 2 * (1 + 2 * 4)
 
 
 def failure(campaign, simulate):

@@ -12,6 +12,7 @@ from typing import Any
 
 from mlpwf.config import Campaign, Section, Site
 from mlpwf.config.site import Slurm
+from mlpwf.config.trajectories import Trajectories, TrajectoryState
 from mlpwf.files import write_text
 
 
@@ -66,6 +67,8 @@ def reference() -> str:
         lines += ["", f"## `{name}`", "", (model.__doc__ or "").strip(), "", *_table(model)]
     lines += ["", "## The site", "", (Site.__doc__ or "").strip(), "", *_table(Site), ""]
     lines += ["## `slurm` of the site", "", (Slurm.__doc__ or "").strip(), "", *_table(Slurm), ""]
+    lines += ["## Trajectories of any origin", "", "The file of `mlpwf analyse --states`.", ""]
+    lines += [*_table(Trajectories), "", "Each of its `states`:", "", *_table(TrajectoryState), ""]
     return "\n".join(lines)
 
 

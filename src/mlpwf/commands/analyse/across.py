@@ -65,7 +65,10 @@ def across(states: Sequence[State], settings: Analyse, seed: int) -> Across:
         if series.correlator:
             _approximate_counts(known, series, fits, settings)
             _cooperativity(known, series, fits, settings, rng, tables)
-    return tables
+    ensembles = {"ensembles": " and ".join(sorted({state.source.ensemble for state in known}))}
+    return Across(
+        *([{**ensembles, **row} for row in rows] for rows in (tables.laws, tables.energies, tables.cooperativity))
+    )
 
 
 def add_heat_capacities(states: Sequence[State]) -> None:
