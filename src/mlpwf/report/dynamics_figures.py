@@ -72,6 +72,7 @@ def count_name(definition: str) -> str:
     return definition
 
 
+COUNT_COLOURS = (*PALETTE, "#7A5195", "#A05A2C")
 HEIGHTS = {"counts": 4.2}  # inches a row: the legend is long
 
 
@@ -351,7 +352,7 @@ def count_panels(reader: Reader) -> list[Panel]:
             continue
         curves = []
         for k, one in enumerate(dict.fromkeys(definition.tolist())):
-            colour, label = PALETTE[k % len(PALETTE)], count_name(one)
+            colour, label = COUNT_COLOURS[k % len(COUNT_COLOURS)], count_name(one)
             sound, other = (mine & (definition == one) & chosen for chosen in (good, ~good))
             curves.append(Curve(label, kelvin[sound], value[sound], error[sound], style="points", colour=colour))
             curves.append(Curve(f"_{label}", kelvin[other], value[other], style="hollow", colour=colour))
@@ -377,7 +378,7 @@ def _energy_panel(reader: Reader, name: str, definition: str) -> Panel | None:
     energies = [e for e in dict.fromkeys(reader.get("cooperativity", "against").tolist()) if e.startswith("E")]
     for k, energy in enumerate(energies):
         x, x_error, y, y_error = _pairs(reader, name, definition, energy)
-        if len(x) == 0:
+        if len(x) < 2:
             continue
         label, dashed = _line(reader, name, energy, definition, x, PALETTE[k])
         curves.append(Curve(label, x, y, y_error, style="points", colour=PALETTE[k], x_error=x_error))

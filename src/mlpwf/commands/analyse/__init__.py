@@ -113,7 +113,7 @@ def run(
         with as_engine():
             states.append(analyse_state(source, settings, threads))
     with as_engine():
-        found = across(states, settings, seed)
+        found = across(states, settings, seed, reduced)
     tables = write_tables(out, tables_of(states, found.laws, found.energies, found.cooperativity), reduced)
     columns = {name: _columns(table) for name, table in tables.items()}
     figures = write_figures(columns, out / "figures") if draw else {}

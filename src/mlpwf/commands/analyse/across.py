@@ -53,14 +53,17 @@ class Across:
     cooperativity: list[Row]
 
 
-def across(states: Sequence[State], settings: Analyse, seed: int) -> Across:
-    """Fill the states' rows with what needs their neighbours, and make the tables across temperatures."""
+def across(states: Sequence[State], settings: Analyse, seed: int, reduced: bool = False) -> Across:
+    """Fill the states' rows with what needs their neighbours, and make the tables across temperatures.
+
+    In reduced units a viscosity in Pa s says nothing of T_g.
+    """
     rng = np.random.default_rng(seed)
     known = [state for state in states if state.columns]
     add_heat_capacities(known)
     add_responses(known, settings)
     tables = Across([], [], [])
-    for series in _all_series(known, settings):
+    for series in _all_series(known, settings, reduced):
         fits = _laws(series, settings, rng, tables)
         if series.correlator:
             _approximate_counts(known, series, fits, settings)
@@ -176,7 +179,7 @@ def _temperatures(states: Sequence[State]) -> Array:
     return np.array([state.source.temperature_kelvin for state in states], dtype=float)
 
 
-def _all_series(states: Sequence[State], settings: Analyse) -> list[Series]:
+def _all_series(states: Sequence[State], settings: Analyse, reduced: bool) -> list[Series]:
     """τ of every correlator of every group, 1/D and the viscosity."""
     temperatures = _temperatures(states)
     found = []
@@ -195,7 +198,7 @@ def _all_series(states: Sequence[State], settings: Analyse) -> list[Series]:
         )
     for quantity, column, glass in (
         ("inverse_diffusion_ps_per_angstrom2", "diffusion{}_angstrom2_per_ps", NAN),
-        ("viscosity_mpa_s", "viscosity{}_mpa_s", settings.glass_viscosity_pa_s * MPAS_PER_PAS),
+        ("viscosity_mpa_s", "viscosity{}_mpa_s", NAN if reduced else settings.glass_viscosity_pa_s * MPAS_PER_PAS),
     ):
         verdicts = [state.row[f"{column.split('{')[0]}_verdict"] for state in states]
         usable = [v == OK and state.row["equilibration"] in USABLE for v, state in zip(verdicts, states, strict=True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,6 +53,9 @@ def in_reduced_units(table: DataFrame) -> DataFrame:
         for column in ("intercept", "intercept_error", "slope", "slope_error"):
             table.loc[energies, column] /= GAS_CONSTANT_KJ_MOL_K
         table.loc[energies, "unit"] = "epsilon"
+    if "ln_prefactor" in table:
+        viscosity = table["quantity"].str.startswith("viscosity")
+        table.loc[viscosity, "ln_prefactor"] -= math.log(MPAS_PER_BAR2_A3_PS_K)
     if "quantity" in table:
         table["quantity"] = [UNIT.sub("", quantity) for quantity in table["quantity"]]
     return table.rename(columns=lambda column: UNIT.sub("", column))
