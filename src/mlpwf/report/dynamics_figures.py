@@ -242,7 +242,8 @@ def angell_panels(reader: Reader) -> list[Panel]:
             row = _best(reader, quantity)
             glass = float(reader.get("laws", "glass_kelvin")[row]) if row is not None else np.nan
             if np.isfinite(glass) and used.any():
-                label = f"{reader.name(quantity)}, T_g = {reader.kelvin(float(f'{glass:.3g}'))}"
+                unit = "" if reader.reduced else " K"
+                label = f"{reader.name(quantity)}, T_g = {glass:.3g}{unit}"
                 curves += _two_styles(label, glass / kelvin, values, errors, used, PALETTE[k % len(PALETTE)])
         if curves:
             panels.append(Panel(f"{title}, Angell plot", "T_g/T", y_label, curves, y_log=True))
