@@ -1,6 +1,7 @@
 """Liquids from LAMMPS against published numbers, analysed by `mlpwf analyse` alone."""
 
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mlpwf.dynamics.correlators import curve, pass_moments
+from mlpwf.dynamics.trajectory import MolecularTrajectory
 from mlpwf.dynamics.viscosity import green_kubo
 
 pytestmark = [pytest.mark.engine, pytest.mark.physical_validation]
@@ -78,3 +81,20 @@ def test_kob_andersen_mixture(tmp_path, kob_andersen):
     assert times.kww_beta["fs_q7.25"] == pytest.approx(known.value["beta_fs_q7.25"], abs=0.12)
     # a run of a few relaxation times says so
     assert (times.equilibration != "equilibrated").all()
+
+
+@pytest.mark.skipif("MLPWF_KA3D" not in os.environ, reason="MLPWF_KA3D names no folder of isoconfigurational sets")
+def test_isoconfigurational_sets_at_low_temperature():
+    """F_s(7.25) = 0.28 of A particles after the time point tc07 at T = 0.44 (Shiba et al., J. Chem. Phys. 158, 084503)."""
+    found = []
+    for path in sorted(Path(os.environ["MLPWF_KA3D"]).glob("*.npz")):
+        with np.load(path) as kept:
+            chosen = kept["types"] == 0
+            first, later = kept["initial_positions"][chosen].astype(float), kept["positions"][:, chosen].astype(float)
+        edge = 15.0569
+        for moved in later[:8] - first:
+            way = moved - edge * np.rint(moved / edge)
+            trajectory = MolecularTrajectory.from_arrays(np.array([0.0, 1.0]), np.stack([first, first + way]))
+            moments = pass_moments(trajectory, np.array([1]), [7.25], 0.3)
+            found.append(float(curve(moments, "fs_q7.25")[0]))
+    assert np.mean(found) == pytest.approx(0.28, abs=0.02)
