@@ -9,7 +9,6 @@ from liquids import brownian, cages, in_blobs, molecules_of
 from mlpwf.dynamics import heterogeneity
 from mlpwf.dynamics.correlators import averages, join, pass_moments, weight_names
 from mlpwf.dynamics.trajectory import choose_lags
-from mlpwf.errors import DataError
 
 WAVEVECTORS = (1.3,)
 NAMES = weight_names(WAVEVECTORS)
@@ -143,10 +142,3 @@ def test_value_at_a_time_is_linear_in_its_logarithm():
     assert heterogeneity.value_at(times, values, values / 10, 10.0) == pytest.approx((2.0, 0.2))
     assert math.isnan(heterogeneity.value_at(times, values, values, 200.0)[0])
     assert math.isnan(heterogeneity.value_at(times, values, values, float("nan"))[0])
-
-
-def test_three_point_count_and_guards():
-    found = heterogeneity.three_point_count(np.array([200.0, 100.0]), np.array([0.01, 0.05]), 8.0)
-    np.testing.assert_allclose(found, [0.5, 3.125])
-    with pytest.raises(DataError, match="heat capacity"):
-        heterogeneity.three_point_count(np.array([200.0]), np.array([0.01]), 0.0)

@@ -9,7 +9,6 @@ import numpy as np
 from mlpwf.dynamics.correlators import Moments, memory
 from mlpwf.dynamics.trajectory import Array
 from mlpwf.dynamics.uncertainty import BLOCK_TAUS, FEWEST_BLOCKS, MOST_BLOCKS, block_numbers, block_sums, jackknife
-from mlpwf.errors import DataError
 
 SMALLEST_VARIANCE = 1e-9  # of ⟨(1 − w)²⟩: below it, the variance of a weight is rounding noise
 TINY = 1e-300
@@ -142,24 +141,3 @@ def value_at(times_ps: Array, values: Array, errors: Array, time_ps: float) -> t
         return float("nan"), float("nan")
     at, grid = np.log(time_ps), np.log(known)
     return float(np.interp(at, grid, values[finite])), float(np.interp(at, grid, errors[finite]))
-
-
-def three_point_count(
-    temperature_kelvin: Array, response_per_kelvin: Array, heat_capacity_per_boltzmann: float
-) -> Array:
-    """Three-point estimate N_corr,T = (k_B/c) T² max_t χ_T², with χ_T = ∂C/∂T at fixed t.
-
-    Source: Berthier et al., Science 310, 1797 (2005), DOI 10.1126/science.1120714.
-
-    Parameters
-    ----------
-    temperature_kelvin
-        T in K, any shape.
-    response_per_kelvin
-        Largest |χ_T| over time, in 1/K, same shape.
-    heat_capacity_per_boltzmann
-        c per molecule in units of k_B (c_V for NVT runs; the configurational excess Δc_P near T_g).
-    """
-    if not heat_capacity_per_boltzmann > 0:
-        raise DataError(f"heat capacity {heat_capacity_per_boltzmann} k_B per molecule; expected a positive number")
-    return np.asarray(temperature_kelvin**2 * response_per_kelvin**2 / heat_capacity_per_boltzmann)
