@@ -66,7 +66,7 @@ def test_asked_for_the_grid_is_never_smaller_than_that_of_the_wave_functions():
 
 def test_named_by_its_spacing_a_grid_is_kept_and_as_dense_in_another_cell():
     label = Label(cutoff_ry=40, density_cutoff_ry=161, fft_grid_ry=320)
-    for length in (7.07, 6.0, 5.13):
+    for length in (7.07, 6.0, 5.13, 4.07):
         cell = np.eye(3) * length
         named = label.model_copy(update={"fft_grid_ry": espresso.grid_cutoff([cell, cell * 1.02], label)})
         assert named.fft_grid_ry >= 320

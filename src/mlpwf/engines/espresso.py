@@ -142,7 +142,7 @@ def fft_grid(cell: NDArray[np.float64], label: Cutoffs) -> tuple[int, int, int]:
 
 
 def grid_cutoff(cells: Iterable[NDArray[np.float64]], label: Cutoffs) -> float:
-    """Highest whole `fft_grid_ry` in Ry that gives these cells, (3, 3) in Å, the grids they have.
+    """Cut-off in Ry, `fft_grid_ry` or above, that names the grids of these cells, (3, 3) in Å, by their spacing.
 
     Sizes are rounded up, in some cells by much. With this value the grid of any other cell is as
     dense as the coarsest of these, to within one point.
@@ -150,7 +150,7 @@ def grid_cutoff(cells: Iterable[NDArray[np.float64]], label: Cutoffs) -> float:
     from ase.units import Bohr
 
     spacings = [np.linalg.norm(cell, axis=1) / Bohr / fft_grid(cell, label) for cell in cells]
-    return float(np.floor((np.pi / np.max(spacings)) ** 2))
+    return max(label.fft_grid_ry or label.density_cutoff_ry, float(np.floor((np.pi / np.max(spacings)) ** 2)))
 
 
 def _own_grid(cell: NDArray[np.float64], cutoff_ry: float) -> tuple[int, int, int]:
