@@ -42,11 +42,10 @@ class Size:
 
 # pw.x 6.7 with OpenBLAS, ultrasoft pseudopotentials, energy, forces, stress and two-body D3: CPU-s of one label.
 ELSEWHERE = (
-    (Size(12, 119.7, 30, 180), 1.3),
-    (Size(30, 353.4, 30, 180), 5.2),
-    (Size(30, 353.4, 40, 240), 9.5),
-    (Size(60, 706.8, 30, 180), 21.0),
-    (Size(120, 1413.6, 30, 180), 107.0),
+    (Size(12, 120.0, 45, 365), 0.95),
+    (Size(24, 240.0, 45, 365), 2.5),
+    (Size(30, 353.4, 40, 363), 3.8),
+    (Size(60, 706.8, 40, 363), 13.1),
 )
 
 
