@@ -20,7 +20,7 @@ from pathlib import Path
 PROGRAMS = ("munged", "munge", "slurmctld", "slurmd", "sbatch", "setpriv")
 ACCOUNTING_PROGRAMS = ("slurmdbd", "mariadbd", "mariadb-install-db")
 SYSTEM_PATH = os.pathsep.join((os.environ["PATH"], "/usr/local/sbin", "/usr/sbin", "/sbin"))
-PATIENCE = 120.0  # seconds within which a daemon must answer, on a busy machine
+PATIENCE = 300.0  # seconds within which a daemon must answer, on a busy machine
 
 SLURM_CONF = """\
 ClusterName=tiny

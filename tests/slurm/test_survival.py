@@ -149,7 +149,7 @@ def test_a_silent_slurmctld_is_waited_for(make: Make, cluster: Cluster) -> None:
     small = make()
     process = small.begin("--jobs", "1", jobs=2)
     wait_until(lambda: any(small.starts(job) for job in (0, 1)), "the first job to start")
-    cluster.end("slurmctld")
+    cluster.end("slurmctld", signal.SIGTERM)
     go(small)
     small.await_words("Slurm does not answer")
     assert process.poll() is None
@@ -165,7 +165,7 @@ def test_two_minutes_without_slurmctld(make: Make, cluster: Cluster) -> None:
     small = make("[ $1 = 0 ] && sleep 20 || " + UNTIL_TOLD)
     process = small.begin("--jobs", "2", jobs=3)
     wait_until(lambda: sum(bool(small.starts(job)) for job in range(3)) == 2, "two jobs to start")
-    cluster.end("slurmctld")
+    cluster.end("slurmctld", signal.SIGTERM)
     time.sleep(120)
     assert process.poll() is None, small.said
     go(small)
