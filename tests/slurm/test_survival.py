@@ -199,7 +199,7 @@ def test_what_grows_with_each_attempt_grows_after_a_failure(make: Make, cluster:
     limit = cluster.slurm("squeue", "-h", "-j", small.starts(0)[1], "-o", "%l").strip()
     go(small)
     assert small.finish(process) == 0, small.said
-    assert (small.folder / "asked").read_text().split() == ["200", "400"]
+    assert (small.folder / "asked").read_text().split() == ["1000", "2000"]
     assert limit == "10:00"
     assert "ended FAILED with exit code" in small.said
 
@@ -220,9 +220,9 @@ def test_over_the_wall_time_the_next_attempt_has_more(make: Make, cluster: Clust
 
 def test_memory_over_the_limit_is_said_and_grows(make: Make, cluster: Cluster) -> None:
     small = make(
-        "[ $SLURM_MEM_PER_NODE -gt 250 ] || python3 -c 'import time; x = bytearray(600_000_000); time.sleep(600)'"
+        "[ $SLURM_MEM_PER_NODE -gt 600 ] || python3 -c 'import time; x = bytearray(700_000_000); time.sleep(600)'"
     )
-    assert small.run(jobs=1, mem_mb=250) == 0, small.said
+    assert small.run(jobs=1, mem_mb=600) == 0, small.said
     assert "Slurm says: Exceeded job memory limit" in small.said
     assert len(small.starts(0)) == 2
 

@@ -25,7 +25,7 @@ rule work:
     log: "log/{i}"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: config.get("mem_mb", 200) * attempt,
+        mem_mb=lambda wildcards, attempt: config.get("mem_mb", 1000) * attempt,
         runtime=lambda wildcards, attempt: config.get("minutes", 5) * attempt,
         **{name: config[name] for name in config if name.startswith("slurm_")},
     params:
