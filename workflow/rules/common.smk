@@ -13,6 +13,11 @@ from mlpwf.config.run import only_looks, open_run
 from mlpwf.errors import MlpwfError
 from mlpwf.states import simulate_lengths, states
 
+# Rules call mlpwf of the environment this Snakemake runs in, whether it is activated or not.
+os.environ["PATH"] = os.pathsep.join(
+    [str(Path(sys.executable).parent), os.environ["PATH"]]
+)
+
 try:
     RUN = open_run(
         config,
