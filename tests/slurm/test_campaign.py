@@ -59,7 +59,8 @@ class Place:
 # The shipped campaign with fewer frames and shorter runs: what is tested here is the way through Slurm.
 SMALLER = {
     "build": {"bulk_frames": 10, "single_frames": 2, "dimer_frames": 2, "test_frames": 2, "steps_between_frames": 4},
-    "label": {"cutoff_ry": 30, "density_cutoff_ry": 180, "batch_frames": 7},
+    "label": {"batch_frames": 7},
+    "train": {"steps": 800},
     "explore": {"temperatures_kelvin": [300], "walkers": 1, "steps": 200, "steps_between_frames": 20},
     "select": {"budget": 4, "maximum_cycles": 1},
     "validate": {"molecules": 8, "nve_ps": 0.2, "nvt_ps": 0.2, "npt_ps": 0.2},
@@ -90,8 +91,8 @@ def test_tiny_water_on_slurm(cluster: Cluster, tmp_path: Path) -> None:
     chosen = ("--jobs", "2", "--config", "system=config/systems/mine.yaml")
     system = place.folder / "config" / "systems" / "mine.yaml"
     shipped = yaml.safe_load((PROJECT / "config" / "systems" / "tiny_water.yaml").read_text())
-    shipped["train"] |= {"steps": 1500}
-    system.write_text(yaml.safe_dump(shipped | SMALLER))
+    mine = shipped | {section: shipped[section] | values for section, values in SMALLER.items()}
+    system.write_text(yaml.safe_dump(mine))
     site = place.folder / "config" / "sites" / "slurm.yaml"
     site.write_text(yaml.safe_dump(SITE))
     sections = place.folder / "results" / "tiny_water" / "config"
@@ -105,12 +106,10 @@ def test_tiny_water_on_slurm(cluster: Cluster, tmp_path: Path) -> None:
         assert "a workflow already runs in this folder" in look(place, *chosen)
         section = sections / "simulate.json"
         before, when = section.read_text(), section.stat().st_mtime_ns
-        edited = shipped | SMALLER
-        edited["simulate"] = {**SMALLER["simulate"], "length_ps": 0.8}
-        system.write_text(yaml.safe_dump(edited))
+        system.write_text(yaml.safe_dump(mine | {"simulate": mine["simulate"] | {"length_ps": 0.8}}))
         assert look(place, "-n", *chosen).startswith("0 ")
         assert (section.read_text(), section.stat().st_mtime_ns) == (before, when), "a dry run changed a section"
-        system.write_text(yaml.safe_dump(shipped | SMALLER))
+        system.write_text(yaml.safe_dump(mine))
         running = cluster.jobs("RUNNING")
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
