@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -123,3 +124,11 @@ def test_a_job_that_was_replaced_does_nothing(place):
     place.forget()
     assert run(place.script(new.submission, "name", 60, "touch made")).returncode == 0
     assert not Path("made").exists()
+
+
+def test_every_test_the_table_names_exists():
+    root = Path(__file__).parents[2]
+    code = "".join(path.read_text() for path in [*root.glob("tests/slurm/*.py"), *root.glob("tests/cli/*.py")])
+    named = re.findall(r"::(test_\w+)", (root / "docs" / "cluster.md").read_text())
+    assert len(named) > 15
+    assert [name for name in named if f"def {name}(" not in code] == []
