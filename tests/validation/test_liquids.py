@@ -1,7 +1,6 @@
 """Liquids from LAMMPS against published numbers, analysed by `mlpwf analyse` alone."""
 
 import importlib.util
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +14,9 @@ from mlpwf.dynamics.trajectory import MolecularTrajectory
 from mlpwf.dynamics.viscosity import green_kubo
 
 pytestmark = [pytest.mark.engine, pytest.mark.physical_validation]
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+PROJECT = Path(__file__).parents[2]
+BENCHMARKS = PROJECT / "benchmarks"
+KA3D = PROJECT.parent / "shared" / "data" / "ka3d"
 
 LENNARD_JONES = """\
 units lj
@@ -83,11 +84,11 @@ def test_kob_andersen_mixture(tmp_path, kob_andersen):
     assert (times.equilibration != "equilibrated").all()
 
 
-@pytest.mark.skipif("MLPWF_KA3D" not in os.environ, reason="MLPWF_KA3D names no folder of isoconfigurational sets")
+@pytest.mark.skipif(not KA3D.is_dir(), reason=f"no folder {KA3D}: it holds isoconfigurational sets of the mixture")
 def test_isoconfigurational_sets_at_low_temperature():
-    """F_s(7.25) = 0.28 of A particles after the time point tc07 at T = 0.44 (Shiba et al., J. Chem. Phys. 158, 084503)."""
+    """F_s(7.25) = 0.28 of A particles after time point tc07 at T = 0.44 (Shiba et al., J. Chem. Phys. 158, 084503)."""
     found = []
-    for path in sorted(Path(os.environ["MLPWF_KA3D"]).glob("*.npz")):
+    for path in sorted(KA3D.glob("*.npz")):
         with np.load(path) as kept:
             chosen = kept["types"] == 0
             first, later = kept["initial_positions"][chosen].astype(float), kept["positions"][:, chosen].astype(float)
