@@ -27,7 +27,7 @@ def analyse(
     config: Annotated[Path | None, typer.Option(help="Of a campaign: resolved section, C/config/analyse.json.")] = None,
     simulate: Annotated[Path | None, typer.Option(help="Of a campaign: folder of the runs, C/simulate.")] = None,
     states: Annotated[
-        Path | None, typer.Option(help="YAML file of trajectories at several temperatures; see docs/dynamics.md.")
+        Path | None, typer.Option(help="YAML file of trajectories at several temperatures; see docs/analyse.md.")
     ] = None,
     trajectory: Annotated[
         list[Path] | None, typer.Option(help="Trajectory MDAnalysis can read; repeat for the next piece of the run.")
