@@ -1,4 +1,4 @@
-"""Which explored frames are worth a label: trust levels, then farthest points; and when to stop.
+"""Which explored frames are worth a label: trust levels, walkers cut where they blow up, then farthest points.
 
 Every result is independent of the order of the frames: they are put in the order
 of their keys first, and ties are broken by the key.
@@ -7,8 +7,7 @@ of their keys first, and ties are broken by the key.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,15 +47,15 @@ def classify(
 ) -> list[str]:
     """Verdict on each explored frame.
 
-    ``broken``: a molecule has come apart. ``failed``: a deviation is above its upper
-    level, or the force deviation is missing. ``candidate``: a deviation is above
-    its lower level. ``accurate``: none of these. A virial level that is None, and a
-    virial deviation that is missing, do not count.
+    ``broken``: the frame is none of whole molecules. ``failed``: a deviation is above its
+    upper level or infinite, or the force deviation is missing. ``candidate``: a deviation
+    is above its lower level. ``accurate``: none of these. A virial level that is None,
+    and a virial deviation that is missing, do not count.
 
     Parameters
     ----------
     force_deviation
-        Largest force deviation in eV/Å, shape (n_frames,); NaN: missing.
+        Largest force deviation, or what it stands for, in the levels' units, shape (n_frames,); NaN: missing.
     virial_deviation
         Largest virial deviation per atom in eV, shape (n_frames,); NaN: missing.
     intact
@@ -70,9 +69,37 @@ def classify(
     low, high = (np.inf if level is None else level for level in virial_levels)
     with np.errstate(invalid="ignore"):
         doubtful = (force_deviation > force_levels[0]) | (virial_deviation > low)
-        failed = ~(force_deviation <= force_levels[1]) | (virial_deviation > high)
+        failed = ~(force_deviation <= force_levels[1]) | (virial_deviation > high) | np.isinf(virial_deviation)
     verdicts = np.where(failed, FAILED, np.where(doubtful, CANDIDATE, ACCURATE))
     return [str(verdict) for verdict in np.where(intact, verdicts, BROKEN)]
+
+
+# ---------------------------------------------------------------- walkers
+
+
+def blow_up(verdicts: Sequence[str]) -> int:
+    """Place of the frame at which a walker blows up; the number of frames if it does not.
+
+    That is its first broken frame, or the first of the failed ones it ends with.
+
+    Parameters
+    ----------
+    verdicts
+        Of the walker's frames in the order of time.
+    """
+    end = len(verdicts)
+    while end and verdicts[end - 1] in (FAILED, BROKEN):
+        end -= 1
+    return verdicts.index(BROKEN, 0, end) if BROKEN in verdicts[:end] else end
+
+
+def last_before_blow_up(verdicts: Sequence[str]) -> int | None:
+    """Place of the last candidate before a walker blows up, which the models have to learn first; None: none."""
+    end = blow_up(verdicts)
+    if end == len(verdicts):
+        return None
+    places = [place for place in range(end) if verdicts[place] == CANDIDATE]
+    return places[-1] if places else None
 
 
 # ---------------------------------------------------------------- diversity
@@ -110,6 +137,7 @@ def farthest_points(
     *,
     budget: int,
     duplicate_distance: float,
+    preferred: Mapping[str, str] | None = None,
 ) -> list[Choice]:
     """Choose candidates one by one, always the farthest from all that is known or chosen.
 
@@ -129,6 +157,8 @@ def farthest_points(
         Candidates to choose at most.
     duplicate_distance
         A candidate not farther than this from what is known or chosen is a duplicate.
+    preferred
+        Keys of candidates to choose from first, up to half of the budget, and why.
 
     Returns
     -------
@@ -149,103 +179,25 @@ def farthest_points(
         nearest = np.minimum(nearest, np.linalg.norm(free - row, axis=1))
     choices: dict[int, Choice] = {}
     source = "a training frame"
+    preferred = preferred or {}
+    names = [keys[index] for index in order]
+    first = np.array([name in preferred for name in names])
     while len(choices) < len(free):
         for place in np.flatnonzero(nearest <= duplicate_distance):
             choices.setdefault(int(place), Choice(False, f"duplicate of {source}", float(nearest[place])))
         open_places = np.array([place for place in range(len(free)) if place not in choices], dtype=int)
         if len(open_places) == 0:
             break
-        if sum(choice.selected for choice in choices.values()) >= budget:
+        taken = sum(choice.selected for choice in choices.values())
+        if taken >= budget:
             spent = {int(place): Choice(False, "budget spent", float(nearest[place])) for place in open_places}
             choices.update(spent)
             break
+        if 2 * taken < budget and first[open_places].any():
+            open_places = open_places[first[open_places]]
         best = int(open_places[np.argmax(nearest[open_places])])
-        choices[best] = Choice(True, "farthest from what is known", float(nearest[best]))
+        choices[best] = Choice(True, preferred.get(names[best], "farthest from what is known"), float(nearest[best]))
         nearest = np.minimum(nearest, np.linalg.norm(free - free[best], axis=1))
         source = "a selected frame"
     places = {int(original): place for place, original in enumerate(order)}
     return [choices[places[index]] for index in range(len(candidates))]
-
-
-# ---------------------------------------------------------------- convergence
-
-
-@dataclass(frozen=True)
-class Criteria:
-    """When the cycles end."""
-
-    candidate_fraction: float
-    """Candidates, failures and broken frames among explored frames, at most."""
-    force_error: float
-    """Force RMSE of the previous models on the new labels in eV/Å, at most."""
-    maximum_cycles: int
-
-
-def judge(
-    counts: Counter[str],
-    selectable: int,
-    new_label_error: float | None,
-    cycle: int,
-    criteria: Criteria,
-    affordable: int | None = None,
-) -> tuple[str, str]:
-    """Verdict on the campaign after `cycle`, and the reason in a sentence.
-
-    Converged: few explored frames are doubtful, and the previous models did well on
-    the labels of this cycle, which they had not seen. A committee alone can agree on
-    what is wrong, so neither is enough.
-
-    Parameters
-    ----------
-    counts
-        Number of explored frames of each verdict.
-    selectable
-        Candidates that are left to be labelled, duplicates removed.
-    new_label_error
-        Force RMSE of the previous models on this cycle's labels in eV/Å; None: unknown.
-    cycle
-        Number of the cycle, from 0.
-    affordable
-        Labels the budget of core-hours still buys; None: no budget.
-
-    Returns
-    -------
-    verdict
-        ``converged``, ``exhausted`` (not converged, and nothing to label), ``limit``
-        (not converged, and no cycle left), ``budget`` (not converged, and no
-        core-hours left) or ``continue``.
-    reason
-        Which criterion is met or not met, with numbers.
-    """
-    explored = sum(counts.values())
-    if explored == 0:
-        raise DataError("no explored frames; expected at least one: see the walkers of this cycle")
-    fraction = (explored - counts[ACCURATE]) / explored
-    few = fraction <= criteria.candidate_fraction
-    good = cycle >= 1 and new_label_error is not None and new_label_error <= criteria.force_error
-    relation = "at most" if few else "more than"
-    limit = f"{relation} {criteria.candidate_fraction:.2%}"
-    first = f"{fraction:.2%} of {explored} explored frames are not accurate, {limit}"
-    if new_label_error is None:
-        second = "the error of previous models on new labels is not known yet"
-    else:
-        limit = f"{'at most' if new_label_error <= criteria.force_error else 'more than'} {criteria.force_error:.3f}"
-        second = f"the previous models' force error on new labels is {new_label_error:.3f} eV/Å, {limit}"
-    both = f"{first}; {second}"
-    if few and good:
-        return "converged", f"converged: {both}"
-    if selectable == 0:
-        nothing = f"not converged, but nothing is left to label ({_listed(counts)}, no candidate that is new)"
-        remedy = "lower the lower trust level or explore other states"
-        if counts[FAILED] + counts[BROKEN] > counts[ACCURATE]:
-            remedy = "raise the upper trust level or explore more gently"
-        return "exhausted", f"{nothing}: {both}; {remedy}"
-    if cycle >= criteria.maximum_cycles - 1:
-        return "limit", f"not converged after {cycle + 1} cycles, the most allowed: {both}"
-    if affordable == 0:
-        return "budget", f"not converged, but label.budget_core_hours is spent: {both}"
-    return "continue", f"not converged: {both}"
-
-
-def _listed(counts: Counter[str]) -> str:
-    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)

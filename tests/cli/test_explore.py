@@ -14,7 +14,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from mlpwf.calibration import spread
 from mlpwf.commands.explore import explore
+from mlpwf.engines.deepmd import committee_forces
 from mlpwf.errors import ConfigError, DataError, EngineError
 from mlpwf.files import read_json, write_json
 from mlpwf.frames import quantised, read_frames, write_frames
@@ -64,7 +66,7 @@ def campaign(tmp_path, water_models):
 
 
 @pytest.mark.engine
-def test_frames_are_deterministic_whole_and_described(campaign, caplog):
+def test_frames_are_deterministic_whole_and_described(campaign, water_models, caplog):
     out, again = campaign(), campaign("again", site={"md_threads": 2})
     assert (out / "frames.extxyz").read_bytes() == (again / "frames.extxyz").read_bytes()
     assert (out / "deviations.csv").read_bytes() == (again / "deviations.csv").read_bytes()
@@ -77,6 +79,8 @@ def test_frames_are_deterministic_whole_and_described(campaign, caplog):
         assert atoms.info["state"] == STATE
         assert intact(atoms, bonds(atoms))
         assert np.linalg.norm(atoms.positions[1::3] - atoms.positions[::3], axis=1).max() < 1.3
+    whole = [spread(forces).max() for forces in committee_forces(water_models, frames)]
+    assert whole == pytest.approx([atoms.info["max_devi_f"] for atoms in frames], rel=1e-3), "as the walkers have it"
     walkers = read_json(out / "walkers.json")
     assert [(w["walker"], w["outcome"], w["steps"], w["frames"]) for w in walkers] == [
         (0, "finished", 60, 3),

@@ -24,6 +24,7 @@ app = typer.Typer()
 app.command("select")(select)
 
 SETTINGS = {"budget": 3, "maximum_cycles": 4, "converged_candidate_fraction": 0.1}
+OWN = {"force_trust_lower_ev_angstrom": 0.1, "force_trust_upper_ev_angstrom": 0.6}
 
 
 def box(seed: int, stretch: float = 1.0) -> Atoms:
@@ -53,7 +54,8 @@ class Campaign:
     def __init__(self, root: Path) -> None:
         self.root, self.out = root, root / "select"
         self.sources: list[Path] = []
-        write_json(root / "select.json", {**Select.model_validate(SETTINGS).model_dump(mode="json"), "seed": 1})
+        self.more: list[Path | str] = []
+        self.configure(**OWN)
         template = molecule("H2O")
         template.arrays["molecule"] = np.zeros(3, int)
         write_frames(root / "molecules.extxyz", [template])
@@ -61,9 +63,18 @@ class Campaign:
         (root / "model.pb").write_bytes(b"stand-in")
         self.rate(None)
 
-    def rate(self, error: float | None) -> None:
-        new = None if error is None else {"first": {"overall": {"force_rmse_ev_angstrom": error}}}
-        write_json(self.root / "errors.json", {"new": new})
+    def configure(self, **changes: object) -> None:
+        section = Select.model_validate({**SETTINGS, **changes}).model_dump(mode="json")
+        write_json(self.root / "select.json", {**section, "seed": 1})
+
+    def rate(self, error: float | None, inter: float = 0.05, fall: float = 0.0) -> None:
+        """Errors of this cycle and the one before, whose test error was larger by the share `fall`."""
+        measures = {"force_rmse_ev_angstrom": error, "force_inter_rmse_ev_angstrom": inter}
+        new = None if error is None else {"first": {"overall": measures}}
+        test = np.linspace(0.01, 0.02, 9)
+        for name, values in (("errors.json", test), ("before.json", test * (1 + fall))):
+            document = {"new": new, "test": {"frame_force_mse_ev2_angstrom2": values.tolist()}}
+            write_json(self.root / name, document)
 
     def explore(self, **states: list[Atoms]) -> None:
         self.sources = [self.root / "explore" / name / "frames.extxyz" for name in states]
@@ -76,6 +87,7 @@ class Campaign:
             words += ["--explored", source]
         words += ["--labels", self.root / "labels.extxyz", "--descriptor-model", self.root / "model.pb"]
         words += ["--errors", self.root / "errors.json", "--molecules", self.root / "molecules.extxyz"]
+        words += [*self.more, *(["--previous-errors", self.root / "before.json"] if cycle else [])]
         CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
         rows = list(csv.DictReader((self.out / "decisions.csv").open()))
         return read_json(self.out / "status.json"), rows, read_frames(self.out / "frames.extxyz")
@@ -109,11 +121,12 @@ def test_every_frame_gets_a_decision(campaign: Campaign) -> None:
     assert list(rows[0]) == COLUMNS
     assert len(rows) == status["explored"] == 15
     found = {key: status[key] for key in ("accurate", "candidate", "failed", "broken", "selected", "verdict")}
-    expected = {"accurate": 4, "candidate": 6, "failed": 4, "broken": 1, "selected": 3, "verdict": "continue"}
+    expected = {"accurate": 4, "candidate": 5, "failed": 4, "broken": 2, "selected": 3, "verdict": "continue"}
     assert found == expected
     assert status["candidate_fraction"] == pytest.approx(11 / 15)
     assert status["new_label_error"] is None
     assert {row["verdict"] for row in rows if row["max_devi_f"] in ("nan", "inf")} == {"failed"}
+    assert [row["why"] for row in rows[-2:]] == ["a molecule is not intact", "the walker had blown up at step 100"]
     assert [row["verdict"] for row in rows if row["selected"] == "1"] == ["candidate"] * 3
     assert all(row["why"] for row in rows)
     assert [atoms.info["cycle"] for atoms in frames] == [0, 0, 0]
@@ -152,6 +165,16 @@ def test_converged_buys_nothing(campaign: Campaign) -> None:
     assert rows[9]["why"] == "the cycles have ended: converged"
     assert status["new_label_error"] == 0.05
     assert "0.050 eV/Å, at most 0.080" in status["reason"]
+    assert [one["met"] for one in status["criteria"]] == [True] * 4
+
+
+@pytest.mark.parametrize(("change", "which"), [({"inter": 0.09}, 2), ({"fall": 0.5}, 3)])
+def test_every_criterion_is_needed(campaign: Campaign, change: dict[str, float], which: int) -> None:
+    campaign.explore(cold=[explored(seed, "cold", 0.05) for seed in range(9)] + [explored(9, "cold", 0.2)])
+    campaign.rate(0.05, **change)
+    status, _, frames = campaign.select(cycle=1)
+    assert (status["verdict"], len(frames)) == ("continue", 1)
+    assert [place for place, one in enumerate(status["criteria"]) if not one["met"]] == [which]
 
 
 def test_limit_and_exhausted(campaign: Campaign) -> None:
@@ -162,8 +185,8 @@ def test_limit_and_exhausted(campaign: Campaign) -> None:
     campaign.explore(cold=[explored(1, "cold", 0.05)])
     status, _, frames = campaign.select(cycle=0)
     assert (status["verdict"], frames) == ("exhausted", [])
-    campaign.explore(cold=[explored(1, "cold", 9.0)])
-    assert "1 failed" in campaign.select(cycle=0)[0]["reason"]
+    campaign.explore(cold=[explored(1, "cold", 0.3, stretch=2.5)])
+    assert "1 broken" in campaign.select(cycle=0)[0]["reason"]
 
 
 def test_what_cannot_be_judged_is_refused(campaign: Campaign) -> None:
@@ -185,3 +208,161 @@ def test_what_cannot_be_judged_is_refused(campaign: Campaign) -> None:
     campaign.rate(None)
     with pytest.raises(DataError, match="is in no reference"):
         campaign.select()
+
+
+# ---------------------------------------------------------------- trust levels from a target
+
+
+def committee_of_two(models: list[Path], frames: list[Atoms]) -> list[np.ndarray]:
+    """Two models that differ by the walkers' deviation, up and down, on one hydrogen."""
+    found = []
+    for atoms in frames:
+        forces = np.zeros((2, len(atoms), 3))
+        forces[:, 1, 0] = np.array([1, -1]) * atoms.info["max_devi_f"]
+        found.append(forces)
+    return found
+
+
+def proportional(slope: float, largest: float = 1.0) -> dict[str, dict]:
+    """Maps that expect `slope` times the deviation."""
+    one = {"deviation_ev_angstrom": [0.1], "error_ev_angstrom": [0.1 * slope], "quantile": 2.0, "pairs": 200}
+    return {"all": {**one, "largest_deviation_ev_angstrom": largest, "frames": 20}}
+
+
+@pytest.fixture
+def calibrated(campaign: Campaign, monkeypatch: pytest.MonkeyPatch) -> Campaign:
+    monkeypatch.setattr(deepmd, "committee_forces", committee_of_two)
+    campaign.configure(target_error_mev_angstrom=100)
+    write_calibration(campaign, 0.5, 0.5)
+    return campaign
+
+
+def write_calibration(campaign: Campaign, inter: float, intra: float, holds: bool = True) -> None:
+    path = campaign.root / "calibration.json"
+    check = {"intra": {"holds": holds, "said": "60% of errors within their bound"}}
+    maps = {"inter": proportional(inter), "intra": proportional(intra)}
+    write_json(path, {"maps": maps, "check": check, "source": "new labels", "frames": 20})
+    campaign.more = ["--model", campaign.root / "model.pb", "--calibration", path]
+
+
+def word_of(rows: list[dict[str, str]]) -> list[str]:
+    return [row["verdict"] for row in rows]
+
+
+def test_trust_levels_follow_the_target(calibrated: Campaign) -> None:
+    frames = [explored(seed, "cold", d) for seed, d in enumerate((0.05, 0.19, 0.21, 1.9, 2.1))]
+    calibrated.explore(cold=frames)
+    status, rows, _ = calibrated.select()
+    assert word_of(rows) == ["accurate", "accurate", "candidate", "candidate", "failed"]
+    assert status["trust"]["source"] == "target error"
+    assert status["trust"]["levels"]["intra"]["all"] == pytest.approx([0.2, 2.0])
+    share = 1 - 1.008 / 18.015  # of the force on a hydrogen that is left inside its molecule
+    assert float(rows[2]["devi_inter"]) == pytest.approx(0.21)
+    assert float(rows[2]["devi_intra"]) == pytest.approx(share * 0.21, rel=1e-3)
+    assert float(rows[2]["error_inter"]) == pytest.approx(0.105)
+    write_calibration(calibrated, 1.0, 0.5)
+    assert word_of(calibrated.select()[1]) == ["accurate", "candidate", "candidate", "failed", "failed"]
+    calibrated.configure(target_error_mev_angstrom=100, target_inter_error_mev_angstrom=200)
+    assert word_of(calibrated.select()[1]) == ["accurate", "accurate", "candidate", "candidate", "failed"]
+
+
+def test_levels_of_the_user_override_and_are_said_to_be_his(calibrated: Campaign) -> None:
+    calibrated.configure(**OWN)
+    calibrated.explore(cold=[explored(seed, "cold", d) for seed, d in enumerate((0.05, 0.19, 0.5, 0.7))])
+    status, rows, _ = calibrated.select()
+    assert word_of(rows) == ["accurate", "candidate", "candidate", "failed"]
+    assert (status["trust"]["source"], status["trust"]["force"]) == ("the user", [0.1, 0.6])
+
+
+def test_a_target_needs_a_committee(campaign: Campaign) -> None:
+    campaign.configure()
+    campaign.explore(cold=[explored(1, "cold", 0.3)])
+    with pytest.raises(DataError, match="no committee with a calibration"):
+        campaign.select()
+
+
+def test_a_calibration_that_did_not_hold_is_said(calibrated: Campaign, caplog: pytest.LogCaptureFixture) -> None:
+    write_calibration(calibrated, 0.5, 0.5, holds=False)
+    calibrated.explore(cold=[explored(1, "cold", 0.3), explored(2, "cold", 1.5)])
+    with caplog.at_level("WARNING", "mlpwf"):
+        status, _, _ = calibrated.select()
+    assert "did not hold for the newest labels: 60% of errors" in caplog.text
+    assert not status["trust"]["holds"]
+    assert status["trust"]["beyond"]["inter"] == pytest.approx(0.5)
+
+
+# ---------------------------------------------------------------- what ends or poisons other loops
+
+
+def test_deviations_that_are_no_numbers(calibrated: Campaign) -> None:
+    frames = [explored(seed, "cold", d) for seed, d in enumerate((math.nan, math.inf, -math.inf, 0.3))]
+    frames[3].info["max_devi_v"] = math.inf
+    calibrated.explore(cold=[*frames, explored(4, "cold", None), explored(5, "cold", 0.3)])
+    _, rows, chosen = calibrated.select()
+    assert word_of(rows) == ["failed"] * 5 + ["candidate"]
+    assert len(chosen) == 1
+
+
+def test_a_model_that_gives_no_numbers_makes_a_failed_frame(
+    calibrated: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deepmd, "committee_forces", lambda models, frames: [np.full((2, 6, 3), np.nan)] * len(frames))
+    calibrated.explore(cold=[explored(1, "cold", 0.3)])
+    assert word_of(calibrated.select()[1]) == ["failed"]
+
+
+def test_one_frame_500_times_off_does_not_take_the_place_of_the_rest(calibrated: Campaign) -> None:
+    calibrated.explore(cold=[explored(seed, "cold", 0.3) for seed in range(4)] + [explored(5, "cold", 150.0)])
+    _, rows, chosen = calibrated.select()
+    assert word_of(rows) == ["candidate"] * 4 + ["failed"]
+    assert [atoms.info["max_devi_f"] for atoms in chosen] == [0.3] * 3
+
+
+def test_all_walkers_explode_in_the_first_picosecond(calibrated: Campaign) -> None:
+    """The least doubtful of their valid frames are labelled, so that the next models last longer."""
+    first = [explored(seed, "hot", d) for seed, d in ((0, 3.0), (1, 6.0), (2, 90.0))]
+    other = [explored(seed, "hot", d) for seed, d in ((10, 4.0), (11, 5.0))]
+    calibrated.explore(hot=[*first, *other, explored(12, "hot", 0.5, stretch=2.5)])
+    status, rows, chosen = calibrated.select()
+    assert (status["failed"], status["broken"], status["verdict"]) == (5, 1, "continue")
+    assert sorted(atoms.info["max_devi_f"] for atoms in chosen) == [3.0, 4.0, 5.0]
+    assert {row["why"] for row in rows if row["selected"] == "1"} == {
+        "more budget than candidates: the least doubtful of the failed"
+    }
+
+
+def test_more_budget_than_candidates(calibrated: Campaign) -> None:
+    calibrated.configure(target_error_mev_angstrom=100, budget=50)
+    calibrated.explore(cold=[explored(seed, "cold", 0.3) for seed in range(3)] + [explored(4, "cold", 0.01)])
+    status, rows, chosen = calibrated.select()
+    assert (status["selected"], len(chosen)) == (3, 3), "an accurate frame is not worth a label"
+    assert word_of(rows)[3] == "accurate"
+
+
+def test_what_cannot_be_labelled_does_not_take_budget(calibrated: Campaign) -> None:
+    clash = explored(1, "cold", 0.5)
+    clash.positions[3:] += clash.positions[1] - clash.positions[4] + 0.1  # a hydrogen on a hydrogen
+    calibrated.explore(cold=[clash], hot=[explored(seed, "hot", 0.3) for seed in range(10, 13)])
+    _, rows, chosen = calibrated.select()
+    assert rows[0]["verdict"] == "broken"
+    assert "Å apart, closer than 0.6 Å" in rows[0]["why"]
+    assert [atoms.info["state"] for atoms in chosen] == ["hot"] * 3
+
+
+def test_the_frame_before_a_blow_up_comes_first(calibrated: Campaign) -> None:
+    calm = [explored(seed, "cold", 0.3) for seed in range(8)]
+    wild = [explored(20, "hot", 0.25), explored(21, "hot", 0.3), explored(22, "hot", 0.3, stretch=2.5)]
+    calibrated.explore(cold=calm, hot=[*wild, explored(23, "hot", 0.3)])
+    _, rows, _ = calibrated.select()
+    hot = {row["step"]: row for row in rows if row["state"] == "hot"}
+    assert (hot["20"]["selected"], hot["20"]["why"]) == ("1", "the last candidate before its walker blew up")
+    assert hot["60"]["why"] == "the walker had blown up at step 40"
+
+
+def test_selecting_twice_changes_nothing(calibrated: Campaign) -> None:
+    calibrated.explore(**mixed())
+    names = ("decisions.csv", "frames.extxyz", "status.json")
+    calibrated.select()
+    before = [(calibrated.out / name).read_bytes() for name in names]
+    calibrated.select()
+    assert [(calibrated.out / name).read_bytes() for name in names] == before

@@ -63,7 +63,12 @@ def test_generated_files_are_fresh(path):
         (["label", "pseudopotentials"], {"H": "../../etc/passwd"}, "label.pseudopotentials.H: is '../../etc/passwd'"),
         (["system", "molecules", "water", "smiles"], "", "an empty SMILES"),
         (["system", "density_g_cm3"], float("nan"), "system.density_g_cm3: is nan"),
-        (["select", "force_trust_lower_ev_angstrom"], 9.0, "expected lower < upper"),
+        (
+            ["select"],
+            {"force_trust_lower_ev_angstrom": 9.0, "force_trust_upper_ev_angstrom": 1.0},
+            "expected lower < upper",
+        ),
+        (["select", "force_trust_lower_ev_angstrom"], 0.1, "one force trust level is given; expected both"),
         (["name"], "a b; rm -rf /", "name: is 'a b; rm -rf /'"),
         (["system", "molecules", "water", "structure"], "w.xyz", "exactly one of 'smiles' and 'structure'"),
     ],

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import numpy as np
 import pytest
 from ase import Atoms
 
 from mlpwf.errors import DataError
-from mlpwf.selection import Criteria, classify, farthest_points, geometry_key, judge, standardised
+from mlpwf.selection import blow_up, classify, farthest_points, geometry_key, last_before_blow_up, standardised
 
 NAN = np.nan
-CRITERIA = Criteria(candidate_fraction=0.02, force_error=0.08, maximum_cycles=5)
 
 
 def verdicts(
@@ -44,6 +41,13 @@ def test_virial_levels_count_only_when_given() -> None:
     assert verdicts([0.05], [0.02], virial_levels=(None, 0.05)) == ["accurate"]
 
 
+def test_virial_and_force_are_judged_apart() -> None:
+    """A low virial excuses no huge force, and the reverse; an infinite virial is never accurate."""
+    levels = {"virial_levels": (0.01, 0.05)}
+    assert verdicts([500.0, 0.01, np.inf], [0.001, 90.0, 0.001], **levels) == ["failed"] * 3
+    assert verdicts([0.01, 500.0], [np.inf, 0.0]) == ["failed", "failed"]
+
+
 def test_broken_wins() -> None:
     assert verdicts([0.05, 0.3, 9.0, NAN], intact=[False] * 4) == ["broken"] * 4
 
@@ -52,6 +56,27 @@ def test_no_frames_and_wrong_shapes() -> None:
     assert verdicts([]) == []
     with pytest.raises(DataError, match="shapes"):
         classify(np.zeros(2), np.zeros(3), np.ones(2, bool), force_levels=(0.1, 0.6))
+
+
+# ---------------------------------------------------------------- walkers
+
+
+@pytest.mark.parametrize(
+    ("walker", "place", "last"),
+    [
+        ("accc", 4, None),  # never blew up
+        ("accff", 3, 2),
+        ("acfcf", 4, 3),  # a passing failure is none
+        ("acbcc", 2, 1),  # nothing after a broken frame counts
+        ("aab", 2, None),
+        ("ff", 0, None),  # exploded at once
+        ("", 0, None),
+    ],
+)
+def test_the_frames_before_a_blow_up(walker: str, place: int, last: int | None) -> None:
+    words = {"a": "accurate", "c": "candidate", "f": "failed", "b": "broken"}
+    assert blow_up([words[letter] for letter in walker]) == place
+    assert last_before_blow_up([words[letter] for letter in walker]) == last
 
 
 # ---------------------------------------------------------------- farthest points
@@ -132,6 +157,18 @@ def test_budget_above_candidates_takes_all_and_none_gives_none() -> None:
     assert farthest_points(np.zeros((0, 4)), [], candidates, budget=3, duplicate_distance=0) == []
 
 
+def test_preferred_candidates_come_first_up_to_half_of_the_budget() -> None:
+    candidates, keys = np.arange(10.0)[:, None], list("abcdefghij")
+    preferred = dict.fromkeys("efg", "worth most")
+    choices = farthest_points(
+        candidates, keys, np.array([[0.0]]), budget=4, duplicate_distance=1e-6, preferred=preferred
+    )
+    chosen = {key: choice.why for key, choice in zip(keys, choices, strict=True) if choice.selected}
+    assert [key for key, why in chosen.items() if why == "worth most"] == ["e", "g"]
+    assert len(chosen) == 4
+    assert "j" in chosen
+
+
 def test_one_frame_and_nothing_known() -> None:
     (choice,) = farthest_points(np.array([[3.0, 4.0]]), ["a"], np.zeros((0, 2)), budget=1, duplicate_distance=1e-6)
     assert choice.selected
@@ -160,49 +197,3 @@ def test_geometry_key_sees_geometry_only() -> None:
     wider = atoms.copy()
     wider.cell[0, 0] += 1e-5
     assert geometry_key(wider) != geometry_key(atoms)
-
-
-# ---------------------------------------------------------------- verdicts
-
-
-def counts(accurate: int = 0, candidate: int = 0, failed: int = 0, broken: int = 0) -> Counter[str]:
-    return Counter(accurate=accurate, candidate=candidate, failed=failed, broken=broken)
-
-
-@pytest.mark.parametrize(
-    ("found", "selectable", "error", "cycle", "expected"),
-    [
-        (counts(98, 2), 2, 0.08, 1, "converged"),  # exactly at both limits
-        (counts(98, 2), 2, 0.08, 4, "converged"),  # also in the last cycle
-        (counts(98, 2), 2, 0.081, 1, "continue"),
-        (counts(97, 2, 1), 2, 0.05, 1, "continue"),
-        (counts(97, 2, 0, 1), 2, 0.05, 1, "continue"),
-        (counts(98, 2), 2, None, 0, "continue"),
-        (counts(50, 50), 50, 0.05, 4, "limit"),
-        (counts(100), 0, None, 0, "exhausted"),
-        (counts(100), 0, 0.2, 2, "exhausted"),
-        (counts(100), 0, 0.05, 2, "converged"),
-        (counts(0, 0, 100), 0, 0.2, 2, "exhausted"),
-        (counts(0, 0, 100), 0, 0.05, 2, "exhausted"),
-    ],
-)
-def test_verdicts(found: Counter[str], selectable: int, error: float | None, cycle: int, expected: str) -> None:
-    verdict, reason = judge(found, selectable, error, cycle, CRITERIA)
-    assert verdict == expected
-    assert reason[0].islower()
-    assert f"of {sum(found.values())} explored frames" in reason
-
-
-def test_a_spent_budget_ends_the_campaign_unless_it_has_converged() -> None:
-    assert judge(counts(50, 50), 50, 0.2, 1, CRITERIA, affordable=0)[0] == "budget"
-    assert judge(counts(50, 50), 50, 0.2, 1, CRITERIA, affordable=3)[0] == "continue"
-    assert judge(counts(98, 2), 2, 0.05, 1, CRITERIA, affordable=0)[0] == "converged"
-
-
-def test_reasons_say_numbers_and_remedies() -> None:
-    assert "not known yet" in judge(counts(98, 2), 2, None, 0, CRITERIA)[1]
-    assert "0.200 eV/Å, more than 0.080" in judge(counts(98, 2), 2, 0.2, 1, CRITERIA)[1]
-    assert "raise the upper trust level" in judge(counts(0, 0, 9), 0, None, 0, CRITERIA)[1]
-    assert "lower the lower trust level" in judge(counts(9), 0, None, 0, CRITERIA)[1]
-    with pytest.raises(DataError, match="no explored frames"):
-        judge(counts(), 0, None, 0, CRITERIA)

@@ -1,6 +1,6 @@
 """select: which explored frames are worth a label, and whether the campaign ends.
 
-INPUTS   explored frames of every state, labels so far, a model's descriptors, C/cycle/NNN/train/errors.json
+INPUTS   explored frames of every state, labels so far, a model's descriptors, C/cycle/NNN/train/{errors,calibration}.json
 OUTPUTS  C/cycle/NNN/select/{frames.extxyz,decisions.csv,status.json}
 """
 
@@ -14,7 +14,14 @@ checkpoint select_frames:
         ],
         labels=lambda wildcards: labels_until(wildcards.cycle),
         model=lambda wildcards: models_of(wildcards.cycle, "model.pb")[0],
+        committee=lambda wildcards: models_of(wildcards.cycle, "compressed.pb"),
+        calibration=f"{C}/cycle/{{cycle}}/train/calibration.json",
         errors=f"{C}/cycle/{{cycle}}/train/errors.json",
+        previous=lambda wildcards: (
+            []
+            if wildcards.cycle == "000"
+            else f"{C}/cycle/{previous(wildcards.cycle)}/train/errors.json"
+        ),
         molecules=f"{C}/build/molecules.extxyz",
         config=f"{C}/config/select.json",
         label=f"{C}/config/label.json",
@@ -32,9 +39,14 @@ checkpoint select_frames:
         out=f"{C}/cycle/{{cycle}}/select",
         explored=repeated("--explored", "explored"),
         labels=repeated("--labels", "labels"),
+        models=repeated("--model", "committee"),
+        previous=lambda wildcards, input: (
+            ["--previous-errors", input.previous] if input.get("previous") else []
+        ),
         cycle=lambda wildcards: int(wildcards.cycle),
         campaign=C,
     shell:
         "mlpwf --log {log:q} select --config {input.config:q} {params.explored:q} {params.labels:q}"
         " --descriptor-model {input.model:q} --errors {input.errors:q} --molecules {input.molecules:q}"
+        " {params.models:q} --calibration {input.calibration:q} {params.previous:q}"
         " --cycle {params.cycle} --label {input.label:q} --campaign {params.campaign:q} --out {params.out:q}"

@@ -8,8 +8,8 @@ import io
 import logging
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,15 +27,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mlpwf.selection import Choice
+    from mlpwf.stopping import Criterion
 
 log = logging.getLogger(__name__)
 
-COLUMNS = ["state", "walker", "step", "max_devi_f", "max_devi_v", "verdict", "selected", "why", "distance"]
-NOT_CHOSEN = {
-    "accurate": "deviation below the lower level",
-    "failed": "deviation above the upper level or missing",
-    "broken": "a molecule is not intact",
-}
+COLUMNS = [
+    "state", "walker", "step", "max_devi_f", "max_devi_v", "devi_inter", "devi_intra", "error_inter", "error_intra",
+    "verdict", "selected", "why", "distance",
+]  # fmt: skip
+NOT_CHOSEN = {"accurate": "below the lower level", "failed": "above the upper level, or a deviation is missing"}
+DEFAULT_MINIMUM_DISTANCE = Label().minimum_distance_angstrom
+BEFORE_BLOW_UP = "the last candidate before its walker blew up"
+REFILL = "more budget than candidates: the least doubtful of the failed"
+MISSING = {"inter": math.nan, "intra": math.nan}
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,12 @@ class Explored:
     step: int
     force_deviation: float
     virial_deviation: float
+    fault: str = ""
+    """What is wrong with the frame itself; empty: nothing."""
+    deviations: Mapping[str, float] = field(default_factory=lambda: MISSING)
+    """Largest deviation between and inside molecules in eV/Å."""
+    errors: Mapping[str, float] = field(default_factory=lambda: MISSING)
+    """Largest expected error of a molecule and of an atom in eV/Å."""
     verdict: str = ""
     choice: Choice | None = None
 
@@ -62,12 +72,15 @@ def select(
     molecules: Annotated[Path, typer.Option(help="molecules.extxyz of the build")],
     cycle: Annotated[int, typer.Option(min=0, help="number of this cycle, from 0")],
     out: Annotated[Path, typer.Option(help="folder of the selection")],
+    model: Annotated[list[Path] | None, typer.Option(help="model of the committee; repeat in order")] = None,
+    calibration: Annotated[Path | None, typer.Option(help="calibration.json of this cycle's training")] = None,
+    previous_errors: Annotated[Path | None, typer.Option(help="errors.json of the previous cycle")] = None,
     label: Annotated[Path | None, typer.Option(help="resolved section `label`, for its budget of core-hours")] = None,
     campaign: Annotated[Path | None, typer.Option(help="folder whose label jobs share that budget")] = None,
 ) -> None:
     """Sort explored frames by trust, choose the most different candidates, decide whether to go on."""
     from mlpwf.frames import read_frames
-    from mlpwf.selection import CANDIDATE, Criteria, judge
+    from mlpwf.stopping import judge
 
     settings, seed = load_section(Select, config)
     with sole_writer(out), accounted(out, "select"):
@@ -75,24 +88,31 @@ def select(
         if affordable is not None and affordable < settings.budget:
             log.info("select: label.budget_core_hours buys %d more labels", affordable)
             settings = settings.model_copy(update={"budget": max(1, affordable)})
-        error = _new_label_error(errors)
-        frames = _classified(_read_explored(explored), read_frames(molecules), settings)
-        candidates = [index for index, frame in enumerate(frames) if frame.verdict == CANDIDATE]
-        sound_model(descriptor_model)
-        choices = _chosen([frames[index] for index in candidates], labels, descriptor_model, settings)
-        for index, choice in zip(candidates, choices, strict=True):
-            frames[index] = dataclasses.replace(frames[index], choice=choice)
-        criteria = Criteria(
-            settings.converged_candidate_fraction, settings.converged_force_error_ev_angstrom, settings.maximum_cycles
-        )
+        new_label_error = _new_label_error(errors, "force_rmse_ev_angstrom")
+        for path in (descriptor_model, *(model or [])):
+            sound_model(path)
+        committee = _Committee(model or [], calibration, settings)
+        closest = DEFAULT_MINIMUM_DISTANCE if label is None else load_section(Label, label)[0].minimum_distance_angstrom
+        frames = _examined(_read_explored(explored), read_frames(molecules), closest)
+        frames = _classified(committee.rated(frames), settings)
+        frames = _chosen(frames, labels, descriptor_model, settings)
         counts = Counter(frame.verdict for frame in frames)
-        verdict, reason = judge(counts, sum(choice.selected for choice in choices), error, cycle, criteria, affordable)
+        criteria = _criteria(errors, previous_errors, counts, settings)
+        taken = sum(frame.choice is not None and frame.choice.selected for frame in frames)
+        verdict, reason = judge(criteria, counts, taken, cycle, settings.maximum_cycles, affordable)
         if verdict != "continue":
             frames = [_spared(frame, verdict) for frame in frames]
-        inputs = {str(path): sha256(path) for path in [*explored, *labels, descriptor_model, errors, molecules]}
-        _write(out, frames, cycle, _status(frames, cycle, error, verdict, reason) | {"seed": seed, "inputs": inputs})
-    taken = sum(frame.choice is not None and frame.choice.selected for frame in frames)
-    log.info("select: %d of %d frames selected; %s", taken, len(frames), reason)
+        given = [*explored, *labels, descriptor_model, errors, molecules, *(model or [])]
+        given += [path for path in (calibration, previous_errors) if path is not None]
+        status = _status(frames, cycle, verdict, reason) | {
+            "new_label_error": new_label_error,
+            "criteria": [dataclasses.asdict(criterion) for criterion in criteria],
+            "trust": committee.trust(frames),
+            "seed": seed,
+            "inputs": {str(path): sha256(path) for path in given},
+        }
+        _write(out, frames, cycle, status)
+    log.info("select: %d of %d frames selected; %s", status["selected"], len(frames), reason)
 
 
 def _affordable(label: Path | None, campaign: Path | None) -> int | None:
@@ -105,14 +125,121 @@ def _affordable(label: Path | None, campaign: Path | None) -> int | None:
     return None if budget is None else affordable_labels(campaign, budget)
 
 
-def _new_label_error(errors: Path) -> float | None:
-    """Force RMSE on the new labels of the previous model that drove the dynamics, in eV/Å; None: unknown."""
+def _new_label_error(errors: Path, measure: str) -> float | None:
+    """Error on the new labels of the previous model that drove the dynamics, in eV/Å; None: unknown."""
     document = read_json(errors)
     try:
         new = document["new"]
-        return None if new is None else float(new["first"]["overall"]["force_rmse_ev_angstrom"])
+        return None if new is None else float(new["first"]["overall"][measure])
     except (KeyError, TypeError):
         raise DataError(f"{errors}: lacks the errors on new labels; run mlpwf train test again") from None
+
+
+def _frame_errors(errors: Path) -> list[float]:
+    """Mean square force error of each test frame in (eV/Å)²."""
+    try:
+        return [float(value) for value in read_json(errors)["test"]["frame_force_mse_ev2_angstrom2"]]
+    except (KeyError, TypeError):
+        raise DataError(f"{errors}: lacks the errors of each test frame; run mlpwf train test again") from None
+
+
+def _criteria(errors: Path, previous: Path | None, counts: Counter[str], settings: Select) -> list[Criterion]:
+    """All that has to be met for the cycles to end converged."""
+    from mlpwf.stopping import few_candidates, flat_test_error, small_error
+
+    own, targets = settings.converged_force_error_ev_angstrom, settings.targets
+    force, inter = (_new_label_error(errors, f"force_{kind}rmse_ev_angstrom") for kind in ("", "inter_"))
+    before = None if previous is None else _frame_errors(previous)
+    return [
+        few_candidates(counts, settings.converged_candidate_fraction),
+        small_error("new labels", "force error", force, targets["intra"] if own is None else own),
+        small_error("new labels, between molecules", "force error between molecules", inter, targets["inter"]),
+        flat_test_error(before, _frame_errors(errors)),
+    ]
+
+
+class _Committee:
+    """The models and what their deviations are worth."""
+
+    def __init__(self, models: Sequence[Path], calibration: Path | None, settings: Select) -> None:
+        from mlpwf.calibration import from_document
+
+        self.models, self.settings = models, settings
+        self.document = {} if calibration is None else read_json(calibration)
+        self.maps = {channel: from_document(maps) for channel, maps in self.document.get("maps", {}).items()}
+        if settings.force_trust is None and not (models and self.maps):
+            raise DataError(
+                "trust levels follow select.target_error_mev_angstrom, but there is no committee with a calibration; "
+                "expected --model and --calibration, or force_trust_lower_ and _upper_ev_angstrom of your own"
+            )
+        self.failing = [entry["said"] for entry in self.document.get("check", {}).values() if not entry["holds"]]
+        if self.failing and settings.force_trust is None:
+            log.warning("select: the calibration did not hold for the newest labels: %s", "; ".join(self.failing))
+
+    def rated(self, frames: Sequence[Explored]) -> list[Explored]:
+        """Frames with their deviations and expected errors, but for those with a fault or without a deviation."""
+        from mlpwf.engines.deepmd import committee_forces
+
+        sound = [index for index, one in enumerate(frames) if not one.fault and math.isfinite(one.force_deviation)]
+        found = list(frames)
+        if not self.models or not sound:
+            return found
+        forces = committee_forces(self.models, [frames[index].atoms for index in sound])
+        for index, values in zip(sound, forces, strict=True):
+            found[index] = self._rated(frames[index], values)
+        return found
+
+    def _rated(self, frame: Explored, forces: NDArray[np.float64]) -> Explored:
+        import numpy as np
+
+        from mlpwf.calibration import INTER, INTRA, MOLECULE, committee_deviations, expected
+
+        molecule = frame.atoms.arrays["molecule"]
+        spreads = committee_deviations(forces, frame.atoms.get_masses(), molecule)
+        kinds = {
+            INTER: (spreads.inter, np.full(len(spreads.inter), MOLECULE)),
+            INTRA: (spreads.intra, np.array(frame.atoms.get_chemical_symbols())),
+        }
+        largest = {channel: float(values.max()) for channel, (values, _) in kinds.items()}
+        worst = dict(MISSING)
+        for channel, maps in self.maps.items():
+            values, names = kinds[channel]
+            inside = np.bincount(molecule)[molecule] > 1 if channel == INTRA else np.ones(len(values), bool)
+            foreseen = expected(maps, names, np.full(len(values), frame.state), values)[inside]
+            worst[channel] = float(foreseen.max(initial=0.0))
+        return dataclasses.replace(frame, deviations=largest, errors=worst)
+
+    def trust(self, frames: Sequence[Explored]) -> dict[str, Any]:
+        """The levels used, whose they are, and whether the calibration holds."""
+        own = self.settings.force_trust
+        levels = {
+            channel: {
+                name: [one.level(self.settings.targets[channel] * factor) for factor in self._factors()]
+                for name, one in maps.items()
+            }
+            for channel, maps in self.maps.items()
+        }
+        return {
+            "source": "target error" if own is None else "the user",
+            "units": {"levels": "eV/Å, lower and upper", "target_error": "eV/Å"},
+            "force": None if own is None else list(own),
+            "target_error": self.settings.targets,
+            "levels": levels,
+            "calibrated_on": self.document.get("source"),
+            "frames": self.document.get("frames"),
+            "beyond": {channel: self._beyond(channel, frames) for channel in self.maps},
+            "holds": not self.failing,
+            "said": "; ".join(self.failing),
+        }
+
+    def _factors(self) -> tuple[float, float]:
+        return 1.0, self.settings.failed_error_factor
+
+    def _beyond(self, channel: str, frames: Sequence[Explored]) -> float | None:
+        """Share of frames with a deviation beyond any the maps were made from."""
+        values = [frame.deviations[channel] for frame in frames if math.isfinite(frame.deviations[channel])]
+        largest = max(one.largest for one in self.maps[channel].values())
+        return sum(value > largest for value in values) / len(values) if values else None
 
 
 def _number(value: Any) -> float:
@@ -148,16 +275,52 @@ def _read_explored(sources: Sequence[Path]) -> list[Explored]:
     return sorted(found, key=lambda frame: frame.key)
 
 
-def _classified(frames: Sequence[Explored], templates: list[Atoms], settings: Select) -> list[Explored]:
+def _examined(frames: Sequence[Explored], templates: list[Atoms], closest: float) -> list[Explored]:
+    """Frames with what is wrong with them: broken molecules, clashes, and all that a walker did after it broke."""
+    from mlpwf.frames import minimum_distance
+
+    whole = _intact([frame.atoms for frame in frames], templates)
+    found = []
+    for frame, intact in zip(frames, whole, strict=True):
+        fault = "" if intact else "a molecule is not intact"
+        if intact and (distance := minimum_distance(frame.atoms)) < closest:
+            fault = f"atoms {distance:.2f} Å apart, closer than {closest:g} Å"
+        found.append(dataclasses.replace(frame, fault=fault))
+    for members in _walkers(found):
+        broken = next((found[index].step for index in members if found[index].fault), None)
+        for index in members:
+            if broken is not None and not found[index].fault and found[index].step > broken:
+                found[index] = dataclasses.replace(found[index], fault=f"the walker had blown up at step {broken}")
+    return found
+
+
+def _walkers(frames: Sequence[Explored]) -> list[list[int]]:
+    """Places of the frames of each walker, in the order of time."""
+    groups: dict[tuple[str, int], list[int]] = {}
+    for index in sorted(range(len(frames)), key=lambda i: (frames[i].step, frames[i].key)):
+        groups.setdefault((frames[index].state, frames[index].walker), []).append(index)
+    return list(groups.values())
+
+
+def _classified(frames: Sequence[Explored], settings: Select) -> list[Explored]:
+    """Verdicts: by the user's levels of the deviation, or by the expected errors in units of their targets."""
     import numpy as np
 
     from mlpwf.selection import classify
 
+    own, targets = settings.force_trust, settings.targets
+    if own is None:
+        measured = [
+            np.nanmax([one.errors[c] / targets[c] for c in targets]) if np.isfinite(one.deviations["inter"]) else np.nan
+            for one in frames
+        ]
+    else:
+        measured = [one.force_deviation for one in frames]
     verdicts = classify(
-        np.array([frame.force_deviation for frame in frames]),
+        np.array(measured),
         np.array([frame.virial_deviation for frame in frames]),
-        _intact([frame.atoms for frame in frames], templates),
-        force_levels=(settings.force_trust_lower_ev_angstrom, settings.force_trust_upper_ev_angstrom),
+        np.array([not frame.fault for frame in frames], dtype=bool),
+        force_levels=own or (1.0, settings.failed_error_factor),
         virial_levels=(settings.virial_trust_lower_ev, settings.virial_trust_upper_ev),
     )
     return [dataclasses.replace(frame, verdict=verdict) for frame, verdict in zip(frames, verdicts, strict=True)]
@@ -185,24 +348,66 @@ def _intact(frames: Sequence[Atoms], templates: list[Atoms]) -> NDArray[np.bool_
     return whole
 
 
-def _chosen(candidates: Sequence[Explored], labels: Sequence[Path], model: Path, settings: Select) -> list[Choice]:
-    """Farthest points among candidates, beginning from the training set."""
+def _chosen(frames: Sequence[Explored], labels: Sequence[Path], model: Path, settings: Select) -> list[Explored]:
+    """Frames with what became of the candidates, and of failed frames where candidates leave part of the budget."""
+    from mlpwf.selection import CANDIDATE, FAILED, last_before_blow_up
+
+    found = list(frames)
+    preferred = {}
+    for members in _walkers(frames):
+        place = last_before_blow_up([frames[index].verdict for index in members])
+        if place is not None:
+            preferred[frames[members[place]].key] = BEFORE_BLOW_UP
+    candidates = [index for index, frame in enumerate(frames) if frame.verdict == CANDIDATE]
+    failed = [
+        index
+        for index, frame in enumerate(frames)
+        if frame.verdict == FAILED and math.isfinite(frame.force_deviation) and not math.isinf(frame.virial_deviation)
+    ]
+    failed.sort(key=lambda index: (frames[index].force_deviation, frames[index].key))
+    taken: list[int] = []
+    for pool, why in ((candidates, preferred), (failed, None)):
+        budget = settings.budget - len(taken)
+        if budget <= 0:
+            break
+        pool = pool if why is not None else pool[:budget]
+        first = why if why is not None else {frames[index].key: REFILL for index in pool}
+        known = [frames[index].atoms for index in taken]
+        choices = _farthest([frames[index] for index in pool], known, labels, model, settings, budget, first)
+        for index, choice in zip(pool, choices, strict=True):
+            found[index] = dataclasses.replace(frames[index], choice=choice)
+        taken += [index for index, choice in zip(pool, choices, strict=True) if choice.selected]
+    return found
+
+
+def _farthest(
+    pool: Sequence[Explored],
+    taken: Sequence[Atoms],
+    labels: Sequence[Path],
+    model: Path,
+    settings: Select,
+    budget: int,
+    preferred: Mapping[str, str],
+) -> list[Choice]:
+    """Farthest points of a pool from the training set, from what is taken, and from each other."""
     from mlpwf.engines.deepmd import descriptors
     from mlpwf.frames import element_order, read_frames
     from mlpwf.selection import farthest_points, geometry_key
 
-    if not candidates:
+    if not pool:
         return []
     known = sorted((atoms for source in labels for atoms in read_frames(source)), key=geometry_key)
-    fresh = [frame.atoms for frame in candidates]
+    known += sorted(taken, key=geometry_key)
+    fresh = [frame.atoms for frame in pool]
     elements = element_order([*fresh, *known])
     vectors = descriptors(model, [*fresh, *known], elements)
     return farthest_points(
         vectors[: len(fresh)],
-        [frame.key for frame in candidates],
+        [frame.key for frame in pool],
         vectors[len(fresh) :],
-        budget=settings.budget,
+        budget=budget,
         duplicate_distance=settings.duplicate_distance,
+        preferred=preferred,
     )
 
 
@@ -215,7 +420,7 @@ def _spared(frame: Explored, verdict: str) -> Explored:
     )
 
 
-def _status(frames: Sequence[Explored], cycle: int, error: float | None, verdict: str, reason: str) -> dict[str, Any]:
+def _status(frames: Sequence[Explored], cycle: int, verdict: str, reason: str) -> dict[str, Any]:
     from mlpwf.selection import VERDICTS
 
     counts = Counter(frame.verdict for frame in frames)
@@ -227,7 +432,6 @@ def _status(frames: Sequence[Explored], cycle: int, error: float | None, verdict
         "fractions": {name: counts[name] / len(frames) for name in VERDICTS},
         "candidate_fraction": (len(frames) - counts["accurate"]) / len(frames),
         "selected": sum(frame.choice is not None and frame.choice.selected for frame in frames),
-        "new_label_error": error,
         "units": {"new_label_error": "eV/Å"},
         "verdict": verdict,
         "reason": reason,
@@ -243,10 +447,11 @@ def _write(out: Path, frames: Sequence[Explored], cycle: int, status: dict[str, 
     writer.writerow(COLUMNS)
     selected = []
     for frame in sorted(frames, key=lambda one: (one.state, one.walker, one.step, one.key)):
-        taken, why, distance = False, NOT_CHOSEN.get(frame.verdict, ""), math.nan
+        taken, why, distance = False, frame.fault or NOT_CHOSEN.get(frame.verdict, ""), math.nan
         if frame.choice is not None:
             taken, why, distance = frame.choice.selected, frame.choice.why, frame.choice.distance
-        deviations = [f"{frame.force_deviation:.6g}", f"{frame.virial_deviation:.6g}"]
+        measured = [*(frame.deviations[c] for c in MISSING), *(frame.errors[c] for c in MISSING)]
+        deviations = [f"{value:.6g}" for value in (frame.force_deviation, frame.virial_deviation, *measured)]
         place = [frame.state, frame.walker, frame.step]
         writer.writerow([*place, *deviations, frame.verdict, int(taken), why, f"{distance:.6g}"])
         if taken:

@@ -12,11 +12,20 @@ from mlpwf.config.base import Section
 class Select(Section):
     """Trust levels, budget and convergence."""
 
-    force_trust_lower_ev_angstrom: float = Field(
-        0.10, gt=0, description="max force deviation below which a frame is accurate, in eV/Å"
+    target_error_mev_angstrom: float = Field(
+        80, gt=0, description="force error asked for, root mean square of a component, in meV/Å; trust levels follow"
     )
-    force_trust_upper_ev_angstrom: float = Field(
-        0.60, gt=0, description="max force deviation above which a frame is failed, in eV/Å"
+    target_inter_error_mev_angstrom: float | None = Field(
+        None, gt=0, description="the same for the net force on a molecule, in meV/Å; unset: as for atoms"
+    )
+    failed_error_factor: float = Field(
+        10, gt=1, description="times the target error above which a frame is failed: labelled only if nothing else is"
+    )
+    force_trust_lower_ev_angstrom: float | None = Field(
+        None, gt=0, description="max force deviation below which a frame is accurate, in eV/Å; unset: by the target"
+    )
+    force_trust_upper_ev_angstrom: float | None = Field(
+        None, gt=0, description="max force deviation above which a frame is failed, in eV/Å; unset: by the target"
     )
     virial_trust_lower_ev: float | None = Field(
         None,
@@ -33,13 +42,15 @@ class Select(Section):
     converged_candidate_fraction: float = Field(
         0.02, ge=0, le=1, description="candidates and failures among explored frames, at most, when converged"
     )
-    converged_force_error_ev_angstrom: float = Field(
-        0.08, gt=0, description="previous models' force RMSE on the new labels when converged, in eV/Å"
+    converged_force_error_ev_angstrom: float | None = Field(
+        None, gt=0, description="previous models' force RMSE on the new labels when converged, in eV/Å; unset: target"
     )
     duplicate_distance: float = Field(1e-6, ge=0, description="frames closer than this in descriptor space are one")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
+        if (self.force_trust_lower_ev_angstrom is None) != (self.force_trust_upper_ev_angstrom is None):
+            raise ValueError("one force trust level is given; expected both, or none so that they follow the target")
         for kind, low, high in (
             ("force", self.force_trust_lower_ev_angstrom, self.force_trust_upper_ev_angstrom),
             ("virial", self.virial_trust_lower_ev, self.virial_trust_upper_ev),
@@ -47,3 +58,17 @@ class Select(Section):
             if low is not None and high is not None and low >= high:
                 raise ValueError(f"{kind} trust levels are {low:g} and {high:g}; expected lower < upper")
         return self
+
+    @property
+    def force_trust(self) -> tuple[float, float] | None:
+        """The user's own trust levels in eV/Å; None: they follow the target error."""
+        if self.force_trust_lower_ev_angstrom is None or self.force_trust_upper_ev_angstrom is None:
+            return None
+        return self.force_trust_lower_ev_angstrom, self.force_trust_upper_ev_angstrom
+
+    @property
+    def targets(self) -> dict[str, float]:
+        """Errors asked for in eV/Å: of the net force on a molecule (``inter``) and of the rest (``intra``)."""
+        atom = self.target_error_mev_angstrom / 1e3
+        net = self.target_inter_error_mev_angstrom
+        return {"inter": atom if net is None else net / 1e3, "intra": atom}

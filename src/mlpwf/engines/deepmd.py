@@ -428,6 +428,19 @@ def predict(model: Path, frames: Sequence[Atoms]) -> list[Quantities]:
 
 
 @as_engine()
+def committee_forces(models: Sequence[Path], frames: Sequence[Atoms]) -> list[Array]:
+    """Forces (eV/Å) of each frame by each model, shape (n_models, n_atoms, 3); not finite where a model fails."""
+    results: list[list[Array]] = [[] for _ in frames]
+    for path in models:
+        potential = _open(path)
+        for members, coordinates, cells, types in _batches(potential, frames):
+            forces = np.asarray(potential.eval(coordinates, cells, types)[1], float)
+            for row, index in enumerate(members):
+                results[int(index)].append(forces[row].reshape(-1, 3))
+    return [np.array(one) for one in results]
+
+
+@as_engine()
 def descriptors(model: Path, frames: Sequence[Atoms], elements: Sequence[str]) -> Array:
     """One vector for each frame: mean and spread of the atoms' descriptors, element by element.
 

@@ -1,0 +1,127 @@
+"""When the cycles end: all criteria met, nothing left to label, or nothing left to spend."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mlpwf.errors import DataError
+from mlpwf.selection import ACCURATE, BROKEN, FAILED, VERDICTS
+
+FLAT = 2.0
+"""Standard errors that a change of the test error has to exceed to count."""
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """One of the conditions of convergence."""
+
+    name: str
+    met: bool | None
+    """None: not known yet, which does not count as met."""
+    said: str
+
+
+def few_candidates(counts: Counter[str], most: float) -> Criterion:
+    """Few explored frames are not accurate: at most the share `most`."""
+    explored = sum(counts.values())
+    if explored == 0:
+        raise DataError("no explored frames; expected at least one: see the walkers of this cycle")
+    share = (explored - counts[ACCURATE]) / explored
+    relation = "at most" if share <= most else "more than"
+    said = f"{share:.2%} of {explored} explored frames are not accurate, {relation} {most:.2%}"
+    return Criterion("few candidates", share <= most, said)
+
+
+def small_error(name: str, what: str, error: float | None, most: float) -> Criterion:
+    """The previous models' error on new labels, in eV/Å, is at most `most`.
+
+    A committee alone can agree on what is wrong, so that few candidates are not enough.
+    """
+    if error is None:
+        return Criterion(name, None, f"the previous models' {what} on new labels is not known yet")
+    relation = "at most" if error <= most else "more than"
+    said = f"the previous models' {what} on new labels is {error:.3f} eV/Å, {relation} {most:.3f}"
+    return Criterion(name, error <= most, said)
+
+
+def flat_test_error(before: Sequence[float] | None, now: Sequence[float]) -> Criterion:
+    """The error on the same test frames did not fall by more than `FLAT` standard errors since the cycle before.
+
+    Parameters
+    ----------
+    before, now
+        Mean square force error of each test frame in (eV/Å)², of two cycles; the standard error is that of
+        the paired differences.
+    """
+    name = "test set flat"
+    if before is None:
+        return Criterion(name, None, "the test error has no earlier cycle to compare with")
+    if len(before) != len(now):
+        raise DataError(f"{len(now)} test frames, {len(before)} in the cycle before; expected the same test set")
+    if len(now) < 2:
+        return Criterion(name, None, f"{len(now)} test frame gives the test error no error bar")
+    fall = np.asarray(before) - np.asarray(now)
+    error = float(fall.std(ddof=1) / np.sqrt(len(fall)))
+    flat = bool(fall.mean() <= FLAT * error)
+    root = [1e3 * float(np.sqrt(np.mean(values))) for values in (before, now)]
+    how = "no more" if flat else "more"
+    said = f"the test error went from {root[0]:.1f} to {root[1]:.1f} meV/Å, {how} than {FLAT:g} standard errors down"
+    return Criterion(name, flat, said)
+
+
+def judge(
+    criteria: Sequence[Criterion],
+    counts: Counter[str],
+    selectable: int,
+    cycle: int,
+    maximum_cycles: int,
+    affordable: int | None = None,
+) -> tuple[str, str]:
+    """Verdict on the campaign after `cycle`, and the reason in a sentence.
+
+    Parameters
+    ----------
+    criteria
+        All of them have to be met for convergence.
+    counts
+        Number of explored frames of each verdict.
+    selectable
+        Frames that are left to be labelled, duplicates removed.
+    cycle
+        Number of the cycle, from 0.
+    maximum_cycles
+        Cycles before the campaign ends unconverged.
+    affordable
+        Labels the budget of core-hours still buys; None: no budget.
+
+    Returns
+    -------
+    verdict
+        ``converged``, ``exhausted`` (not converged, and nothing to label), ``limit``
+        (not converged, and no cycle left), ``budget`` (not converged, and no
+        core-hours left) or ``continue``.
+    reason
+        Which criteria are met or not met, with numbers.
+    """
+    everything = "; ".join(criterion.said for criterion in criteria)
+    if all(criterion.met for criterion in criteria):
+        return "converged", f"converged: {everything}"
+    if selectable == 0:
+        nothing = f"not converged, but nothing is left to label ({_listed(counts)}, no candidate that is new)"
+        remedy = "lower the target error or explore other states"
+        if counts[FAILED] + counts[BROKEN] > counts[ACCURATE]:
+            remedy = "explore more gently, or start from more labels"
+        return "exhausted", f"{nothing}: {everything}; {remedy}"
+    if cycle >= maximum_cycles - 1:
+        return "limit", f"not converged after {cycle + 1} cycles, the most allowed: {everything}"
+    if affordable == 0:
+        return "budget", f"not converged, but label.budget_core_hours is spent: {everything}"
+    return "continue", f"not converged: {everything}"
+
+
+def _listed(counts: Counter[str]) -> str:
+    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)
