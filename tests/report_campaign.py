@@ -104,10 +104,14 @@ def _cycle(root: Path, number: int, last: bool, rng: np.random.Generator) -> Non
     put(
         root / "train" / "errors.json",
         {
-            "test": {"models": [by_state(1.1 * scale, 40)] * 2, "mean": by_state(scale, 40)},
+            "test": {
+                "models": [by_state(1.1 * scale, 40)] * 2, "mean": by_state(scale, 40),
+                "frame_force_mse_ev2_angstrom2": ((0.2 * scale) ** 2 * rng.lognormal(0, 0.3, 40)).tolist(),
+            },
             "train": {"mean": by_state(0.8 * scale, trained)}, "new": new,
         },
     )  # fmt: skip
+    put(root / "train" / "calibration.json", _calibration(number, scale, rng))
     _parity(root / "train" / "parity.csv", scale, rng)
     for model in ("0", "1"):
         check = {
@@ -135,9 +139,36 @@ def _cycle(root: Path, number: int, last: bool, rng: np.random.Generator) -> Non
         {
             "cycle": number, "explored": 800, **counts, "broken": 0, "selected": 0 if last else 60,
             "candidate_fraction": 1 - counts["accurate"] / 800, "new_label_error": None if number == 0 else 0.3 * scale,
+            "criteria": [
+                {"name": "few candidates", "met": last, "said": "1.2 % of explored frames"},
+                {"name": "test set flat", "met": None, "said": "no earlier cycle"},
+            ],
+            "trust": {
+                "source": "target error", "force": None,
+                "levels": {"inter": {"all": [0.05, 0.5]}, "intra": {"H": [0.1, 1]}},
+            },
             "verdict": "converged" if last else "continue", "reason": "enough" if last else "too many candidates",
         },
     )  # fmt: skip
+
+
+def _calibration(number: int, scale: float, rng: np.random.Generator) -> dict[str, Any]:
+    at = np.geomspace(0.02, 0.6, 9) * scale
+    maps = {
+        name: {
+            "deviation_ev_angstrom": at.tolist(), "error_ev_angstrom": (slope * at**0.9).tolist(), "quantile": 1.9,
+            "largest_deviation_ev_angstrom": 0.8, "pairs": 1200, "frames": 60,
+        }
+        for name, slope in (("all", 1.6), ("C", 2.0), ("H", 1.1))
+    }  # fmt: skip
+    check = {"frames": 60, "covered": 0.87, "beyond": 0.04, "holds": True, "said": "87% of errors within their bound"}
+    points = [[x, x * rng.lognormal(0.1, 0.15), 150] for x in np.geomspace(0.03, 0.7, 8) * scale]
+    channels = ("inter", "intra")
+    return {
+        "source": "new labels, previous committee" if number else "test set, this committee", "frames": 60,
+        "maps": dict.fromkeys(channels, maps), "check": dict.fromkeys(channels, check) if number else {},
+        "reliability": dict.fromkeys(channels, points) if number else {},
+    }  # fmt: skip
 
 
 def _parity(path: Path, scale: float, rng: np.random.Generator, model: str = "model") -> None:

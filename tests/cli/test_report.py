@@ -22,7 +22,8 @@ app = typer.Typer()
 app.command()(report)
 
 PARTS = (
-    "cycle/000/label/summary.json", "cycle/001/train/errors.json", "cycle/001/select/decisions.csv",
+    "cycle/000/label/summary.json", "cycle/001/train/errors.json", "cycle/001/train/calibration.json",
+    "cycle/001/select/decisions.csv",
     "cycle/001/select/status.json", "cycle/000/explore", "cycle", "test", "train/final/final.json",
     "cycle/000/train/model/0/check.json", "config/system.json", "config/select.json",
     "validate/errors.json", "validate/parity.csv", "validate/runs.json", "validate/nve.csv", "validate/rdf.csv",
@@ -129,6 +130,32 @@ def test_broken_molecules_are_said_on_the_page(tmp_path: Path) -> None:
     said = " ".join(re.findall(r'<p class="warning">(.*?)</p>', _make(root), flags=re.DOTALL))
     assert "Molecules broke in the run at constant N, V, T" in said
     assert "Molecules broke at 300K:" in said
+
+
+def test_calibration_criteria_and_outlook_are_on_the_page(tmp_path: Path) -> None:
+    root = campaign(tmp_path)
+    html = _make(root)
+    for words in ("Criteria of convergence after cycle 3", "not known yet", "1.2 % of explored frames", "The next 100"):
+        assert words in html, words
+    said = re.search(r"test set from (\d+) to (\d+) ± (\d+) meV/Å", html)
+    assert said is not None
+    now, then, error = (int(value) for value in said.groups())
+    assert then < now < 80
+    assert 0 < error < now
+    with (root / "report" / "figures" / "reliability.csv").open() as handle:
+        drawn = [row for row in csv.DictReader(handle) if row["curve"] == "cycle 1"]
+    assert len(drawn) == 16
+    assert float(drawn[0]["x"]) == pytest.approx(30 * 0.65)
+
+
+def test_a_map_that_no_longer_holds_is_said_on_the_page(tmp_path: Path) -> None:
+    root = campaign(tmp_path, cycles=2)
+    path = root / "cycle" / "001" / "train" / "calibration.json"
+    document = json.loads(path.read_text())
+    document["check"]["inter"] |= {"holds": False, "said": "60% of errors within their bound"}
+    path.write_text(json.dumps(document))
+    said = " ".join(re.findall(r'<p class="warning">(.*?)</p>', _make(root), flags=re.DOTALL))
+    assert "The map (net force on molecules) did not hold for the labels of cycle 1: 60%" in said
 
 
 def test_a_run_that_blew_up_is_said_on_the_page(tmp_path: Path) -> None:

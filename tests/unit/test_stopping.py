@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mlpwf.errors import DataError
-from mlpwf.stopping import Criterion, few_candidates, flat_test_error, judge, small_error
+from mlpwf.stopping import Criterion, few_candidates, flat_test_error, judge, outlook, small_error
 
 
 def counts(accurate: int = 0, candidate: int = 0, failed: int = 0, broken: int = 0) -> Counter[str]:
@@ -85,3 +85,22 @@ def test_a_test_error_is_flat_within_its_error_bar() -> None:
     assert flat_test_error([0.1], [0.1]).met is None
     with pytest.raises(DataError, match="same test set"):
         flat_test_error([0.1], [0.1, 0.2])
+
+
+def test_the_outlook_follows_a_power_law() -> None:
+    rng = np.random.default_rng(2)
+    labels = [50, 100, 200, 400]
+    clean = [np.full(8, (0.5 * n**-0.4) ** 2) for n in labels]
+    found = outlook(labels, clean)
+    assert found is not None
+    assert (found.now, found.then) == pytest.approx((0.5 * 400**-0.4, 0.5 * 500**-0.4))
+    assert found.error == pytest.approx(0.0, abs=1e-9)
+    inside = 0
+    for _ in range(40):
+        noisy = [one * rng.lognormal(0, 0.4, 8) for one in clean]
+        found = outlook(labels, noisy)
+        assert found is not None
+        inside += abs(found.then - 0.5 * 500**-0.4 * np.exp(0.04)) < 2 * found.error
+    assert inside > 32
+    assert outlook([50], clean[:1]) is None
+    assert outlook([50, 50], clean[:2]) is None

@@ -81,6 +81,7 @@ class Cycle:
     decisions: Columns | None
     status: Mapping[str, Any] | None
     parity: Columns | None
+    calibration: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -285,6 +286,7 @@ def _cycle(reader: _Reader, number: int, path: Path) -> Cycle:
         decisions=reader.csv(*base, "select", "decisions.csv", needs=("state", "max_devi_f", "verdict")),
         status=reader.json(*base, "select", "status.json"),
         parity=reader.csv(*base, "train", "parity.csv", needs=PARITY),
+        calibration=reader.json(*base, "train", "calibration.json"),
     )
 
 

@@ -114,10 +114,11 @@ class Page:
 def page(record: Record) -> Page:
     """The page of a campaign, whatever part of it has run."""
     from mlpwf import __version__
-    from mlpwf.report import dynamics
+    from mlpwf.report import calibration, dynamics
 
     makers: tuple[Callable[[Record], Part], ...] = (
-        what_ran, learning, deviations, accuracy, set_aside, cost, validation, dynamics.dynamics, provenance,
+        what_ran, learning, deviations, calibration.calibration, accuracy, set_aside, cost, validation,
+        dynamics.dynamics, provenance,
     )  # fmt: skip
     parts = [maker(record) for maker in makers]
     kind, sentence, reason = verdict(record)
@@ -136,6 +137,7 @@ MISSING = {
     "ran": ("config/system.json", "config/label.json", "label/summary.json"),
     "learning": ("train/errors.json",),
     "deviations": ("select/", "explore", "config/select.json"),
+    "calibration": ("train/calibration.json",),
     "accuracy": ("validate/errors.json", "validate/parity.csv"),
     "aside": ("label/summary.json",),
     "validation": ("validate/runs.json", "validate/nve.csv", "validate/rdf.csv"),
@@ -148,7 +150,7 @@ def _with_missing(part: Part, record: Record) -> Part:
     """The part with the absent files that belong to it."""
     wanted = MISSING.get(part.key, ())
     found = [path for path in record.missing if any(word in path for word in wanted)]
-    if part.key in ("ran", "learning", "deviations", "aside") and "cycle/000" in record.missing:
+    if part.key in ("ran", "learning", "deviations", "calibration", "aside") and "cycle/000" in record.missing:
         found.append("cycle/000")
     return replace(part, missing=[*part.missing, *found])
 
