@@ -116,6 +116,18 @@ def outlook(labels: Sequence[float], frame_errors: Sequence[Sequence[float]], mo
     return Outlook(float(np.exp(y[-1])), then, then * float(np.sqrt(np.var(ahead @ logs) + scatter)))
 
 
+def root_with_error(frame_errors: Sequence[float]) -> tuple[float, float]:
+    """Root-mean-square error over test frames and its standard error, in eV/Å, from mean squares in (eV/Å)².
+
+    The error is that of the mean square over independent frames, propagated through the root; NaN for one frame.
+    """
+    values = np.asarray(frame_errors, float)
+    root = float(np.sqrt(values.mean()))
+    if len(values) < 2 or root == 0:
+        return root, float("nan")
+    return root, float(values.std(ddof=1) / np.sqrt(len(values)) / (2 * root))
+
+
 def judge(
     criteria: Sequence[Criterion],
     counts: Counter[str],

@@ -20,9 +20,10 @@ app.command()(plan)
 def price(tmp_path):
     """The plan's lines for the shipped water campaign, with changes to its label section."""
 
-    def run(**label):
+    def run(arms=(), **label):
         values = yaml.safe_load((PROJECT / "config/systems/tiny_water.yaml").read_text())
         values["label"] |= label
+        values["select"]["arms"] = list(arms)
         (tmp_path / "system.yaml").write_text(yaml.safe_dump(values))
         (tmp_path / "site.yaml").write_text(f"label_store: {tmp_path / 'store'}\n")
         words = [str(tmp_path / "system.yaml"), "--site", str(tmp_path / "site.yaml")]
@@ -50,6 +51,12 @@ def test_a_campaign_is_priced_before_it_has_run(price):
 
 def test_twice_the_cutoff_costs_more(price):
     assert hours(price(cutoff_ry=80, density_cutoff_ry=480), "label") > 2 * hours(price(), "label")
+
+
+def test_arms_cost_their_labels_and_committees(price):
+    plain, two = price(), price(arms=["random", "diversity"])
+    assert hours(two, "train") > 1.5 * hours(plain, "train")
+    assert hours(two, "label") == pytest.approx(hours(plain, "label") * (48 + 3 * 8) / (48 + 8), rel=0.1)
 
 
 def test_what_was_spent_calibrates_and_waste_is_said(price, tmp_path):

@@ -148,6 +148,23 @@ def test_calibration_criteria_and_outlook_are_on_the_page(tmp_path: Path) -> Non
     assert float(drawn[0]["x"]) == pytest.approx(30 * 0.65)
 
 
+def test_arms_are_drawn_beside_the_committee(tmp_path: Path) -> None:
+    root = campaign(tmp_path, cycles=3)
+    section = root / "config" / "select.json"
+    section.write_text(json.dumps(json.loads(section.read_text()) | {"arms": ["random"]}))
+    for cycle in ("001", "002"):
+        target = root / "arm" / "random" / cycle / "train"
+        target.mkdir(parents=True)
+        shutil.copy(root / "cycle" / cycle / "train" / "errors.json", target)
+    _make(root)
+    with (root / "report" / "figures" / "arms.csv").open() as handle:
+        drawn = list(csv.DictReader(handle))
+    curves = {name: [(row["x"], row["y"]) for row in drawn if row["curve"] == name] for name in ("committee", "random")}
+    assert len(curves["random"]) == 3
+    assert curves["random"] == curves["committee"], "the first cycle is shared, the others are copies"
+    assert all(float(row["y_error"]) > 0 for row in drawn)
+
+
 def test_a_map_that_no_longer_holds_is_said_on_the_page(tmp_path: Path) -> None:
     root = campaign(tmp_path, cycles=2)
     path = root / "cycle" / "001" / "train" / "calibration.json"

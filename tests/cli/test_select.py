@@ -19,6 +19,7 @@ from mlpwf.engines import deepmd
 from mlpwf.errors import DataError
 from mlpwf.files import read_json, write_json
 from mlpwf.frames import read_frames, write_frames
+from mlpwf.selection import geometry_key
 
 app = typer.Typer()
 app.command("select")(select)
@@ -357,6 +358,35 @@ def test_the_frame_before_a_blow_up_comes_first(calibrated: Campaign) -> None:
     hot = {row["step"]: row for row in rows if row["state"] == "hot"}
     assert (hot["20"]["selected"], hot["20"]["why"]) == ("1", "the last candidate before its walker blew up")
     assert hot["60"]["why"] == "the walker had blown up at step 40"
+
+
+def test_arms_choose_as_many_from_the_same_frames(calibrated: Campaign) -> None:
+    calibrated.configure(target_error_mev_angstrom=100, arms=["random", "diversity"])
+    calibrated.explore(cold=[explored(seed, "cold", 0.3 if seed % 2 else 0.01) for seed in range(10)])
+    calibrated.select()
+    first = {arm: calibrated.out / "arm" / f"{arm}.extxyz" for arm in ("random", "diversity")}
+    chosen = {arm: read_frames(path) for arm, path in first.items()}
+    assert [len(frames) for frames in chosen.values()] == [3, 3]
+    bytes_before = [path.read_bytes() for path in first.values()]
+    calibrated.explore(cold=[explored(seed, "cold", 0.3 if seed % 2 else 0.01) for seed in reversed(range(10))])
+    calibrated.select()
+    assert [path.read_bytes() for path in first.values()] == bytes_before
+    calibrated.more += ["--earlier", calibrated.out]
+    calibrated.out = calibrated.root / "later"
+    calibrated.rate(0.5)
+    calibrated.select(cycle=1)
+    for arm, frames in chosen.items():
+        again = {geometry_key(atoms) for atoms in read_frames(calibrated.out / "arm" / f"{arm}.extxyz")}
+        assert len(again) == 3
+        assert not again & {geometry_key(atoms) for atoms in frames}, "bought twice"
+
+
+def test_arms_buy_nothing_once_the_cycles_have_ended(calibrated: Campaign) -> None:
+    calibrated.configure(target_error_mev_angstrom=100, arms=["random", "diversity"])
+    calibrated.explore(cold=[explored(seed, "cold", 0.01) for seed in range(5)])
+    calibrated.rate(0.05)
+    assert calibrated.select(cycle=1)[0]["verdict"] == "converged"
+    assert [read_frames(calibrated.out / "arm" / f"{arm}.extxyz") for arm in ("random", "diversity")] == [[], []]
 
 
 def test_selecting_twice_changes_nothing(calibrated: Campaign) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mlpwf.errors import DataError
-from mlpwf.stopping import Criterion, few_candidates, flat_test_error, judge, outlook, small_error
+from mlpwf.stopping import Criterion, few_candidates, flat_test_error, judge, outlook, root_with_error, small_error
 
 
 def counts(accurate: int = 0, candidate: int = 0, failed: int = 0, broken: int = 0) -> Counter[str]:
@@ -104,3 +104,10 @@ def test_the_outlook_follows_a_power_law() -> None:
     assert inside > 32
     assert outlook([50], clean[:1]) is None
     assert outlook([50, 50], clean[:2]) is None
+
+
+def test_an_error_has_an_error_bar() -> None:
+    rng = np.random.default_rng(3)
+    roots = [root_with_error(rng.gamma(4, 0.01 / 4, 30).tolist()) for _ in range(300)]
+    assert np.mean([error for _, error in roots]) == pytest.approx(np.std([root for root, _ in roots]), rel=0.15)
+    assert np.isnan(root_with_error([0.01])[1])

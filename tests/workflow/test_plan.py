@@ -44,6 +44,22 @@ def test_every_shipped_system_plans(system, tmp_path):
     assert "build_frames" in done.stdout + done.stderr
 
 
+def test_arms_share_the_first_cycle_and_train_committees_of_their_own(tmp_path):
+    values = yaml.safe_load((PROJECT / "config" / "systems" / "tiny_water.yaml").read_text())
+    values["select"] |= {"arms": ["random", "diversity"]}
+    system = tmp_path / "arms.yaml"
+    system.write_text(yaml.safe_dump(values))
+    done = plan(tmp_path, system, "plan=2")
+    assert done.returncode == 0, done.stderr
+    files = planned_files(done.stdout.splitlines())
+    for arm in ("random", "diversity"):
+        assert {name for name in files if f"/arm/{arm}/" in name and name.endswith("model.pb")} == {
+            f"results/tiny_water/arm/{arm}/001/train/model/{index}/model.pb" for index in range(2)
+        }
+        assert f"results/tiny_water/arm/{arm}/001/label/labels.extxyz" in files
+        assert f"results/tiny_water/cycle/000/select/arm/{arm}.extxyz" in files
+
+
 def test_the_literal_slurm_command_plans(tmp_path):
     """`snakemake --profile slurm -n` from the root, nothing else."""
     for name in ("Snakefile", "workflow", "config", "profiles", "slurm"):

@@ -42,7 +42,8 @@ if workflow.remote_exec or workflow.subprocess_exec:  # the Snakemake of a clust
 
 wildcard_constraints:
     cycle=r"\d{3}",
-    set=r"cycle/\d{3}|test",
+    line=r"cycle|arm/[a-z]+",
+    set=r"(cycle|arm/[a-z]+)/\d{3}|test",
     batch=r"\d{3}",
     index=r"\d+",
     state=r"[A-Za-z0-9.]+(_[A-Za-z0-9.-]+)?",
@@ -91,14 +92,18 @@ def repeated(flag, name):
     return words
 
 
-def models_of(cycle, file):
-    """The files of a cycle's whole committee."""
-    return [f"{C}/cycle/{cycle}/train/model/{k}/{file}" for k in MODELS]
+def models_of(cycle, file, line="cycle"):
+    """The files of a cycle's whole committee; the arms of `select.arms` share the first cycle."""
+    line = "cycle" if cycle == "000" else line
+    return [f"{C}/{line}/{cycle}/train/model/{k}/{file}" for k in MODELS]
 
 
-def labels_until(cycle):
-    """Labels of this cycle and all before it."""
-    return [f"{C}/cycle/{c:03d}/label/labels.extxyz" for c in range(int(cycle) + 1)]
+def labels_until(cycle, line="cycle"):
+    """Labels of this cycle and all before it; the arms of `select.arms` share the first cycle."""
+    return [
+        f"{C}/{line if c else 'cycle'}/{c:03d}/label/labels.extxyz"
+        for c in range(int(cycle) + 1)
+    ]
 
 
 def final_cycle(wildcards):
@@ -113,3 +118,13 @@ def final_cycle(wildcards):
     raise WorkflowError(
         f"no selection below {C}/cycle ends the campaign; expected one within select.maximum_cycles"
     )
+
+
+def arms_errors(wildcards):
+    """Errors of every arm of `select.arms` in every cycle after the first."""
+    cycles = range(1, int(final_cycle(wildcards)) + 1) if CAMPAIGN.select.arms else []
+    return [
+        f"{C}/arm/{arm}/{cycle:03d}/train/errors.json"
+        for arm in CAMPAIGN.select.arms
+        for cycle in cycles
+    ]

@@ -12,10 +12,11 @@ def frames_of(wildcards):
     """The frames a set's labels are computed for."""
     if wildcards.set == "test":
         return f"{C}/build/test.extxyz"
-    cycle = wildcards.set.removeprefix("cycle/")
+    line, cycle = wildcards.set.rsplit("/", 1)
     if cycle == "000":
         return f"{C}/build/start.extxyz"
-    return f"{C}/cycle/{previous(cycle)}/select/frames.extxyz"
+    name = "frames" if line == "cycle" else line
+    return f"{C}/cycle/{previous(cycle)}/select/{name}.extxyz"
 
 
 def batches_of(wildcards):
@@ -31,10 +32,10 @@ def batches_of(wildcards):
 
 def committee_before(wildcards):
     """The models a cycle's new labels are compared with: those trained before it."""
-    cycle = wildcards.set.removeprefix("cycle/")
-    if cycle in ("test", "000"):
+    if wildcards.set in ("test", "cycle/000"):
         return []
-    return models_of(previous(cycle), "compressed.pb")
+    line, cycle = wildcards.set.rsplit("/", 1)
+    return models_of(previous(cycle), "compressed.pb", line)
 
 
 rule label_batch:

@@ -11,6 +11,7 @@ rule report_page:
         final=f"{C}/train/final/final.json",
         errors=f"{C}/validate/errors.json",
         dynamics=f"{C}/analyse/summary.json",
+        arms=arms_errors,
         config=f"{C}/config/report.json",
     output:
         page=f"{C}/report/report.html",

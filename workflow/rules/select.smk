@@ -29,6 +29,10 @@ checkpoint select_frames:
         frames=f"{C}/cycle/{{cycle}}/select/frames.extxyz",
         decisions=f"{C}/cycle/{{cycle}}/select/decisions.csv",
         status=f"{C}/cycle/{{cycle}}/select/status.json",
+        arms=[
+            f"{C}/cycle/{{cycle}}/select/arm/{arm}.extxyz"
+            for arm in CAMPAIGN.select.arms
+        ],
     log:
         f"{LOGS}/cycle/{{cycle}}/select/frames.log",
     resources:
@@ -43,10 +47,15 @@ checkpoint select_frames:
         previous=lambda wildcards, input: (
             ["--previous-errors", input.previous] if input.get("previous") else []
         ),
+        earlier=lambda wildcards: [
+            word
+            for cycle in range(int(wildcards.cycle) if CAMPAIGN.select.arms else 0)
+            for word in ("--earlier", f"{C}/cycle/{cycle:03d}/select")
+        ],
         cycle=lambda wildcards: int(wildcards.cycle),
         campaign=C,
     shell:
         "mlpwf --log {log:q} select --config {input.config:q} {params.explored:q} {params.labels:q}"
         " --descriptor-model {input.model:q} --errors {input.errors:q} --molecules {input.molecules:q}"
-        " {params.models:q} --calibration {input.calibration:q} {params.previous:q}"
+        " {params.models:q} --calibration {input.calibration:q} {params.previous:q} {params.earlier:q}"
         " --cycle {params.cycle} --label {input.label:q} --campaign {params.campaign:q} --out {params.out:q}"

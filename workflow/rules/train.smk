@@ -6,34 +6,40 @@ OUTPUTS  C/cycle/NNN/train/model/K/{model.pb,compressed.pb,check.json,lcurve.csv
 """
 
 
+def line_before(wildcards):
+    """Where the previous cycle stands: the first is shared by all arms."""
+    return "cycle" if wildcards.cycle == "001" else wildcards.line
+
+
 def start_of(wildcards):
     """The model a later cycle's model starts from."""
     if wildcards.cycle == "000" or not CAMPAIGN.train.continue_models:
         return []
-    return f"{C}/cycle/{previous(wildcards.cycle)}/train/model/{wildcards.index}/check.json"
+    files = models_of(previous(wildcards.cycle), "check.json", wildcards.line)
+    return files[int(wildcards.index)]
 
 
 rule train_model:
     """Train, freeze and compress one model of the committee."""
     input:
-        labels=lambda wildcards: labels_until(wildcards.cycle),
+        labels=lambda wildcards: labels_until(wildcards.cycle, wildcards.line),
         config=f"{C}/config/train.json",
         site=ancient(f"{C}/config/site.json"),
         start=start_of,
     output:
-        model=f"{C}/cycle/{{cycle}}/train/model/{{index}}/model.pb",
-        compressed=f"{C}/cycle/{{cycle}}/train/model/{{index}}/compressed.pb",
-        check=f"{C}/cycle/{{cycle}}/train/model/{{index}}/check.json",
-        lcurve=f"{C}/cycle/{{cycle}}/train/model/{{index}}/lcurve.csv",
+        model=f"{C}/{{line}}/{{cycle}}/train/model/{{index}}/model.pb",
+        compressed=f"{C}/{{line}}/{{cycle}}/train/model/{{index}}/compressed.pb",
+        check=f"{C}/{{line}}/{{cycle}}/train/model/{{index}}/check.json",
+        lcurve=f"{C}/{{line}}/{{cycle}}/train/model/{{index}}/lcurve.csv",
     log:
-        f"{LOGS}/cycle/{{cycle}}/train/model/{{index}}.log",
+        f"{LOGS}/{{line}}/{{cycle}}/train/model/{{index}}.log",
     threads: cores("train", SITE.train_threads)
     resources:
         **SITE.resources("train"),
         mem_mb=memory("train", 4000),
         runtime=minutes("train", 720),
     params:
-        out=f"{C}/cycle/{{cycle}}/train/model/{{index}}",
+        out=f"{C}/{{line}}/{{cycle}}/train/model/{{index}}",
         labels=repeated("--labels", "labels"),
         start=lambda wildcards, input: (
             ["--start", str(Path(str(input.start)).parent)]
@@ -48,26 +54,28 @@ rule train_model:
 rule train_test:
     """Errors on the held-out frames, and the previous committee's on the new labels."""
     input:
-        models=lambda wildcards: models_of(wildcards.cycle, "compressed.pb"),
+        models=lambda wildcards: models_of(
+            wildcards.cycle, "compressed.pb", wildcards.line
+        ),
         test=f"{C}/test/label/labels.extxyz",
-        labels=lambda wildcards: labels_until(wildcards.cycle),
+        labels=lambda wildcards: labels_until(wildcards.cycle, wildcards.line),
         previous=lambda wildcards: (
             []
             if wildcards.cycle == "000"
-            else models_of(previous(wildcards.cycle), "compressed.pb")
+            else models_of(previous(wildcards.cycle), "compressed.pb", wildcards.line)
         ),
         calibration=lambda wildcards: (
             []
             if wildcards.cycle == "000"
-            else f"{C}/cycle/{previous(wildcards.cycle)}/train/calibration.json"
+            else f"{C}/{line_before(wildcards)}/{previous(wildcards.cycle)}/train/calibration.json"
         ),
     output:
-        errors=f"{C}/cycle/{{cycle}}/train/errors.json",
-        calibration=f"{C}/cycle/{{cycle}}/train/calibration.json",
-        pairs=f"{C}/cycle/{{cycle}}/train/pairs.csv",
-        parity=f"{C}/cycle/{{cycle}}/train/parity.csv",
+        errors=f"{C}/{{line}}/{{cycle}}/train/errors.json",
+        calibration=f"{C}/{{line}}/{{cycle}}/train/calibration.json",
+        pairs=f"{C}/{{line}}/{{cycle}}/train/pairs.csv",
+        parity=f"{C}/{{line}}/{{cycle}}/train/parity.csv",
     log:
-        f"{LOGS}/cycle/{{cycle}}/train/test.log",
+        f"{LOGS}/{{line}}/{{cycle}}/train/test.log",
     resources:
         **SITE.resources("train"),
         mem_mb=memory("train", 4000),

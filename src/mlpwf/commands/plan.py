@@ -91,11 +91,12 @@ class _Plan:
                 labels += c.build.test_frames
                 jobs["build"] += 1
                 work["build"] += sampler_s(frames * c.build.steps_between_frames, self.atoms)
-            labels += start
-            jobs["label"] += -(-start // c.label.batch_frames)
+            lines = 1 + len(c.select.arms) if cycle else 1
+            labels += lines * start
+            jobs["label"] += lines * -(-start // c.label.batch_frames)
             steps = c.train.steps if cycle == 0 or not c.train.continue_models else c.train.steps_continued
-            jobs["train"] += c.train.models
-            work["train"] += c.train.models * train_s(steps, self.atoms)
+            jobs["train"] += lines * c.train.models
+            work["train"] += lines * c.train.models * train_s(steps, self.atoms)
             states = len(c.explore.temperatures_kelvin) * max(1, len(c.explore.densities_g_cm3))
             jobs["explore"] += states
             work["explore"] += states * c.explore.walkers * md_s(c.explore.steps, self.atoms, c.train.models)

@@ -75,11 +75,12 @@ def select(
     model: Annotated[list[Path] | None, typer.Option(help="model of the committee; repeat in order")] = None,
     calibration: Annotated[Path | None, typer.Option(help="calibration.json of this cycle's training")] = None,
     previous_errors: Annotated[Path | None, typer.Option(help="errors.json of the previous cycle")] = None,
+    earlier: Annotated[list[Path] | None, typer.Option(help="folder of an earlier cycle's selection; repeat")] = None,
     label: Annotated[Path | None, typer.Option(help="resolved section `label`, for its budget of core-hours")] = None,
     campaign: Annotated[Path | None, typer.Option(help="folder whose label jobs share that budget")] = None,
 ) -> None:
     """Sort explored frames by trust, choose the most different candidates, decide whether to go on."""
-    from mlpwf.frames import read_frames
+    from mlpwf.frames import read_frames, write_frames
     from mlpwf.stopping import judge
 
     settings, seed = load_section(Select, config)
@@ -111,6 +112,11 @@ def select(
             "seed": seed,
             "inputs": {str(path): sha256(path) for path in given},
         }
+        for arm in settings.arms:
+            budget = status["selected"]
+            known = [atoms for folder in earlier or [] for atoms in read_frames(_arm_file(folder, arm))]
+            chosen = _arm(arm, frames, known, labels[0], descriptor_model, settings, budget, [seed, cycle])
+            write_frames(_arm_file(out, arm), [_to_label(frame, cycle) for frame in chosen])
         _write(out, frames, cycle, status)
     log.info("select: %d of %d frames selected; %s", status["selected"], len(frames), reason)
 
@@ -411,6 +417,49 @@ def _farthest(
     )
 
 
+def _arm_file(folder: Path, arm: str) -> Path:
+    return folder / "arm" / f"{arm}.extxyz"
+
+
+def _arm(
+    arm: str,
+    frames: Sequence[Explored],
+    earlier: Sequence[Atoms],
+    start: Path,
+    model: Path,
+    settings: Select,
+    budget: int,
+    seed: list[int],
+) -> list[Explored]:
+    """As many valid frames as the committee's selection took, at random or by diversity alone."""
+    import numpy as np
+
+    from mlpwf.frames import read_frames
+    from mlpwf.selection import geometry_key
+
+    known = {geometry_key(atoms) for atoms in [*earlier, *read_frames(start)]}
+    valid = (one for one in frames if not one.fault and math.isfinite(one.force_deviation))
+    pool = list({geometry_key(one.atoms): one for one in valid if geometry_key(one.atoms) not in known}.values())
+    pool.sort(key=lambda one: one.key)
+    if budget == 0:
+        return []
+    if arm == "random":
+        order = np.random.default_rng(seed).permutation(len(pool))[:budget]
+        return [pool[index] for index in sorted(order.tolist())]
+    choices = _farthest(pool, earlier, [start], model, settings, budget, {})
+    return [one for one, choice in zip(pool, choices, strict=True) if choice.selected]
+
+
+def _to_label(frame: Explored, cycle: int) -> Atoms:
+    """The frame as the label stage takes it."""
+    from mlpwf.frames import quantised
+
+    atoms = quantised(frame.atoms)
+    atoms.calc = None
+    atoms.info["cycle"] = cycle
+    return atoms
+
+
 def _spared(frame: Explored, verdict: str) -> Explored:
     """The same frame, not selected since the cycles have ended."""
     if frame.choice is None or not frame.choice.selected:
@@ -440,7 +489,7 @@ def _status(frames: Sequence[Explored], cycle: int, verdict: str, reason: str) -
 
 def _write(out: Path, frames: Sequence[Explored], cycle: int, status: dict[str, Any]) -> None:
     """decisions.csv and frames.extxyz ordered by state, walker and step; status.json last."""
-    from mlpwf.frames import quantised, write_frames
+    from mlpwf.frames import write_frames
 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -455,10 +504,7 @@ def _write(out: Path, frames: Sequence[Explored], cycle: int, status: dict[str, 
         place = [frame.state, frame.walker, frame.step]
         writer.writerow([*place, *deviations, frame.verdict, int(taken), why, f"{distance:.6g}"])
         if taken:
-            atoms = quantised(frame.atoms)
-            atoms.calc = None
-            atoms.info["cycle"] = cycle
-            selected.append(atoms)
+            selected.append(_to_label(frame, cycle))
     write_frames(out / "frames.extxyz", selected)
     write_text(out / "decisions.csv", text.getvalue())
     write_json(out / "status.json", status)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -45,10 +45,17 @@ class Select(Section):
     converged_force_error_ev_angstrom: float | None = Field(
         None, gt=0, description="previous models' force RMSE on the new labels when converged, in eV/Å; unset: target"
     )
+    arms: list[Literal["random", "diversity"]] = Field(
+        [],
+        description="other selections from the same frames with the same budget, each labelled and trained beside the "
+        "committee's, for a learning curve to compare with",
+    )
     duplicate_distance: float = Field(1e-6, ge=0, description="frames closer than this in descriptor space are one")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
+        if len(set(self.arms)) < len(self.arms):
+            raise ValueError(f"arms are {', '.join(self.arms)}; expected each once")
         if (self.force_trust_lower_ev_angstrom is None) != (self.force_trust_upper_ev_angstrom is None):
             raise ValueError("one force trust level is given; expected both, or none so that they follow the target")
         for kind, low, high in (

@@ -10,6 +10,7 @@ import numpy as np
 from mlpwf.report.figures import Curve, Panel, lines, rows, thermal_colours
 from mlpwf.report.gather import Cycle, Record, number
 from mlpwf.report.page import Drawing, Part, Table, trained_on
+from mlpwf.stopping import outlook, root_with_error
 
 CHANNELS = {"inter": "Net force on molecules", "intra": "Forces inside molecules"}
 MET = {True: "yes", False: "no", None: "not known yet"}
@@ -20,7 +21,7 @@ def calibration(record: Record) -> Part:
     return Part(
         "calibration",
         "Calibration and criteria",
-        drawings=[*_reliability(record), *_maps(record)],
+        drawings=[*_reliability(record), *_maps(record), *_arms(record)],
         tables=[*_criteria(record), *_checks(record), *_levels(record)],
         notes=_outlook(record),
         warnings=_warnings(record),
@@ -87,6 +88,37 @@ def _maps(record: Record) -> list[Drawing]:
     return [Drawing("calibration", caption, lines(panels), list(rows(panels)))]
 
 
+def _arms(record: Record) -> list[Drawing]:
+    """Learning curves of the committee's selection and of the arms beside it."""
+    first = [cycle.errors for cycle in record.cycles[:1] if cycle.errors]
+    runs: dict[str, list[Mapping[str, Any]]] = {"committee": [c.errors for c in record.cycles if c.errors]}
+    runs |= {name: [*first, *errors] for name, errors in record.arms.items() if errors}
+    if len(runs) == 1:
+        return []
+    curves = []
+    for name, documents in runs.items():
+        points = [
+            (number(one, "train", "mean", "overall", "frames"), *root_with_error(values))
+            for one in documents if (values := _frame_errors(one))
+        ]  # fmt: skip
+        table = np.array([point for point in points if point[0] is not None], float).reshape(-1, 3)
+        curves.append(Curve(name, table[:, 0], 1e3 * table[:, 1], 1e3 * table[:, 2], style="both"))
+    panel = Panel(
+        "Test set, by way of selecting", "training labels", "force RMSE, meV/Å", curves, x_log=True, y_log=True
+    )
+    caption = (
+        "Force error on the test set of committees trained on frames that the committee's deviation, chance or "
+        "diversity alone chose from the same explored frames, as many each; error bars from the test frames."
+    )
+    return [Drawing("arms", caption, lines([panel]), list(rows([panel])))]
+
+
+def _frame_errors(errors: Mapping[str, Any]) -> list[float]:
+    """Mean square force error of each test frame in (eV/Å)²."""
+    test = errors.get("test")
+    return list(test.get("frame_force_mse_ev2_angstrom2") or []) if isinstance(test, dict) else []
+
+
 def _criteria(record: Record) -> list[Table]:
     last = next((c for c in reversed(record.cycles) if c.status and c.status.get("criteria")), None)
     if last is None or last.status is None:
@@ -138,13 +170,7 @@ def _pair(levels: Sequence[float]) -> tuple[str, str]:
 
 def _outlook(record: Record) -> list[str]:
     """What the next 100 labels would likely bring."""
-    from mlpwf.stopping import outlook
-
-    known = [
-        (trained_on(c), c.errors["test"]["frame_force_mse_ev2_angstrom2"])
-        for c in record.cycles
-        if c.errors and isinstance(c.errors.get("test"), dict) and "frame_force_mse_ev2_angstrom2" in c.errors["test"]
-    ]
+    known = [(trained_on(c), values) for c in record.cycles if c.errors and (values := _frame_errors(c.errors))]
     labels = [count for count, _ in known if count is not None]
     found = outlook(labels, [errors for _, errors in known]) if len(labels) == len(known) else None
     if found is None:

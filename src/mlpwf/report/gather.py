@@ -130,6 +130,8 @@ class Record:
     analysis: Analysis
     costs: Sequence[Mapping[str, Any]]
     snakemake: Sequence[Mapping[str, Any]] = ()
+    arms: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    """Errors of each arm of `select.arms`, cycle by cycle after the first, which all share."""
     missing: Sequence[str] = field(default=())
 
     @property
@@ -257,6 +259,7 @@ def gather(folder: Path | str) -> Record:
         analysis=_analysis(reader),
         costs=[entry for entry in read_costs(folder) if entry["stage"] != "report" or entry["finished"] is not None],
         snakemake=read_snakemake(folder),
+        arms=_arms(reader, sections["select"].get("arms") or []),
         missing=tuple(reader.missing),
     )
 
@@ -288,6 +291,15 @@ def _cycle(reader: _Reader, number: int, path: Path) -> Cycle:
         parity=reader.csv(*base, "train", "parity.csv", needs=PARITY),
         calibration=reader.json(*base, "train", "calibration.json"),
     )
+
+
+def _arms(reader: _Reader, names: Sequence[str]) -> dict[str, list[Mapping[str, Any]]]:
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for name in names:
+        folders = numbered_folders(reader.folder / "arm" / name)
+        parts = [("arm", name, path.name, "train", "errors.json") for _, path in folders]
+        found[name] = [errors for part in parts if (errors := reader.json(*part)) is not None]
+    return found
 
 
 def _labels(reader: _Reader, name: str, *base: str) -> Labels | None:
