@@ -161,7 +161,14 @@ def _calibration(number: int, scale: float, rng: np.random.Generator) -> dict[st
         }
         for name, slope in (("all", 1.6), ("C", 2.0), ("H", 1.1))
     }  # fmt: skip
-    check = {"frames": 60, "covered": 0.87, "beyond": 0.04, "holds": True, "said": "87% of errors within their bound"}
+    check = {
+        "frames": 60,
+        "covered": 0.87,
+        "beyond": 0.04,
+        "ratio": 1.1,
+        "holds": True,
+        "said": "87% of errors within their bound",
+    }
     points = [[x, x * rng.lognormal(0.1, 0.15), 150] for x in np.geomspace(0.03, 0.7, 8) * scale]
     channels = ("inter", "intra")
     return {

@@ -27,6 +27,7 @@ COVERAGE = 0.9
 GROUP_FRAMES = 20
 """Frames that an element, or an element at a state, needs for a map of its own."""
 SPLIT_FRAMES = 4
+TOO_SURE = 2.0
 BIN_PAIRS, MOST_BINS = 10, 20
 SMALLEST = 1e-6  # eV/Å: below what any label is converged to
 MEDIAN_TO_RMS = 1 / 0.8881  # of |v|/√3 for a Gaussian vector v: √3 over the median of χ with 3 degrees of freedom
@@ -299,6 +300,8 @@ class Check:
     """Share of errors below their conformal bound; None: no bound known."""
     beyond: float
     """Share of deviations larger than any the maps were made from."""
+    ratio: float
+    """Root mean square of the errors over that of the expected ones."""
     holds: bool
     said: str
 
@@ -307,26 +310,27 @@ def check(maps: Mapping[str, Map], pairs: Pairs) -> Check:
     """Whether the maps hold for newer pairs: `COVERAGE` of their errors within the bounds.
 
     A map fails if the coverage falls short by more than two standard errors (of a share
-    among as many independent frames), or half of the deviations are beyond its pairs.
+    among as many independent frames), more than half of the deviations are beyond its pairs,
+    or the errors are more than `TOO_SURE` times those expected.
     """
     if len(pairs.deviation) == 0:
-        return Check(0, None, 0.0, True, "no new pair")
+        return Check(0, None, 0.0, 1.0, True, "no new pair")
     bounds, largest = np.full(len(pairs.error), np.nan), np.zeros(len(pairs.error))
     for name, members in _by_map(maps, pairs.kind, pairs.state).items():
         bounds[members] = maps[name].bound(pairs.deviation[members])
         largest[members] = maps[name].largest
     beyond = float(np.mean(~(pairs.deviation <= largest)))
+    foreseen = expected(maps, pairs.kind, pairs.state, pairs.deviation)
+    ratio = float(np.sqrt(np.mean(pairs.error**2) / np.mean(foreseen**2)))
+    sure = f"errors {ratio:.1f} times those expected, {beyond:.0%} of deviations beyond those it was made from"
+    near = beyond <= 0.5 and ratio <= TOO_SURE
     known = ~np.isnan(bounds)
     if not known.any():
-        return Check(pairs.frames, None, beyond, beyond <= 0.5, "too few frames for a bound before")
+        return Check(pairs.frames, None, beyond, ratio, near, f"no bound from so few frames, {sure}")
     covered = float(np.mean(pairs.error[known] <= bounds[known]))
     slack = 2 * math.sqrt(COVERAGE * (1 - COVERAGE) / pairs.frames)
-    holds = covered >= COVERAGE - slack and beyond <= 0.5
-    said = (
-        f"{covered:.0%} of errors within their bound (expected {COVERAGE:.0%} ± {slack:.0%}), "
-        f"{beyond:.0%} of deviations beyond those it was made from"
-    )
-    return Check(pairs.frames, covered, beyond, holds, said)
+    said = f"{covered:.0%} of errors within their bound (expected {COVERAGE:.0%} ± {slack:.0%}), {sure}"
+    return Check(pairs.frames, covered, beyond, ratio, near and covered >= COVERAGE - slack, said)
 
 
 def reliability(maps: Mapping[str, Map], pairs: Pairs, most: int = 8) -> list[tuple[float, float, int]]:

@@ -131,6 +131,13 @@ def test_a_map_that_no_longer_holds_is_noticed() -> None:
     assert not worse.holds
     assert worse.covered is not None
     assert worse.covered < 0.6
+    tail = synthetic(16, 5)
+    heavy = np.where(np.arange(len(tail.error)) % 12 == 0, 30 * tail.error, tail.error)
+    sure = check(maps, Pairs(tail.frame, tail.state, tail.kind, tail.deviation, heavy))
+    assert sure.covered is not None
+    assert sure.covered > 0.7, "within two standard errors of five frames"
+    assert sure.ratio > 2
+    assert not sure.holds
     far = synthetic(18, 40)
     away = check(maps, Pairs(far.frame, far.state, far.kind, far.deviation * 100, far.error * 100))
     assert not away.holds

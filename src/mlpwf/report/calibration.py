@@ -134,10 +134,18 @@ def _criteria(record: Record) -> list[Table]:
 def _checks(record: Record) -> list[Table]:
     table = [
         (str(cycle.number), CHANNELS.get(channel, channel), f"{check['frames']}", _percent(check.get("covered")),
-         _percent(check.get("beyond")), "yes" if check.get("holds") else "no")
+         _percent(check.get("beyond")), f"{number(check, 'ratio') or 0:.2g}", "yes" if check.get("holds") else "no")
         for cycle, document in _calibrated(record) for channel, check in document.get("check", {}).items()
     ]  # fmt: skip
-    header = ("cycle", "force", "new frames", "within the bound", "deviations beyond all pairs", "map holds")
+    header = (
+        "cycle",
+        "force",
+        "new frames",
+        "within the bound",
+        "deviations beyond all pairs",
+        "true / expected",
+        "map holds",
+    )
     caption = "The map of the cycle before, on each cycle's new labels: 90 % of errors should be within the bound."
     return [Table(caption, header, table)] if table else []
 
