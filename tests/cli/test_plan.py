@@ -50,7 +50,7 @@ def test_a_campaign_is_priced_before_it_has_run(price):
 
 
 def test_twice_the_cutoff_costs_more(price):
-    assert hours(price(cutoff_ry=80, density_cutoff_ry=480), "label") > 2 * hours(price(), "label")
+    assert hours(price(cutoff_ry=80, density_cutoff_ry=480, fft_grid_ry=960), "label") > 2 * hours(price(), "label")
 
 
 def test_arms_cost_their_labels_and_committees(price):
