@@ -183,34 +183,39 @@ def measure(
         accept(status, text, atoms, settings, hashes)
         return wall
 
-    with peak_memory() as peak, ThreadPoolExecutor(layout.labels) as pool:
+    with peak_memory() as peaks, ThreadPoolExecutor(layout.labels) as pool:
         try:
             walls = tuple(pool.map(run, range(layout.labels)))
         except (Aside, EngineError) as error:
             return Timing(layout, tuple(command), failure=str(error))
-    return Timing(layout, tuple(command), walls, peak[0])
+    return Timing(layout, tuple(command), walls, sum(peaks.values()))
 
 
 @contextmanager
-def peak_memory() -> Iterator[list[float]]:
-    """Largest memory of all processes below this one together, in MiB, looked at 20 times a second."""
-    peak, ended = [0.0], threading.Event()
+def peak_memory() -> Iterator[dict[int, float]]:
+    """Largest memory of each process below this one, in MiB by its number, looked at 20 times a second.
+
+    Their sum is what processes that run side by side need together, whenever each is at its peak.
+    """
+    peaks: dict[int, float] = {}
+    ended = threading.Event()
 
     def look() -> None:
         while not ended.wait(0.05):
-            peak[0] = max(peak[0], memory_below_mib())
+            for pid, used in memory_below_mib().items():
+                peaks[pid] = max(used, peaks.get(pid, 0.0))
 
     watcher = threading.Thread(target=look, daemon=True)
     watcher.start()
     try:
-        yield peak
+        yield peaks
     finally:
         ended.set()
         watcher.join()
 
 
-def memory_below_mib() -> float:
-    """Sum of the largest resident memory so far of the processes below this one, in MiB."""
+def memory_below_mib() -> dict[int, float]:
+    """Largest resident memory so far of each process below this one, in MiB by its number."""
     parents, memory = {}, {}
     own = Path("/proc/self/cmdline").read_bytes()
     for folder in Path("/proc").glob("[0-9]*"):
@@ -227,4 +232,4 @@ def memory_below_mib() -> float:
     while len(below) > found:
         found = len(below)
         below |= {pid for pid, parent in parents.items() if parent in below}
-    return sum(memory.get(pid, 0.0) for pid in below - {os.getpid()})
+    return {pid: memory[pid] for pid in below - {os.getpid()} if pid in memory}
