@@ -312,11 +312,12 @@ class Cluster:
     def end(self, name: str, how: signal.Signals = signal.SIGKILL) -> None:
         """End one daemon: slurmctld, slurmdbd, munged, mariadbd, or a node's slurmd."""
         daemon = self.daemons.pop(name)
-        daemon.send_signal(how)
+        if daemon.poll() is None:
+            os.killpg(daemon.pid, how)  # faketime runs its program as a child
         try:
             daemon.wait(PATIENCE)
         except subprocess.TimeoutExpired:
-            daemon.kill()
+            os.killpg(daemon.pid, signal.SIGKILL)
             daemon.wait()
 
     def slurm(self, *command: str) -> str:
