@@ -15,8 +15,6 @@ from mlpwf.config import Campaign, Site, load_campaign, load_site
 if TYPE_CHECKING:
     from mlpwf.pricing import Price, Size
 
-NEXT = ("label", "train", "explore", "select")
-
 
 @dataclass(frozen=True)
 class Work:
