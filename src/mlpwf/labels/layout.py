@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -188,15 +188,13 @@ def measure(
             walls = tuple(pool.map(run, range(layout.labels)))
         except (Aside, EngineError) as error:
             return Timing(layout, tuple(command), failure=str(error))
-    return Timing(layout, tuple(command), walls, sum(peaks.values()))
+    # all do the same work; one that grew between two looks was seen too small
+    return Timing(layout, tuple(command), walls, layout.labels * layout.ranks * max(peaks.values(), default=0.0))
 
 
 @contextmanager
 def peak_memory() -> Iterator[dict[int, float]]:
-    """Largest memory of each process below this one, in MiB by its number, looked at 20 times a second.
-
-    Their sum is what processes that run side by side need together, whenever each is at its peak.
-    """
+    """Largest memory of each process below this one, in MiB by its number, looked at 20 times a second."""
     peaks: dict[int, float] = {}
     ended = threading.Event()
 
@@ -216,20 +214,19 @@ def peak_memory() -> Iterator[dict[int, float]]:
 
 def memory_below_mib() -> dict[int, float]:
     """Largest resident memory so far of each process below this one, in MiB by its number."""
-    parents, memory = {}, {}
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            parent = int(stat.read_text().rsplit(")", 1)[1].split()[1])
+            children.setdefault(parent, []).append(int(stat.parent.name))
     own = Path("/proc/self/cmdline").read_bytes()
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            parents[int(folder.name)] = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
+    memory, waiting = {}, children.get(os.getpid(), [])
+    while waiting:
+        pid = waiting.pop()
+        waiting += children.get(pid, [])
+        with suppress(OSError):
             # until a new process has started its program it counts this one's memory as its own
-            forked = (folder / "cmdline").read_bytes() == own
-            lines = (folder / "status").read_text().splitlines()
-        except OSError:
-            continue
-        used = [int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")]
-        memory[int(folder.name)] = 0.0 if forked else sum(used)
-    below, found = {os.getpid()}, 0
-    while len(below) > found:
-        found = len(below)
-        below |= {pid for pid, parent in parents.items() if parent in below}
-    return {pid: memory[pid] for pid in below - {os.getpid()} if pid in memory}
+            forked = Path(f"/proc/{pid}/cmdline").read_bytes() == own
+            lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+            memory[pid] = 0.0 if forked else sum(int(line.split()[1]) / 1024 for line in lines if "VmHWM" in line)
+    return memory
