@@ -52,9 +52,10 @@ def production_settings(simulate: Simulate, system: System, temperature: float) 
     """All of a campaign's settings that a production trajectory depends on, as plain JSON types.
 
     Its length is not among them, nor are the other states: a run may be
-    prolonged, and a state added, while what is done stays what it is.
+    prolonged, and a state added, while what is done stays what it is. A force field counts by its content, elsewhere.
     """
-    kept = simulate.model_dump(mode="json", exclude={"temperatures_kelvin", "length_ps", "checkpoint_min"})
+    left_out = {"temperatures_kelvin", "length_ps", "checkpoint_min", "force_field"}
+    kept = simulate.model_dump(mode="json", exclude=left_out, exclude_none=True)
     return {
         "temperature_kelvin": temperature,
         **kept,

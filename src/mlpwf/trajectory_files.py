@@ -13,13 +13,14 @@ from mlpwf.engines.lammps import SegmentJob
 from mlpwf.files import replacing, write_text
 from mlpwf.sampling import species_numbers
 
+ONCE = ("seconds", "volumes")  # of a part as a whole, not of its frames
 THERMO = "time_ps,temperature,potential,total_energy,pressure_bar"
 
 
 def write_segment(
     parts: list[Path], job: SegmentJob, box: Atoms, references: list[Atoms], target: Path, topology: Path
 ) -> dict[str, Any]:
-    """Write trajectory.trr, thermo.csv and stress.npz of a segment, and the topology if there is none.
+    """Write trajectory.trr, thermo.csv and stress.npz of a segment, and the topology.
 
     A row of thermo.csv belongs to each frame of trajectory.trr. stress.npz holds `step`
     (since the start of production), `pressure_bar` (n, 6: xx, yy, zz, xy, xz, yz;
@@ -32,10 +33,9 @@ def write_segment(
         ``frames``, ``linear_frames`` and ``seconds`` of the run; ``intact``; the means ``mean_potential_ev``
         and ``mean_temperature`` over linear frames, None where there are none.
     """
-    if not topology.exists():
-        write_text(topology, topology_pdb(box, references))
+    write_text(topology, topology_pdb(box, references))
     loaded = list(_small_arrays(parts))
-    joined = {name: np.concatenate([part[name] for part in loaded]) for name in loaded[0] if name != "seconds"}
+    joined = {name: np.concatenate([part[name] for part in loaded]) for name in loaded[0] if name not in ONCE}
     if len(joined["steps"]):
         _write_trajectory(parts, job, box, target)
         lines = [",".join(f"{value:.10g}" for value in row) for row in joined["thermo"]]

@@ -34,6 +34,9 @@ LOGS = f"logs/{CAMPAIGN.name}"
 PLAN = int(config.get("plan", 0))
 MODELS = range(CAMPAIGN.train.models)
 EXPLORE_STATES = list(states(CAMPAIGN.explore, CAMPAIGN.system.density_g_cm3))
+FORCE_FIELD = (
+    CAMPAIGN.simulate.force_field
+)  # where there is one, nothing is labelled, trained or validated
 SIMULATE_LENGTHS = simulate_lengths(CAMPAIGN.simulate)
 
 if workflow.remote_exec or workflow.subprocess_exec:  # the Snakemake of a cluster's job

@@ -1,6 +1,6 @@
 """simulate: production molecular dynamics, each state in as many segments as its length and the wall time ask for.
 
-INPUTS   C/train/final/model.pb, C/build/molecules.extxyz, C/config/{simulate,system,site}.json,
+INPUTS   C/train/final/model.pb or the files of simulate.force_field, C/build/molecules.extxyz, C/config/{simulate,system,site}.json,
          C/config/simulate/STATE.json
 OUTPUTS  C/simulate/STATE/segment/SSS/{trajectory.trr,thermo.csv,stress.npz,restart.bin,summary.json},
          C/simulate/STATE/run/LENGTHps.json
@@ -38,7 +38,11 @@ checkpoint simulate_segment:
     """A state's run, as far as the wall time of one job goes; what is killed goes on from its last checkpoint."""
     input:
         settings=f"{C}/config/simulate/{{state}}.json",
-        model=f"{C}/train/final/model.pb",
+        model=(
+            [str(path) for _, path in FORCE_FIELD]
+            if FORCE_FIELD
+            else f"{C}/train/final/model.pb"
+        ),
         molecules=f"{C}/build/molecules.extxyz",
         config=ancient(f"{C}/config/simulate.json"),
         system=ancient(f"{C}/config/system.json"),
@@ -60,12 +64,13 @@ checkpoint simulate_segment:
     params:
         out=f"{C}/simulate/{{state}}",
         segment=lambda wildcards: int(wildcards.segment),
+        model=lambda wildcards, input: [] if FORCE_FIELD else ["--model", input.model],
         before=lambda wildcards, input: (
             ["--previous", str(input.before)] if input.get("before") else []
         ),
     shell:
         "mlpwf --log {log:q} simulate segment --config {input.config:q} --site {input.site:q}"
-        " --system {input.system:q} --model {input.model:q} --molecules {input.molecules:q} --state {wildcards.state:q}"
+        " --system {input.system:q} {params.model:q} --molecules {input.molecules:q} --state {wildcards.state:q}"
         " --segment {params.segment} {params.before:q} --minutes {resources.runtime} --out {params.out:q}"
 
 

@@ -35,14 +35,20 @@ def build(
     config: Annotated[Path, typer.Option(help="resolved section `build`")],
     out: Annotated[Path, typer.Option(help="folder of the results")],
     threads: Annotated[int, typer.Option(min=1, help="sampler runs at a time; results do not depend on it")] = 1,
+    molecules_only: Annotated[
+        bool, typer.Option(help="write molecules.extxyz alone: nothing is to be labelled")
+    ] = False,
 ) -> None:
     """Build molecules, boxes and the first frames, for training and for the held-out test."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     liquid, _ = load_section(System, system)
     settings, seed = load_section(Build, config)
     with sole_writer(out), accounted(out, "build"), _mapper(threads) as mapper:
-        began = os.times()
-        _Builder(liquid, settings, seed, out, mapper).build(began)
+        began, builder = os.times(), _Builder(liquid, settings, seed, out, mapper)
+        if molecules_only:
+            builder.build_molecules()
+        else:
+            builder.build(began)
 
 
 @contextmanager
@@ -90,8 +96,7 @@ class _Builder:
         from mlpwf.frames import write_frames
 
         (self.out / "summary.json").unlink(missing_ok=True)
-        self.molecules = self._molecules()
-        write_frames(self.out / "molecules.extxyz", self.molecules)
+        self.build_molecules()
         boxes, own_boxes = self._boxes(_START_BOX), self._boxes(_TEST_BOX)
         write_frames(self.out / "bulk.extxyz", boxes)
         singles = self._sampled("single molecules", self._single_runs())
@@ -104,6 +109,13 @@ class _Builder:
         write_json(self.out / "summary.json", self._summary(boxes, start, test, began))
         shutil.rmtree(self.out / "work", ignore_errors=True)
         log.info("build: %d frames to start from, %d held out, in %s", len(start), len(test), self.out)
+
+    def build_molecules(self) -> None:
+        """One relaxed geometry of each species."""
+        from mlpwf.frames import write_frames
+
+        self.molecules = self._molecules()
+        write_frames(self.out / "molecules.extxyz", self.molecules)
 
     def _molecules(self) -> list[Atoms]:
         from mlpwf.building import geometry, relaxed_molecule

@@ -30,11 +30,11 @@ def simulate_segment(
     config: Annotated[Path, typer.Option(help="Resolved section: C/config/simulate.json.")],
     site: Annotated[Path, typer.Option(help="Resolved site: C/config/site.json.")],
     system: Annotated[Path, typer.Option(help="Resolved section: C/config/system.json.")],
-    model: Annotated[Path, typer.Option(help="Final model: C/train/final/model.pb.")],
     molecules: Annotated[Path, typer.Option(help="One frame for each species: C/build/molecules.extxyz.")],
     state: Annotated[str, typer.Option(help="Name of the state, for example 300K.")],
     segment: Annotated[int, typer.Option(min=0, help="Segment, from 0.")],
     out: Annotated[Path, typer.Option(help="Folder of the state.")],
+    model: Annotated[Path | None, typer.Option(help="Final model; none where simulate.force_field is set.")] = None,
     previous: Annotated[Path | None, typer.Option(help="Summary of the segment before.")] = None,
     minutes: Annotated[float | None, typer.Option(min=0, help="Wall time of this job, in minutes.")] = None,
 ) -> None:
@@ -57,8 +57,10 @@ def simulate_segment(
     section, seed = load_section(Simulate, config)
     if state not in simulate_states(section):
         raise ConfigError(f"no state '{state}' in {config}; expected one of {', '.join(simulate_states(section))}")
-    if not model.is_file():
-        raise ConfigError(f"{model}: no such model; expected the final model of mlpwf train")
+    if section.force_field is not None and model is not None:
+        raise ConfigError(f"--model is {model} and simulate.force_field is set; expected one of them")
+    if section.force_field is None and (model is None or not model.is_file()):
+        raise ConfigError(f"{model or '--model'}: no such model; expected the final model of mlpwf train")
     if (previous is None) != (segment == 0):
         found = "none" if previous is None else str(previous)
         raise ConfigError(f"--previous is {found}; expected none for segment 0, and the summary before for others")
@@ -83,11 +85,11 @@ class _Segment:
         state: str,
         segment: int,
         out: Path,
-        model: Path,
+        model: Path | None,
         molecules: Path,
         previous: Path | None,
     ) -> None:
-        from mlpwf.files import sha256, sound_model
+        from mlpwf.files import sha256
         from mlpwf.states import production_settings, simulate_lengths, simulate_states
 
         self.section, self.system, self.site, self.seed = section, system, site, seed
@@ -102,16 +104,36 @@ class _Segment:
         self.stop = round(self.length_ps * self.steps_per_ps)
         self.restart: Path | None = None
         self.start = -self.equilibration
+        self.volumes = [0.0, 0.0]
         self.mended = False
         if previous is not None:
-            self.restart, self.start = _restart_of(previous)
+            self.restart, self.start, self.volumes = _restart_of(previous)
         self.depends_on = {
             "settings": production_settings(section, system, self.temperature),
             "seed": seed,
-            "model_sha256": sound_model(model),
+            **self._potential(),
             "molecules_sha256": sha256(molecules),
             "restart_sha256": None if self.restart is None else sha256(self.restart),
         }
+
+    def _potential(self) -> dict[str, Any]:
+        """Hashes of the model, or of the force field, whose files are read once to find what is wrong with them."""
+        from mlpwf.engines.force_field import read_force_field, templates
+        from mlpwf.files import sha256, sound_model
+        from mlpwf.frames import read_frames
+
+        files = self.force_field
+        if not files:
+            assert self.model is not None
+            return {"model_sha256": sound_model(self.model)}
+        templates(read_force_field(*files), read_frames(self.molecules), files[1])
+        return {"force_field_sha256": [sha256(Path(file)) for file in files]}
+
+    @property
+    def force_field(self) -> list[str]:
+        """Commands and molecules of the force field; empty without one."""
+        files = self.section.force_field
+        return [] if files is None else [str(files.commands.resolve()), str(files.molecules.resolve())]
 
     def kept(self) -> bool:
         """Whether this segment is done, from the same settings, model and restart file, and its files are whole."""
@@ -230,7 +252,8 @@ class _Segment:
 
         restart = self.restart if checkpoint is None else checkpoint.restart
         return SegmentJob(
-            models=[str(self.model.resolve())],
+            models=[] if self.model is None else [str(self.model.resolve())],
+            force_field=self.force_field or None,
             elements=element_order(read_frames(self.molecules)),
             box=str((self.out / "box.extxyz").resolve()),
             references=str(self.molecules.resolve()),
@@ -240,6 +263,8 @@ class _Segment:
             temperature_kelvin=self.temperature,
             timestep_fs=self.section.timestep_fs,
             thermostat_time_ps=self.section.thermostat_time_ps,
+            pressure_bar=self.section.pressure_bar,
+            volumes=self.volumes,
             equilibration_steps=self.equilibration,
             interval_steps=self.section.interval_steps,
             stress_steps=self.section.stress_steps,
@@ -258,6 +283,8 @@ class _Segment:
         from mlpwf.trajectory_files import write_segment
 
         box = read_frames(Path(job.box))[0]
+        if job.pressure_bar is not None and result["cell"] is not None:
+            box.set_cell(result["cell"])
         parts = [checkpoint_file(self.work / CHECKPOINTS, k, "npz") for k in range(1, result["parts"] + 1)]
         self.target.mkdir(parents=True, exist_ok=True)
         found = write_segment(parts, job, box, read_frames(self.molecules), self.target, self.out / "topology.pdb")
@@ -282,6 +309,7 @@ class _Segment:
             "start_ps": round(self.start * ps, 9),
             "end_ps": round(result["step"] * ps, 9),
             "end_step": result["step"],
+            **({} if job.pressure_bar is None else {"volumes": result["volumes"]}),
             "stable": result["stable"],
             "reason": result["reason"],
             **found,
@@ -305,8 +333,8 @@ class _Segment:
         )  # fmt: skip
 
 
-def _restart_of(previous: Path) -> tuple[Path, int]:
-    """Restart file and last step of the segment before; DataError where it is missing or damaged."""
+def _restart_of(previous: Path) -> tuple[Path, int, list[float]]:
+    """Restart file, last step and volumes of the segment before; DataError where it is missing or damaged."""
     from mlpwf.errors import DataError
     from mlpwf.files import read_json, sha256
 
@@ -322,7 +350,7 @@ def _restart_of(previous: Path) -> tuple[Path, int]:
     found = sha256(restart)
     if found != expected:
         raise DataError(f"{restart}: damaged (SHA-256 {found[:12]}…; expected {expected[:12]}…): {again}")
-    return restart, step
+    return restart, step, [float(value) for value in summary.get("volumes", [0.0, 0.0])]
 
 
 # ---------------------------------------------------------------- simulate collect

@@ -15,7 +15,7 @@ from mlpwf.config.explore import Explore
 from mlpwf.config.label import Label
 from mlpwf.config.report import Report
 from mlpwf.config.select import Select
-from mlpwf.config.simulate import Simulate
+from mlpwf.config.simulate import ForceField, Simulate
 from mlpwf.config.site import Site
 from mlpwf.config.system import Molecule, System
 from mlpwf.config.train import Train
@@ -23,7 +23,7 @@ from mlpwf.config.validate import Validate
 from mlpwf.errors import ConfigError
 
 __all__ = [
-    "Analyse", "Build", "Campaign", "Explore", "Label", "Molecule", "Report", "Section", "Select",
+    "Analyse", "Build", "Campaign", "Explore", "ForceField", "Label", "Molecule", "Report", "Section", "Select",
     "Simulate", "Site", "System", "Train", "Validate", "load_campaign", "load_section", "load_site", "load_yaml",
     "read_yaml",
 ]  # fmt: skip
@@ -117,7 +117,7 @@ def read_yaml(source: Path | str) -> Any:
 def load_campaign(source: Path | str) -> Campaign:
     """Read and check a campaign file.
 
-    Structure files named in it are taken relative to the file itself.
+    Structure files and force fields named in it are taken relative to the file itself.
 
     Raises
     ------
@@ -128,12 +128,23 @@ def load_campaign(source: Path | str) -> Campaign:
     molecules = {}
     for name, molecule in campaign.system.molecules.items():
         if molecule.structure is not None:
-            path = (Path(source).parent / molecule.structure).resolve()
-            if not path.is_file():
-                raise ConfigError(f"{source}: system.molecules.{name}.structure: no such file {path}")
+            path = _beside(source, molecule.structure, f"system.molecules.{name}.structure")
             molecule = molecule.model_copy(update={"structure": path})
         molecules[name] = molecule
-    return campaign.model_copy(update={"system": campaign.system.model_copy(update={"molecules": molecules})})
+    simulate = campaign.simulate
+    if simulate.force_field is not None:
+        files = {key: _beside(source, path, f"simulate.force_field.{key}") for key, path in simulate.force_field}
+        simulate = simulate.model_copy(update={"force_field": ForceField(**files)})
+    system = campaign.system.model_copy(update={"molecules": molecules})
+    return campaign.model_copy(update={"system": system, "simulate": simulate})
+
+
+def _beside(source: Path | str, path: Path, key: str) -> Path:
+    """A file named in another, relative to it; ConfigError if it is not there."""
+    found = (Path(source).parent / path).resolve()
+    if not found.is_file():
+        raise ConfigError(f"{source}: {key}: no such file {found}")
+    return found
 
 
 def load_yaml(model: type[S], source: Path | str) -> S:

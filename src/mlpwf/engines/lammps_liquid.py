@@ -1,4 +1,4 @@
-"""A box of molecules in LAMMPS under DeePMD models; lives in the child process of `lammps_worker`."""
+"""A box of molecules in LAMMPS; lives in the child process of `lammps_worker`."""
 
 from __future__ import annotations
 
@@ -20,16 +20,20 @@ from mlpwf.engines.lammps import (
     ValidationJob,
     WalkerJob,
     box_matrix,
+    rebuild_steps,
     reference_bonds,
-    write_data,
 )
+from mlpwf.engines.lammps_potential import classical_potential, deepmd_potential, link
 from mlpwf.frames import read_frames
 
 Array = NDArray[np.float64]
 HOT = 10.0  # times the target temperature: a run this hot has blown up
 HEATING_STEPS = 500
+HEATING_TIME_PS = 0.05
 NVE_LIMIT_ANGSTROM = 0.05
 FRICTION_TIME_PS = 0.1
+BAROSTAT_TIME_PS = 0.5
+FORCE_TOLERANCE_EV_ANGSTROM = 0.5
 RESTART_MAGIC = b"LammpS RestartT\0"  # what a restart file begins and ends with
 MACHINE = re.compile(r"memory|CUDA|device", re.IGNORECASE)  # errors of LAMMPS that say nothing of the physics
 PRESSURE = ("pxx", "pyy", "pzz", "pxy", "pxz", "pyz")
@@ -40,15 +44,21 @@ class BlowUpError(Exception):
 
 
 class Liquid:
-    """One box of molecules in LAMMPS under DeePMD models (units metal, atom style atomic)."""
+    """One box of molecules in LAMMPS; what it is asked and told is in Å, ps, eV, K and bar."""
 
-    def __init__(self, job: WalkerJob | SegmentJob | ValidationJob, rebuild: int) -> None:
+    def __init__(self, job: WalkerJob | SegmentJob | ValidationJob, interval_steps: int) -> None:
         self.template = read_frames(job.box)[0]
         self.references = read_frames(job.references)
         self.bonded = reference_bonds(self.template, self.references)
         self.temperature = job.temperature_kelvin
         self.timestep_ps = job.timestep_fs * 1e-3
-        self.models, self.elements, self.rebuild = job.models, job.elements, rebuild
+        files = job.force_field if isinstance(job, SegmentJob) else None
+        self.potential = (
+            classical_potential(files, self.references) if files else deepmd_potential(job.models, job.elements)
+        )
+        units = self.potential.units
+        self.factors = {"pe": units.ev, "etotal": units.ev, "press": units.bar} | dict.fromkeys(PRESSURE, units.bar)
+        self.rebuild = rebuild_steps(job.timestep_fs, interval_steps, self.potential.rebuild_fs)
         _, self.rotation = box_matrix(self.template.cell.array)
         # The package's launcher module imports TensorFlow, which LAMMPS loads by itself.
         sys.modules.setdefault("lammps.executable", types.ModuleType("lammps.executable"))
@@ -62,23 +72,42 @@ class Liquid:
             self.lammps.command(line)
 
     def open(self, restart: str | None = None, deviation: str = "") -> None:
-        """Read the box, or a restart file, and put the models on it."""
-        self.command("clear", "units metal", "atom_style atomic", "atom_modify map array sort 0 0.0", "boundary p p p")
+        """Read the box, or a restart file, and put the potential on it."""
+        potential = self.potential
+        self.command(
+            "clear",
+            f"units {potential.units.name}",
+            f"atom_style {potential.atom_style}",
+            "atom_modify map array sort 0 0.0",
+            "boundary p p p",
+        )
         if restart is None:
-            write_data(Path("start.data"), self.template, self.elements)
+            potential.write_box(Path("start.data"), self.template)
             self.command("box tilt large", "read_data start.data")
         else:
-            self.command(f"read_restart {_link('start.bin', restart)}")
-        models = " ".join(_link(f"model{k}{Path(model).suffix}", model) for k, model in enumerate(self.models))
+            self.command(f"read_restart {link('start.bin', restart)}")
         self.command(
-            f"pair_style deepmd {models} {deviation}",
-            f"pair_coeff * * {' '.join(self.elements)}",
-            "neighbor 1.0 bin",
+            *potential.commands(deviation),
+            f"neighbor {potential.skin_angstrom} bin",
             f"neigh_modify every {self.rebuild} delay 0 check no",
-            f"timestep {self.timestep_ps:.16g}",
+            f"timestep {self.time(self.timestep_ps)}",
             "thermo_style custom step temp pe etotal press vol",
             "thermo_modify lost error norm no",
         )
+
+    def time(self, ps: float) -> str:
+        """A time in ps as LAMMPS is told it."""
+        return f"{ps * self.potential.units.ps:.16g}"
+
+    def nvt(self, relaxation_ps: float) -> str:
+        """Nosé-Hoover dynamics at constant volume, as words of a fix."""
+        return f"nvt temp {self.temperature:g} {self.temperature:g} {self.time(relaxation_ps)}"
+
+    def npt(self, relaxation_ps: float, pressure_bar: float) -> str:
+        """Nosé-Hoover dynamics at constant pressure, the box keeping its shape, as words of a fix."""
+        pressure = f"{pressure_bar * self.potential.units.bar:.16g}"
+        thermostat = f"temp {self.temperature:g} {self.temperature:g} {self.time(relaxation_ps)}"
+        return f"npt {thermostat} iso {pressure} {pressure} {self.time(BAROSTAT_TIME_PS)}"
 
     def run(self, steps: int, *, setup: bool = False) -> None:
         """Advance; a failure inside LAMMPS is a blow-up."""
@@ -91,7 +120,7 @@ class Liquid:
 
     def thermo(self, name: str) -> float:
         """A thermodynamic quantity of the last step (K, eV, bar, Å³)."""
-        return float(self.lammps.get_thermo(name))
+        return float(self.lammps.get_thermo(name)) / self.factors.get(name, 1.0)
 
     def frame(self) -> Atoms:
         """The box as it is now, molecules whole and unwrapped, in the axes it was given in."""
@@ -117,6 +146,11 @@ class Liquid:
         """The pressure tensor of the last step in bar, kinetic part included: xx, yy, zz, xy, xz, yz."""
         return [self.thermo(name) for name in PRESSURE]
 
+    def rescale(self, volume: float) -> None:
+        """Scale the box, and all positions with it, to a volume in Å³."""
+        factor = f"{(volume / self.thermo('vol')) ** (1 / 3):.16g}"
+        self.command(f"change_box all x scale {factor} y scale {factor} z scale {factor} remap")
+
     def write_restart(self, target: Path) -> None:
         """Write a restart file; OSError if it is not whole, which LAMMPS itself only warns of."""
         self.command(f"write_restart {os.path.relpath(target)}")
@@ -129,9 +163,8 @@ class Liquid:
     def equilibrate(self, seed: int, steps: int) -> None:
         """Take the clashes away, heat gently, then run at constant volume for `steps`."""
         self.heat(seed)
-        target = self.temperature
         if steps > 0:
-            self.command(f"fix motion all nvt temp {target:g} {target:g} {FRICTION_TIME_PS}")
+            self.command(f"fix motion all {self.nvt(FRICTION_TIME_PS)}")
             self.run(steps, setup=True)
             self.command("unfix motion")
         self.check_temperature()
@@ -144,24 +177,18 @@ class Liquid:
         learned nothing about, molecules may be broken.
         """
         try:
-            self.command("min_style cg", "min_modify dmax 0.1 norm max", "minimize 0 0.5 200 1000")
+            tolerance = f"{FORCE_TOLERANCE_EV_ANGSTROM * self.potential.units.ev:g}"
+            self.command("min_style cg", "min_modify dmax 0.1 norm max", f"minimize 0 {tolerance} 200 1000")
         except Exception as error:
             raise BlowUpError(" ".join(str(error).split())) from None
-        target = self.temperature
+        target, friction = self.temperature, self.time(HEATING_TIME_PS)
         self.command(
             f"velocity all create {target / 2:g} {lammps_seed(seed, 1)} mom yes rot no dist gaussian",
             f"fix motion all nve/limit {NVE_LIMIT_ANGSTROM}",
-            f"fix bath all langevin {target / 2:g} {target:g} 0.05 {lammps_seed(seed, 2)} zero yes",
+            f"fix bath all langevin {target / 2:g} {target:g} {friction} {lammps_seed(seed, 2)} zero yes",
         )
         self.run(HEATING_STEPS, setup=True)
         self.command("unfix motion", "unfix bath")
-
-
-def _link(name: str, file: str) -> str:
-    """`name`, now a link to `file` in the working folder: LAMMPS reads `$` and quotes of a path as its own."""
-    Path(name).unlink(missing_ok=True)
-    Path(name).symlink_to(file)
-    return name
 
 
 def lammps_seed(*parts: int) -> int:

@@ -1,5 +1,7 @@
 """Production runs: NVT in stretches that go on exactly where the last one, or its last checkpoint, ended.
 
+An equilibration at constant pressure, if asked for, comes before, and the run keeps its mean volume.
+
 A checkpoint is three files below `checkpoint/`: what was kept since the one
 before (NNNNNN.npz), LAMMPS' restart file (NNNNNN.bin), and, last, its step and
 the hashes of the other two (NNNNNN.json). Checkpoints lie on steps at which
@@ -14,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from mlpwf.engines.lammps import SegmentJob, rebuild_steps
+from mlpwf.engines.lammps import SegmentJob
 from mlpwf.engines.lammps_liquid import FRICTION_TIME_PS, BlowUpError, Liquid, setup_failed
 from mlpwf.files import replacing, sha256, write_json
 from mlpwf.molecules import intact
@@ -23,6 +25,11 @@ from mlpwf.sampling import Moment, beads, moments, species_numbers
 
 DRIFT_STEPS = 1000
 TELL_S = 2.0
+SETTLED, LAST_QUARTER = 0.25, 0.75
+"""At constant pressure: the parts of the equilibration between which volumes are averaged. The rest is NVT."""
+RENEWAL = 20
+"""At constant pressure all is set up anew every so many strides, and checkpoints lie there: the mesh of a long-range
+solver follows the box only then, so that a continued run is the uninterrupted one."""
 
 
 def simulate(job: SegmentJob) -> dict[str, Any]:
@@ -33,8 +40,8 @@ def simulate(job: SegmentJob) -> dict[str, Any]:
     except BlowUpError as error:
         step = production.step
         production.keep_part()
-        return {"stable": False, "step": step, "reason": str(error), "parts": production.number}
-    return {"stable": True, "step": production.step, "reason": "", "parts": production.number}
+        return production.result(step, str(error))
+    return production.result(production.step, "")
 
 
 class _Production:
@@ -42,8 +49,8 @@ class _Production:
 
     def __init__(self, job: SegmentJob) -> None:
         self.job = job
-        self.rebuild = rebuild_steps(job.timestep_fs, job.stress_steps)
-        self.liquid = Liquid(job, self.rebuild)
+        self.liquid = Liquid(job, job.stress_steps)
+        self.volumes = _volumes(job)
         self.species = species_numbers(self.liquid.template, self.liquid.references)
         self.step, self.number = job.start_step, job.checkpoint
         self.fresh = True
@@ -83,12 +90,24 @@ class _Production:
         """The step by LAMMPS' own count, which starts anew with production."""
         return self.step + self.job.equilibration_steps if self.step < 0 else self.step
 
+    def result(self, step: int, reason: str) -> dict[str, Any]:
+        """What the parent is told: how far the run came, why it blew up, its box and volumes."""
+        try:
+            cell = self.liquid.frame().cell.array.tolist()
+        except Exception:
+            cell = None
+        return {
+            "stable": not reason, "step": step, "reason": reason, "parts": self.number, "cell": cell,
+            "volumes": self.volumes,
+        }  # fmt: skip
+
     def _equilibrate(self) -> bool:
         """Run to the start of production; False if the time is up before."""
         job, liquid = self.job, self.liquid
+        if job.pressure_bar is not None and not self._find_volume(job.pressure_bar):
+            return False
         if self.step < 0:
-            T = job.temperature_kelvin
-            liquid.command(f"fix motion all nvt temp {T:g} {T:g} {FRICTION_TIME_PS}")
+            liquid.command(f"fix motion all {liquid.nvt(FRICTION_TIME_PS)}")
             while self.step < 0:
                 self._advance(min(0, self.step + job.stress_steps))
                 if self.step < 0 and self._pause():
@@ -97,10 +116,36 @@ class _Production:
         liquid.command("velocity all zero linear", "reset_timestep 0")
         return True
 
+    def _find_volume(self, pressure_bar: float) -> bool:
+        """Run at constant pressure, then take the mean volume; False if the time is up before."""
+        job, liquid = self.job, self.liquid
+        begin, end = (self._stride(part) for part in (SETTLED, LAST_QUARTER))
+        if self._counter() >= end:
+            return True
+        liquid.command(f"fix motion all {liquid.npt(FRICTION_TIME_PS, pressure_bar)}")
+        while True:
+            self._advance(self.step + job.stress_steps)
+            if self._counter() > begin:
+                self.volumes = [self.volumes[0] + liquid.thermo("vol"), self.volumes[1] + 1]
+            if self._counter() >= end:
+                break
+            if self._counter() % (RENEWAL * job.stress_steps) == 0:
+                self.fresh = True
+                if self._pause():
+                    return False
+        liquid.command("unfix motion")
+        liquid.rescale(self.volumes[0] / self.volumes[1])
+        self.fresh = True
+        return True
+
+    def _stride(self, part: float) -> int:
+        """A part of the equilibration in steps, a whole number of strides."""
+        return int(part * self.job.equilibration_steps / self.job.stress_steps) * self.job.stress_steps
+
     def _produce(self, entering: bool) -> None:
-        job, T = self.job, self.job.temperature_kelvin
+        job = self.job
         self.liquid.command(
-            f"fix motion all nvt temp {T:g} {T:g} {job.thermostat_time_ps:g}",
+            f"fix motion all {self.liquid.nvt(job.thermostat_time_ps)}",
             f"fix drift all momentum {DRIFT_STEPS} linear 1 1 1",
         )
         self.fresh = True
@@ -140,7 +185,7 @@ class _Production:
 
     def _pause(self) -> bool:
         """Write a checkpoint when one is due; True when the time is up."""
-        if self._counter() % self.rebuild:
+        if self._counter() % self.liquid.rebuild:
             return False
         now = time.monotonic()
         if now - self.told > TELL_S:
@@ -179,6 +224,7 @@ class _Production:
                 pressure=np.array([entry[1] for entry in self.stresses], dtype=np.float32).reshape(-1, 6),
                 temperature=np.array([entry[2] for entry in self.stresses], dtype=np.float32),
                 potential=np.array([entry[3] for entry in self.stresses]),
+                volumes=np.array(self.volumes),
                 seconds=now - self.saved,
             )
         self._empty()
@@ -198,3 +244,11 @@ class _Production:
                 "time": time.time(),
             },
         )
+
+
+def _volumes(job: SegmentJob) -> list[float]:
+    """Sum and number of the volumes found before this job: those of its checkpoint, or else of the segment before."""
+    if not job.checkpoint:
+        return list(job.volumes)
+    with np.load(checkpoint_file(CHECKPOINTS, job.checkpoint, "npz"), allow_pickle=False) as kept:
+        return [float(value) for value in kept["volumes"]]

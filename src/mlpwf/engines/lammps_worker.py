@@ -18,8 +18,16 @@ from ase import Atoms
 from ase.io.extxyz import write_extxyz
 from numpy.typing import NDArray
 
-from mlpwf.engines.lammps import DISK_FULL, SegmentJob, ValidationJob, WalkerJob, read_deviation, rebuild_steps
-from mlpwf.engines.lammps_liquid import FRICTION_TIME_PS, HOT, BlowUpError, Liquid, lammps_seed, setup_failed
+from mlpwf.engines.lammps import DISK_FULL, SegmentJob, ValidationJob, WalkerJob, read_deviation
+from mlpwf.engines.lammps_liquid import (
+    BAROSTAT_TIME_PS,
+    FRICTION_TIME_PS,
+    HOT,
+    BlowUpError,
+    Liquid,
+    lammps_seed,
+    setup_failed,
+)
 from mlpwf.engines.lammps_production import simulate
 from mlpwf.files import NO_ROOM, replacing, write_json, write_text
 from mlpwf.frames import quantised
@@ -27,7 +35,6 @@ from mlpwf.molecules import centres_of_mass, intact
 from mlpwf.sampling import molecules_in_cell
 
 Array = NDArray[np.float64]
-BAROSTAT_TIME_PS = 0.5
 
 
 def append_frame(file: Path, atoms: Atoms) -> None:
@@ -44,7 +51,7 @@ def explore(job: WalkerJob) -> dict[str, Any]:
     A Langevin bath is ergodic in boxes of a few molecules, takes up the heat a
     poor model produces, and is fixed by its seed.
     """
-    liquid = Liquid(job, rebuild_steps(job.timestep_fs, job.steps_between_frames))
+    liquid = Liquid(job, job.steps_between_frames)
     deviation = Path("deviation.out")
     try:
         liquid.open(deviation=f"out_file {deviation} out_freq {job.steps_between_frames}")
@@ -127,22 +134,20 @@ def _verdict(
 
 def validate(job: ValidationJob) -> dict[str, Any]:
     """Constant energy, constant volume, constant pressure, each from the same equilibrated box."""
-    liquid = Liquid(job, rebuild_steps(job.timestep_fs, job.sample_steps))
+    liquid = Liquid(job, job.sample_steps)
     try:
         liquid.open()
     except Exception as error:
         raise SystemExit(setup_failed(error)) from None
-    T, p = job.temperature_kelvin, job.pressure_bar
     try:
         liquid.equilibrate(job.seed, job.equilibration_steps)
     except BlowUpError as error:
         return {name: {"stable": False, "reason": f"while equilibrating: {error}"} for name in ("nve", "nvt", "npt")}
     liquid.command("reset_timestep 0", "write_restart equilibrated.bin")
-    thermostat, barostat = f"{T:g} {T:g} {FRICTION_TIME_PS}", f"{p:g} {p:g} {BAROSTAT_TIME_PS}"
     runs = {
         "nve": ("nve", job.nve_steps),
-        "nvt": (f"nvt temp {thermostat}", job.nvt_steps),
-        "npt": (f"npt temp {thermostat} iso {barostat}", job.npt_steps),
+        "nvt": (liquid.nvt(FRICTION_TIME_PS), job.nvt_steps),
+        "npt": (liquid.npt(FRICTION_TIME_PS, job.pressure_bar), job.npt_steps),
     }
     verdicts = {}
     for name, (motion, steps) in runs.items():
