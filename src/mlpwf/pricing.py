@@ -103,6 +103,11 @@ def md_s(steps: float, atoms: int, models: int = 1) -> float:
     return 8.0 + steps * atoms * 40e-6 * (1 + 0.1 * (models - 1))
 
 
+def classical_md_s(steps: float, atoms: int) -> float:
+    """CPU-s of molecular dynamics with a classical force field and a long-range solver: 3.5 µs an atom and step."""
+    return 2.0 + steps * atoms * 3.5e-6
+
+
 def calibration(predicted: Mapping[str, float], spent: Mapping[str, float]) -> dict[str, float]:
     """For each stage that has run: what it cost over what its rate predicted.
 

@@ -166,6 +166,12 @@ def _stage(folder: Path, cycles: list[Path], final: bool, production: tuple[RunP
     """The first stage whose result is not there."""
     if (folder / "report" / "report.html").is_file():
         return "done"
+    if _read(folder / "config" / "simulate.json").get("force_field"):
+        if not (folder / "build" / "molecules.extxyz").is_file():
+            return "build"
+        if not all(run.finished for run in production):
+            return "simulate"
+        return "report" if (folder / "analyse" / "summary.json").is_file() else "analyse"
     if final:
         if not production or not all(run.finished for run in production):
             return "validate and simulate" if not (folder / "validate" / "runs.json").is_file() else "simulate"

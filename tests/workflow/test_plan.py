@@ -1,6 +1,7 @@
 """Planning: every shipped config, and a campaign of ten cycles of five hundred labels."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -41,7 +42,17 @@ def plan(folder, system, *config, options=("--cores", "2")):
 def test_every_shipped_system_plans(system, tmp_path):
     done = plan(tmp_path, system)
     assert done.returncode == 0, done.stderr
-    assert "build_frames" in done.stdout + done.stderr
+    force_field = "force_field" in yaml.safe_load(system.read_text()).get("simulate", {})
+    assert ("build_molecules" if force_field else "build_frames") in done.stdout + done.stderr
+
+
+def test_a_force_field_needs_no_labels_and_no_training(tmp_path):
+    done = plan(tmp_path, PROJECT / "config" / "systems" / "toluene_opls.yaml", "plan=1")
+    assert done.returncode == 0, done.stderr
+    planned = {line.split()[0] for line in done.stdout.splitlines() if re.fullmatch(r"[a-z_]+ +\d+", line.strip())}
+    assert planned == {
+        "all", "analyse_dynamics", "build_molecules", "report_page", "simulate_collect", "simulate_segment", "total",
+    }  # fmt: skip
 
 
 def test_arms_share_the_first_cycle_and_train_committees_of_their_own(tmp_path):

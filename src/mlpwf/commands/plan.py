@@ -79,6 +79,8 @@ class _Plan:
         from mlpwf.pricing import md_s, sampler_s, train_s
 
         c = self.campaign
+        if c.simulate.force_field is not None:
+            return self._production() if final else {}
         work: dict[str, float] = defaultdict(float)
         jobs: Counter[str] = Counter()
         labels = 0
@@ -101,16 +103,21 @@ class _Plan:
             jobs["select"] += 1
             work["select"] += 10.0
         if final:
-            v, s = c.validate_, c.simulate
-            size = self.atoms / self.molecules
+            v = c.validate_
             steps = round((v.nve_ps + v.nvt_ps + v.npt_ps) * 1e3 / v.timestep_fs)
-            jobs["validate"], work["validate"] = 1, md_s(steps, round(size * v.molecules))
-            states = len(s.temperatures_kelvin)
-            steps = round((sum(s.lengths_ps) + states * s.equilibration_ps) * 1e3 / s.timestep_fs)
-            jobs["simulate"], work["simulate"] = states, 8.0 * states + md_s(steps, round(size * s.molecules))
-            jobs["analyse"] = jobs["report"] = 1
-            work["analyse"] = work["report"] = 15.0
-        return {stage: Work(jobs[stage], work[stage], labels if stage == "label" else 0) for stage in jobs}
+            jobs["validate"], work["validate"] = 1, md_s(steps, round(self.atoms / self.molecules * v.molecules))
+        stages = {stage: Work(jobs[stage], work[stage], labels if stage == "label" else 0) for stage in jobs}
+        return stages | self._production() if final else stages
+
+    def _production(self) -> dict[str, Work]:
+        """Work of the stages that follow the last model, or that a force field needs no model for."""
+        from mlpwf.pricing import classical_md_s, md_s
+
+        s = self.campaign.simulate
+        states, atoms = len(s.temperatures_kelvin), round(self.atoms / self.molecules * s.molecules)
+        steps = round((sum(s.lengths_ps) + states * s.equilibration_ps) * 1e3 / s.timestep_fs)
+        dynamics = classical_md_s(steps, atoms) if s.force_field else 8.0 * states + md_s(steps, atoms)
+        return {"simulate": Work(states, dynamics), "analyse": Work(1, 15.0), "report": Work(1, 15.0)}
 
     def _price(self, stage: str, work: Work) -> Price:
         from mlpwf.pricing import rate_price
@@ -122,12 +129,17 @@ class _Plan:
         from mlpwf.pricing import Price
 
         c, last = self.campaign, self.campaign.select.maximum_cycles
-        left = range(0) if self.ended else range(self.done, last)
+        classical = c.simulate.force_field is not None
+        left = range(0) if self.ended or classical else range(self.done, last)
         total = self._stages(left, final=not (self.folder / "report" / "report.html").is_file())
         nearest = self._stages(left[:1], final=False)
         source = f"{len(self.known)} labels of the store" if self.known else "labels measured elsewhere"
-        yield f"{c.name}: {self.done} of at most {last} cycles done; {self.atoms} atoms a label, {self.volume:.0f} Å³"
-        yield f"one label: {_seconds(self.label)}, from {source}"
+        if classical:
+            yield f"{c.name}: production by a force field; nothing to label or to train"
+        else:
+            box = f"{self.atoms} atoms a label, {self.volume:.0f} Å³"
+            yield f"{c.name}: {self.done} of at most {last} cycles done; {box}"
+            yield f"one label: {_seconds(self.label)}, from {source}"
         yield _row("stage", "next cycle: jobs", "CPU-h", "at most: jobs", "CPU-h", "spent, CPU-h")
         sums = [Price(0.0), Price(0.0)]
         for stage in dict.fromkeys([*total, *self.spent]):
@@ -143,7 +155,7 @@ class _Plan:
         if wasted:
             yield f"of what was spent, {wasted:.3g} CPU-h went into jobs that were killed or failed"
         budget = c.label.budget_core_hours
-        if budget is not None:
+        if budget is not None and not classical:
             room = budget - self.spent["label"] / 3600
             asked = self._price("label", total["label"]).cpu_s / 3600 if "label" in total else 0.0
             verdict = "enough" if asked <= room else "not enough: the campaign will end on its budget"

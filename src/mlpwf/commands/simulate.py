@@ -20,6 +20,7 @@ app = typer.Typer(help="Production molecular dynamics.", no_args_is_help=True)
 
 FILES = ("trajectory.trr", "thermo.csv", "stress.npz", "restart.bin")
 REMEDY = "explore this state longer, label and train again, then simulate"
+CLASSICAL_REMEDY = "look at the force field and take a shorter time step"
 
 
 # ---------------------------------------------------------------- simulate segment
@@ -319,14 +320,15 @@ class _Segment:
             "sha256": {name: sha256(self.target / name) for name in FILES if (self.target / name).is_file()},
         }
         write_json(self.target / "summary.json", summary)
+        remedy = CLASSICAL_REMEDY if job.force_field else REMEDY
         if not result["stable"]:
             log.warning(
                 "%s: blew up at step %d, %g K: %s; %s",
-                self.label, result["step"], self.temperature, result["reason"], REMEDY,
+                self.label, result["step"], self.temperature, result["reason"], remedy,
             )  # fmt: skip
             return
         if not found["intact"]:
-            log.warning("%s: molecules broke; expected them whole: %s", self.label, REMEDY)
+            log.warning("%s: molecules broke; expected them whole: %s", self.label, remedy)
         log.info(
             "%s: from %g to %g of %g ps, %.3g ns/day", self.label,
             summary["start_ps"], summary["end_ps"], self.length_ps, summary["ns_per_day"] or 0.0,

@@ -66,6 +66,8 @@ def activation_energy(tables: Mapping[str, Columns]) -> tuple[str, str]:
 def _warnings(record: Record) -> list[str]:
     """Sentences on the states that blew up, and on those whose molecules broke."""
     remedy = "Explore {} longer, label and train again, then simulate."
+    if record.classical:
+        remedy = "Look at the force field, or simulate {} with a shorter time step."
     found = [
         f"The run at {s.state} blew up at step {s.summary.get('end_step', '?')}: {s.summary.get('reason', '?')}. "
         f"It has no numbers. {remedy.format('this state')}"

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 SECTIONS = (
     "system", "build", "label", "train", "explore", "select", "validate", "simulate", "analyse", "report", "site",
 )  # fmt: skip
+OF_A_MODEL = ("cycle/", "test/", "train/", "validate/")
+"""Folders a campaign with a given force field has not."""
 PARITY = ("quantity", "label")
 ANALYSIS = {
     "states": ("state", "temperature_kelvin"),
@@ -135,6 +137,11 @@ class Record:
     missing: Sequence[str] = field(default=())
 
     @property
+    def classical(self) -> bool:
+        """Whether a given force field moves the molecules, and nothing is labelled or trained."""
+        return bool(self.sections.get("simulate", {}).get("force_field"))
+
+    @property
     def name(self) -> str:
         """Title of the report section, or else the name of the folder."""
         return str(self.sections.get("report", {}).get("title") or self.folder.resolve().name)
@@ -246,6 +253,7 @@ def gather(folder: Path | str) -> Record:
         raise ConfigError(f"{folder}: {found}; expected a campaign's folder, such as results/tiny_toluene")
     reader = _Reader(folder)
     sections = {name: reader.json("config", f"{name}.json") or {} for name in SECTIONS}
+    classical = bool(sections["simulate"].get("force_field"))
     from mlpwf.accounting import read_costs, read_snakemake
 
     return Record(
@@ -260,7 +268,7 @@ def gather(folder: Path | str) -> Record:
         costs=[entry for entry in read_costs(folder) if entry["stage"] != "report" or entry["finished"] is not None],
         snakemake=read_snakemake(folder),
         arms=_arms(reader, sections["select"].get("arms") or []),
-        missing=tuple(reader.missing),
+        missing=tuple(path for path in reader.missing if not (classical and path.startswith(OF_A_MODEL))),
     )
 
 

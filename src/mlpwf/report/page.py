@@ -120,6 +120,8 @@ def page(record: Record) -> Page:
         what_ran, learning, deviations, calibration.calibration, accuracy, set_aside, cost, validation,
         dynamics.dynamics, provenance,
     )  # fmt: skip
+    if record.classical:
+        makers = (what_ran, cost, dynamics.dynamics, provenance)
     parts = [maker(record) for maker in makers]
     kind, sentence, reason = verdict(record)
     parts = [_with_missing(part, record) for part in parts]
@@ -157,6 +159,8 @@ def _with_missing(part: Part, record: Record) -> Part:
 
 def verdict(record: Record) -> tuple[str, str, str]:
     """Kind, sentence and reason of how the campaign ended, or stands."""
+    if record.classical:
+        return "open", "Production by a given force field", "Nothing was labelled, trained or validated."
     source = record.final or next((c.status for c in reversed(record.cycles) if c.status), None)
     if source is None:
         return "open", "No verdict yet", "No cycle has been through selection."
@@ -177,6 +181,8 @@ def cards(record: Record) -> dict[str, tuple[str, str]]:
     intra = number(errors, "overall", "force_intra_rmse_ev_angstrom")
     hours = sum((number(c, "own_cpu_s") or 0) + (number(c, "engine_cpu_s") or 0) for c in record.costs) / 3600
     energy, of = activation_energy(record.analysis.tables)
+    if record.classical:
+        return {"Computing": (f"{hours:,.3g}", "CPU-hours"), "Activation energy": (energy, of)}
     return {
         "Labels": (f"{accepted:,}" if sets else "–", f"{aside:,} set aside" if sets else "none yet"),
         "Cycles": (str(len(record.cycles)), "label, train, explore, select"),
@@ -229,6 +235,10 @@ def what_ran(record: Record) -> Part:
             if isinstance(m, dict)
         ]
         facts["System"] = f"{'; '.join(names)} at {system.get('density_g_cm3', '?')} g/cm³"
+    force_field = record.sections.get("simulate", {}).get("force_field")
+    if isinstance(force_field, dict):
+        files = [str(path).rsplit("/", 1)[-1] for path in force_field.values()]
+        facts["Force field"] = f"classical, through LAMMPS: {', '.join(files)}"
     summary = next((c.labels for c in record.cycles if c.labels), record.test)
     if summary:
         facts["Label engine"] = (
