@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from killing import kill
 from mlpwf.building import isolated, label_molecules, molecule_from_smiles
 from mlpwf.commands.simulate import app
 from mlpwf.errors import ConfigError, EngineError
@@ -43,8 +44,8 @@ class Place:
         for name in ("toluene_opls.lammps", "toluene_opls.data"):
             (root / name).write_text((FILES / name).read_text())
 
-    def run(self, segment=0, out="300K", minutes=None, **changes):
-        """Run a segment; its summary."""
+    def words(self, segment=0, out="300K", minutes=None, **changes):
+        """The words of one segment's command, its sections written."""
         files = {"commands": str(self.root / "toluene_opls.lammps"), "molecules": str(self.root / "toluene_opls.data")}
         write_json(self.root / "simulate.json", {"force_field": files} | SETTINGS | changes | {"seed": 5})
         write_json(self.root / "system.json", SYSTEM | {"seed": 5})
@@ -61,7 +62,11 @@ class Place:
         ]
         if segment:
             words += ["--previous", str(self.folder(segment - 1, out) / "summary.json")]
-        result = CliRunner().invoke(app, words + ([] if minutes is None else ["--minutes", str(minutes)]))
+        return words + ([] if minutes is None else ["--minutes", str(minutes)])
+
+    def run(self, segment=0, out="300K", **kwargs):
+        """Run a segment; its summary."""
+        result = CliRunner().invoke(app, self.words(segment, out, **kwargs))
         if result.exception is not None:
             raise result.exception
         return read_json(self.folder(segment, out) / "summary.json")
@@ -77,10 +82,11 @@ def place(tmp_path):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """One run at a stretch, and one cut at constant pressure, after it, and in production."""
+    """One run at a stretch, and one cut and killed at constant pressure, cut after it, and in production."""
     place = Place(tmp_path_factory.mktemp("force_field"))
     place.run(out="whole", checkpoint_min=9)
     place.run(0, minutes=0)
+    kill(place.words(1), place.root / "300K" / "work" / "001", checkpoints=1)
     place.run(1, minutes=0)
     place.run(2, minutes=0)
     place.run(3, minutes=0)
@@ -92,7 +98,7 @@ def runs(tmp_path_factory):
 @pytest.mark.engine
 def test_wherever_a_run_is_cut_the_trajectory_is_the_same_bytes(runs):
     starts = [summary["start_ps"] for summary in segments(runs.root / "300K")]
-    assert starts[:3] == pytest.approx([-0.64, -0.44, -0.24]), "cuts lie where all is set up anew"
+    assert starts[:2] == pytest.approx([-0.64, -0.44]), "cuts lie where all is set up anew"
     assert starts[-1] == pytest.approx(0.2)
     for name in ("trajectory.trr", "thermo.csv"):
         parts = [runs.folder(k) / name for k in range(len(starts))]

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import csv
-import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import MDAnalysis
@@ -18,6 +13,7 @@ import pytest
 from ase import Atoms
 from typer.testing import CliRunner
 
+from killing import kill
 from mlpwf.commands.simulate import app
 from mlpwf.errors import ConfigError, DataError, EngineError
 from mlpwf.files import read_json, sha256, write_json
@@ -93,31 +89,6 @@ def runs(tmp_path_factory, water_models):
     assert before.number == newest.number - 1
     place.run(3)
     return place, before
-
-
-def kill(words, work):
-    """SIGKILL a segment after some checkpoints; the folder of its checkpoints."""
-    code = "import sys; from mlpwf.commands.simulate import app; app(sys.argv[1:])"
-    process = subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 900
-    while not (work / "checkpoint" / "000003.json").exists():
-        assert process.poll() is None, "the segment ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    while any(str(work) in command for command in commands()):
-        assert time.monotonic() < deadline, "LAMMPS outlived the verb that started it"
-        time.sleep(0.05)
-    return work / "checkpoint"
-
-
-def commands():
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            yield path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
 
 
 def joined(place, out, name):

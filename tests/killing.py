@@ -1,0 +1,34 @@
+"""Kill a production segment in flight, as a lost node would."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+
+def kill(words, work, checkpoints=3):
+    """SIGKILL a segment after some checkpoints; the folder of its checkpoints."""
+    code = "import sys; from mlpwf.commands.simulate import app; app(sys.argv[1:])"
+    process = subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 900
+    while not (work / "checkpoint" / f"{checkpoints:06d}.json").exists():
+        assert process.poll() is None, "the segment ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    while any(str(work) in command for command in commands()):
+        assert time.monotonic() < deadline, "LAMMPS outlived the verb that started it"
+        time.sleep(0.05)
+    return work / "checkpoint"
+
+
+def commands():
+    """Command lines of all processes."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            yield path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
