@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mlpwf.config import Campaign, Section, Site
+from mlpwf.config import Campaign, ForceField, Section, Site
 from mlpwf.config.site import Slurm
 from mlpwf.config.trajectories import Trajectories, TrajectoryState
 from mlpwf.files import write_text
@@ -65,6 +65,8 @@ def reference() -> str:
             lines.append(f"| `{name}` | {default} | | {field.description} |")
     for name, model in sections.items():
         lines += ["", f"## `{name}`", "", (model.__doc__ or "").strip(), "", *_table(model)]
+        if name == "simulate":
+            lines += ["", "Its `force_field`: " + (ForceField.__doc__ or "").strip(), "", *_table(ForceField)]
     lines += ["", "## The site", "", (Site.__doc__ or "").strip(), "", *_table(Site), ""]
     lines += ["## `slurm` of the site", "", (Slurm.__doc__ or "").strip(), "", *_table(Slurm), ""]
     lines += ["## Trajectories of any origin", "", "The file of `mlpwf analyse --states`.", ""]
