@@ -25,7 +25,7 @@ from snakemake_interface_executor_plugins.utils import format_cli_arg
 
 from snakemake_executor_plugin_mlpwf_slurm import slurm
 from snakemake_executor_plugin_mlpwf_slurm.ledger import Entry, Place, fingerprint_of, forget_ended, key_of
-from snakemake_executor_plugin_mlpwf_slurm.placement import name_of, options_of, placement_of, seconds_of
+from snakemake_executor_plugin_mlpwf_slurm.placement import asked_of, name_of, options_of, placement_of, seconds_of
 
 ROUND_SECONDS = 1.0  # between two looks at what the jobs say of themselves
 JOBS_A_ROUND_SECOND = 50  # so many status files are read a second at most
@@ -306,12 +306,13 @@ class Executor(RemoteExecutor):
             one.place.forget()
             self.refused = f"Slurm refuses jobs like {one.job.name}: {error}"
             self.logger.error(
-                f"{self.refused}. Mend partition, account and the like in the site file (config/sites), then start "
-                "again. Nothing more is submitted; this workflow ends when its running jobs have."
+                f"{self.refused}. Mend partition, account, constraint and the like in the site file (config/sites), "
+                "then start again. Nothing more is submitted; this workflow ends when its running jobs have."
             )
             return
         if kind != "passing":
-            raise _EndError(f"Slurm refuses this job: {error}")
+            asked = " ".join(asked_of(one.job))
+            raise _EndError(f"Slurm refuses this job: {error}. It asks for {asked}: mend the site file (config/sites).")
         self.hold_until = time.monotonic() + self.poll_seconds
         if self.hold_words != str(error):
             self.hold_words = str(error)

@@ -22,7 +22,7 @@ PLACES = {
 
 def placement_of(job: Any) -> str:
     """A short name for where a job goes; memory and time, which grow with each attempt, are not part of it."""
-    return digest([job.resources.get(name) for name in (*PLACES, "slurm_gpus", "slurm_options")])
+    return digest([job.resources.get(name) for name in (*PLACES, "slurm_gpus", "slurm_tasks", "slurm_options")])
 
 
 def name_of(job: Any) -> str:
@@ -37,20 +37,15 @@ def seconds_of(job: Any) -> int:
     return 60 * max(1, int(job.resources.get("runtime", 60)))
 
 
-def options_of(job: Any, name: str, comment: str, log: Path) -> list[str]:
-    """Options of sbatch for one job."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    folder = str(log.parent).replace("%", "%%")
-    options = [
-        f"--job-name={name}",
-        f"--comment={comment}",
-        f"--output={folder}/{log.name}",
-        "--export=ALL",
-        "--requeue",
-        "--ntasks=1",
-        f"--cpus-per-task={max(1, job.threads)}",
-        f"--time={seconds_of(job) // 60}",
-    ]
+def _cores(job: Any) -> list[str]:
+    """One process with all cores; or a core for each of `slurm_tasks`, which is what mpirun and srun count."""
+    tasks = int(job.resources.get("slurm_tasks", 1))
+    return [f"--ntasks={tasks}", f"--cpus-per-task={max(1, job.threads // tasks)}"]
+
+
+def asked_of(job: Any) -> list[str]:
+    """Options of sbatch that say what a job needs, and where it goes."""
+    options = ["--nodes=1", *_cores(job), f"--time={seconds_of(job) // 60}"]
     if job.resources.get("mem_mb"):
         options.append(f"--mem={int(job.resources['mem_mb'])}")
     for resource, option in PLACES.items():
@@ -59,3 +54,17 @@ def options_of(job: Any, name: str, comment: str, log: Path) -> list[str]:
     if job.resources.get("slurm_gpus"):
         options.append(f"--gres=gpu:{job.resources['slurm_gpus']}")
     return options + shlex.split(str(job.resources.get("slurm_options", "")))
+
+
+def options_of(job: Any, name: str, comment: str, log: Path) -> list[str]:
+    """Options of sbatch for one job."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    folder = str(log.parent).replace("%", "%%")
+    return [
+        f"--job-name={name}",
+        f"--comment={comment}",
+        f"--output={folder}/{log.name}",
+        "--export=ALL",
+        "--requeue",
+        *asked_of(job),
+    ]

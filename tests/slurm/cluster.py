@@ -333,18 +333,24 @@ class Cluster:
         lines = self.slurm("squeue", "-h", "-o", "%A %T", *chosen).splitlines()
         return dict(line.split() for line in lines)
 
+    def features(self, node: str, *names: str) -> None:
+        """Say what a node has, as `--constraint` asks for it."""
+        words = ",".join(names)
+        self.slurm("scontrol", "update", f"NodeName={node}", f"AvailableFeatures={words}", f"ActiveFeatures={words}")
+
     def cancel_all(self) -> None:
         """Cancel every job, and wait until none is left on a node."""
         self.slurm("scancel", "-u", getpass.getuser())
         wait_until(lambda: not self.jobs(), "the cancelled jobs to end")
 
     def restore(self) -> None:
-        """Put the cluster back as it began: every daemon there and on time, every node up, no job."""
+        """Put the cluster back as it began: every daemon there and on time, every node up and plain, no job."""
         for name in ("munged", "slurmctld", *self.nodes):
             if name not in self.daemons or name in self.wrong_clocks:
                 self.restart(name)
         self._wait_for("scontrol", "ping")
         for node in self.nodes:
+            self.features(node)
             if self.slurm("sinfo", "-h", "-n", node, "-p", "cpu", "-o", "%t").strip().startswith(("down", "drain")):
                 self.slurm("scontrol", "update", f"NodeName={node}", "State=RESUME")
         self.cancel_all()

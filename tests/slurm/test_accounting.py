@@ -10,9 +10,7 @@ from pathlib import Path
 import pytest
 
 from slurm.cluster import Cluster, wait_until
-from slurm.workflow import Small
-
-UNTIL_TOLD = "while [ ! -e go ]; do sleep 0.2; done"
+from slurm.workflow import UNTIL_TOLD, Small
 
 
 @pytest.fixture

@@ -116,9 +116,11 @@ def test_limits_in_words_of_slurm() -> None:
 
 
 def test_the_checks_come_back_from_a_node(here: Cluster, tmp_path: Path) -> None:
-    """The whole command, with programs that fail at once: its findings of node n1 beside those of this machine."""
+    """The whole command, with programs that fail at once: what it finds on the node jobs may go to, and here."""
+    here.features("n2", "a100")
     Path("site.yaml").write_text(
-        "slurm: {partition: cpu, longest_minutes: 100}\npw: ['false']\ndp: ['false']\npseudopotential_folder: .\n"
+        "slurm: {partition: cpu, longest_minutes: 100, constraint: a100}\n"
+        "pw: ['false']\ndp: ['false']\npseudopotential_folder: .\n"
     )
     command = [str(BIN / "mlpwf"), "doctor", "config/systems/tiny_water.yaml", "--site", "site.yaml", "--slurm"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))
@@ -126,7 +128,8 @@ def test_the_checks_come_back_from_a_node(here: Cluster, tmp_path: Path) -> None
     lines = [line.split(None, 2) for line in done.stdout.splitlines()]
     own = {(level, check) for level, check, *_ in lines if level == "failed"}
     assert {("failed", "dp"), ("failed", "potential")} == own
-    there = [line for line in done.stdout.splitlines() if " n1: " in line]
+    there = [line for line in done.stdout.splitlines() if " n2: " in line]
+    assert " n1: " not in done.stdout
     assert any(line.startswith("ok       results: locks") and "another machine" in line for line in there)
     assert any(line.startswith("failed   dp") for line in there)
     assert not list(Path("results").glob(".mlpwf*"))

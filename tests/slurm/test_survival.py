@@ -5,29 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from slurm.cluster import Cluster, wait_until
-from slurm.workflow import Small
-
-UNTIL_TOLD = "while [ ! -e go ]; do sleep 0.2; done"  # a job runs until the test lets it end
-Make = Callable[..., Small]
-
-
-@pytest.fixture
-def make(cluster: Cluster, tmp_path: Path) -> Iterator[Make]:
-    made: list[Small] = []
-
-    def one(work: str = UNTIL_TOLD, name: str = "work $(touch pwned)") -> Small:
-        made.append(Small(tmp_path / name, cluster, work))
-        return made[-1]
-
-    yield one
-    for small in made:
-        small.close()
+from slurm.workflow import UNTIL_TOLD, Make, Small
 
 
 def go(small: Small) -> None:
@@ -193,13 +175,15 @@ def test_a_lost_answer_is_found_again(make: Make, cluster: Cluster) -> None:
 
 
 def test_what_grows_with_each_attempt_grows_after_a_failure(make: Make, cluster: Cluster) -> None:
-    small = make(f"echo $SLURM_MEM_PER_NODE >> asked; [ $(wc -l <asked) -gt 1 ] && {UNTIL_TOLD} || exit 3")
-    process = small.begin(jobs=1)
+    small = make(
+        f"echo $SLURM_MEM_PER_NODE $SLURM_CPUS_ON_NODE >> asked; [ $(wc -l <asked) -gt 1 ] && {UNTIL_TOLD} || exit 3"
+    )
+    process = small.begin(jobs=1, threads=2)
     wait_until(lambda: len(small.starts(0)) == 2, f"the second attempt\n{small.said}")
     limit = cluster.slurm("squeue", "-h", "-j", small.starts(0)[1], "-o", "%l").strip()
     go(small)
     assert small.finish(process) == 0, small.said
-    assert (small.folder / "asked").read_text().split() == ["1000", "2000"]
+    assert (small.folder / "asked").read_text().splitlines() == ["1000 2", "2000 4"]
     assert limit == "10:00"
     assert "ended FAILED with exit code" in small.said
 

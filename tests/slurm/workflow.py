@@ -7,12 +7,14 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from slurm.cluster import PATIENCE, Cluster, wait_until
 
 PROJECT = Path(__file__).parents[2]
 SNAKEMAKE = str(Path(sys.executable).parent / "snakemake")
+UNTIL_TOLD = "while [ ! -e go ]; do sleep 0.2; done"  # a job runs until the test lets it end
 SNAKEFILE = """\
 rule all:
     localrule: True
@@ -23,7 +25,7 @@ rule work:
     input: "source"
     output: "out/{i}"
     log: "log/{i}"
-    threads: 1
+    threads: lambda wildcards, attempt: config.get("threads", 1) * attempt
     resources:
         mem_mb=lambda wildcards, attempt: config.get("mem_mb", 1000) * attempt,
         runtime=lambda wildcards, attempt: config.get("minutes", 5) * attempt,
@@ -133,3 +135,6 @@ class Small:
     def ended_well(self, jobs: int) -> bool:
         """Whether all outputs are there."""
         return all((self.folder / "out" / str(job)).is_file() for job in range(jobs))
+
+
+Make = Callable[..., Small]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
@@ -10,7 +12,13 @@ from pydantic import Field, field_validator
 from mlpwf.config.base import Section
 
 Stage = Literal["build", "label", "train", "explore", "select", "validate", "simulate", "analyse", "report"]
+LAUNCHERS = {"mpirun", "mpiexec", "orterun", "prun", "srun", "aprun", "jsrun"}
 Word = Annotated[str, Field(pattern=r"^[^\s\"'\\\\]+$")]
+
+
+def launched(command: Sequence[str]) -> bool:
+    """Whether a launcher starts this command's program, as several processes."""
+    return any(Path(word).name in LAUNCHERS for word in command)
 
 
 class Slurm(Section):
@@ -59,4 +67,5 @@ class Site(Section):
         placed = self.placed(stage)
         words = {name: getattr(placed, name) for name in ("partition", "account", "qos", "constraint", "reservation")}
         words |= {"gpus": placed.gpus, "options": shlex.join(placed.options or [])}
+        words |= {"tasks": self.label_threads if stage == "label" and launched(self.pw) else None}
         return {f"slurm_{name}": value for name, value in words.items() if value}

@@ -262,10 +262,11 @@ def options(ask: Ask, log: Path) -> list[str]:
     return options_of(job, "mlpwf-doctor", "mlpwf-doctor", log)
 
 
-def refused(ask: Ask) -> str:
-    """Why Slurm would not take such a job, in its own words; empty where it would."""
+def refused(ask: Ask, node: str = "") -> str:
+    """Why Slurm would not take such a job, or not on this node, in its own words; empty where it would."""
+    chosen = [f"--nodelist={node}"] if node else []
     try:
-        _ask("sbatch", "--test-only", *options(ask, Path("/dev/null")), text="#!/bin/sh\n")
+        _ask("sbatch", "--test-only", *options(ask, Path("/dev/null")), *chosen, text="#!/bin/sh\n")
     except EngineError as error:
         return str(error)
     return ""
@@ -302,10 +303,11 @@ def accounts(asks: Sequence[Ask], jobs: int) -> Iterator[Finding]:
 
 
 def on_nodes(place: Mapping[str, str], system: Path, site: Path, results: Path, minutes: float) -> Iterator[Finding]:
-    """The checks of the machine, by a job on a node of each kind of a partition."""
+    """The checks of the machine, by a job on a node of each kind that such jobs may go to."""
     kinds = kinds_of(_partition(place.get("slurm_partition", ""))["PartitionName"])
     memory = min(JOB_MEMORY_MB, *(kind.memory_mb for kind in kinds))
-    ask = Ask(tuple(place.items()), 1, memory, JOB_MINUTES)
+    ask = Ask(tuple(place.items()), int(place.get("slurm_tasks", 1)), memory, JOB_MINUTES)
+    kinds = [kind for kind in kinds if not refused(ask, kind.node)] or kinds[:1]
     numbers: dict[str, Path] = {}
     for k, kind in enumerate(kinds):
         answer = results.resolve() / f".mlpwf-doctor-{os.getpid()}-{len(place)}-{k}.json"

@@ -16,11 +16,11 @@ from pathlib import Path
 from ase import Atoms
 
 from mlpwf.config import Label, Site
+from mlpwf.config.site import launched
 from mlpwf.engines import espresso
 from mlpwf.errors import ConfigError, EngineError
 from mlpwf.labels.acceptance import Aside, accept
 
-LAUNCHERS = {"mpirun", "mpiexec", "orterun", "prun", "srun", "aprun", "jsrun"}
 ATOMS_PER_RANK = 15
 """Fewer atoms do not keep a rank busy."""
 MEMORY_SHARE = 0.9
@@ -94,7 +94,7 @@ def propose(atoms: int, cores: int, memory_mib: float, label_mib: float, ranks: 
 
 def serial_command(pw: Sequence[str]) -> list[str]:
     """The command of one process: words of a launcher left out, pw.x taken to be the last word behind it."""
-    return list(pw[-1:]) if any(Path(word).name in LAUNCHERS for word in pw) else list(pw)
+    return list(pw[-1:]) if launched(pw) else list(pw)
 
 
 def mpi_command(serial: Sequence[str], ranks: int) -> list[str]:
