@@ -232,7 +232,8 @@ def test_a_broken_mpirun_loses_to_serial_labels(study, monkeypatch):
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     study.configure([hydrogen(0.74, 3.2)])
     printed = study.run("layout", "--cores", 2)
-    assert "crashed: pw.x ended with exit status 3" in printed
+    assert "-n 2 " in printed
+    assert "ended with exit status 3 and said: nothing" in printed
     assert read_json(study.out / "layout.json")["site"]["pw"] == [str(study.root / "pw.sh")]
 
 

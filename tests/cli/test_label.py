@@ -98,6 +98,17 @@ def test_good_and_bad_frames_in_one_batch(campaign):
     assert len(raw) == 1
 
 
+def test_a_pw_that_does_not_begin_fails_the_job_and_not_the_frames(campaign):
+    """A library that is not there, a launcher of another MPI: mended, the frames are as good as before."""
+    no_library = "echo 'pw.x: error while loading shared libraries: libmpi.so.40' >&2; exit 127"
+    campaign.configure(site={"pw": ["sh", "-c", no_library]})
+    with pytest.raises(EngineError, match=r"did not begin.*exit status 127 and said: .*libmpi\.so\.40; .*mend `pw`"):
+        campaign.label([water(1)])
+    campaign.configure()
+    summary, _ = campaign.label([water(1)])
+    assert (summary["accepted"], summary["reused"]) == (1, 0)
+
+
 def test_a_batch_stops_before_its_wall_time_and_goes_on_in_the_next_job(campaign):
     write_frames(campaign.root / "frames.extxyz", [water(1), water(2), water(3)])
     with pytest.raises(EngineError, match="1 of 3 labels done when the wall time"):

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,46 +13,13 @@ import yaml
 
 from campaign import check_complete, label_keys
 from slurm.cluster import Cluster, wait_until
+from slurm.workflow import PROJECT, SNAKEMAKE, Project
 
-PROJECT = Path(__file__).parents[2]
-SNAKEMAKE = str(Path(sys.executable).parent / "snakemake")
 pytestmark = [
     pytest.mark.engine,
     pytest.mark.campaign,
     pytest.mark.skipif(shutil.which("pw.x") is None, reason="no pw.x on PATH: `./start setup` installs it"),
 ]
-
-
-class Place:
-    """A copy of the project in a folder of an odd name, as a user of a cluster has it."""
-
-    def __init__(self, folder: Path, cluster: Cluster) -> None:
-        self.folder, self.cluster = folder, cluster
-        folder.mkdir()
-        for name in ("Snakefile", "workflow", "config", "profiles", "slurm"):
-            source = PROJECT / name
-            if source.is_symlink() or source.is_file():
-                shutil.copy2(source, folder / name, follow_symlinks=False)
-            else:
-                shutil.copytree(source, folder / name)
-        self.terminal = folder / "terminal.log"
-
-    def snakemake(self, *options: str) -> subprocess.Popen[bytes]:
-        """The literal command a user types, polling more often than is polite elsewhere."""
-        with self.terminal.open("ab") as sink:
-            return subprocess.Popen(
-                [SNAKEMAKE, "--profile", "slurm", "--mlpwf-slurm-poll-seconds", "3", *options],
-                cwd=self.folder,
-                env=self.cluster.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=sink,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-
-    @property
-    def said(self) -> str:
-        return self.terminal.read_text()
 
 
 # The shipped campaign with fewer frames and shorter runs: what is tested here is the way through Slurm.
@@ -76,7 +42,7 @@ SITE = {
 }
 
 
-def look(place: Place, *options: str) -> str:
+def look(place: Project, *options: str) -> str:
     """What a dry run beside the running workflow says; it must change nothing that is not the workflow's own."""
     done = subprocess.run(
         [SNAKEMAKE, "--profile", "slurm", *options], cwd=place.folder, capture_output=True, text=True,
@@ -87,7 +53,7 @@ def look(place: Place, *options: str) -> str:
 
 def test_tiny_water_on_slurm(cluster: Cluster, tmp_path: Path) -> None:
     """Killed once among its labels; a second Snakemake, a dry run and edits of both configs on the way."""
-    place = Place(tmp_path / "water $(touch pwned)", cluster)
+    place = Project(tmp_path / "water $(touch pwned)", cluster)
     chosen = ("--jobs", "2", "--config", "system=config/systems/mine.yaml")
     system = place.folder / "config" / "systems" / "mine.yaml"
     shipped = yaml.safe_load((PROJECT / "config" / "systems" / "tiny_water.yaml").read_text())

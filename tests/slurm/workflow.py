@@ -137,4 +137,54 @@ class Small:
         return all((self.folder / "out" / str(job)).is_file() for job in range(jobs))
 
 
+class Project:
+    """A copy of the project in a folder of an odd name, as a user of a cluster has it.
+
+    With `stages`, its Snakefile holds the rules of these alone: what comes before them is given.
+    """
+
+    def __init__(self, folder: Path, cluster: Cluster, *stages: str) -> None:
+        self.folder, self.cluster = folder, cluster
+        self.environment = dict(cluster.environment)
+        folder.mkdir()
+        for name in ("Snakefile", "workflow", "config", "profiles", "slurm"):
+            source = PROJECT / name
+            if source.is_symlink() or source.is_file():
+                shutil.copy2(source, folder / name, follow_symlinks=False)
+            else:
+                shutil.copytree(source, folder / name)
+        if stages:
+            lines = [f'include: "workflow/rules/{stage}.smk"\n' for stage in ("common", *stages)]
+            (folder / "Snakefile").write_text("".join(lines))
+        self.terminal = folder / "terminal.log"
+
+    def snakemake(self, *options: str) -> subprocess.Popen[bytes]:
+        """The literal command a user types, polling more often than is polite elsewhere."""
+        with self.terminal.open("ab") as sink:
+            return subprocess.Popen(
+                [SNAKEMAKE, "--profile", "slurm", "--mlpwf-slurm-poll-seconds", "3", *options],
+                cwd=self.folder,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def run(self, *options: str) -> int:
+        """The same to its end: its exit status."""
+        process = self.snakemake(*options)
+        try:
+            return process.wait(4 * PATIENCE)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+    @property
+    def said(self) -> str:
+        """Everything the user has seen."""
+        return self.terminal.read_text()
+
+
 Make = Callable[..., Small]

@@ -17,6 +17,7 @@ from mlpwf.labels.layout import (
     candidates,
     memory_below_mib,
     mpi_command,
+    mpirun_of,
     peak_memory,
     propose,
     serial_command,
@@ -66,14 +67,33 @@ def test_the_serial_command_is_what_stands_behind_a_launcher():
     assert mpi_command(["pw.x"], 4)[-6:] == ["mpirun", "--bind-to", "none", "-n", "4", "pw.x"]
 
 
+def test_mpirun_is_that_of_pw_and_never_that_of_this_python(tmp_path, monkeypatch):
+    def program(folder, name):
+        path = tmp_path / folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("#!/bin/sh\n")
+        path.chmod(0o755)
+        return str(path)
+
+    monkeypatch.setattr(layout.sys, "executable", program("venv", "python"))
+    monkeypatch.setenv("PATH", os.pathsep.join(str(tmp_path / name) for name in ("venv", "site", "qe")))
+    program("venv", "mpirun")
+    program("qe", "pw.x")
+    assert mpirun_of("pw.x") is None
+    elsewhere = program("site", "mpirun")
+    assert mpirun_of("pw.x") == elsewhere
+    beside = program("qe", "mpirun")
+    assert mpirun_of("pw.x") == beside
+
+
 def test_what_the_site_has_now_is_tried_too(monkeypatch):
-    monkeypatch.setattr(layout.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(layout, "mpirun_of", lambda name: "/usr/bin/mpirun")
     site = Site(pw=["srun", "-n", "4", "pw.x"], label_threads=4)
     tried = candidates(Layout(16, 1, 1), Layout(8, 2, 2), site, 16)
     assert list(tried) == [Layout(16, 1, 1), Layout(8, 2, 2), Layout(4, 4, 4)]
     assert tried[Layout(16, 1, 1)] == ["pw.x"]
     assert tried[Layout(4, 4, 4)] == site.pw
-    monkeypatch.setattr(layout.shutil, "which", lambda name: None)
+    monkeypatch.setattr(layout, "mpirun_of", lambda name: None)
     assert list(candidates(Layout(2, 1, 1), Layout(1, 2, 2), Site(), 2)) == [Layout(2, 1, 1)], "no mpirun, no ranks"
 
 
@@ -111,7 +131,7 @@ def test_a_failed_label_is_a_failed_layout(tmp_path):
 
     atoms = molecule("H2O", cell=[5] * 3, pbc=True)
     failed = layout.measure(atoms, Label(), Site(), {}, Layout(2, 1, 1), ["false"], tmp_path)
-    assert failed.failure == "crashed: pw.x ended with exit status 1"
+    assert "pw.x did not begin: 'false' ended with exit status 1" in failed.failure
     missing = layout.measure(atoms, Label(), Site(), {}, Layout(1, 1, 1), ["no-such-pw.x"], tmp_path)
     assert "cannot start 'no-such-pw.x'" in missing.failure
     assert not list(tmp_path.iterdir()), "no scratch folder is left"

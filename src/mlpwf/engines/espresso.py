@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from mlpwf.config.label import Label
 from mlpwf.config.site import Site
 from mlpwf.engines.process import run_engine
-from mlpwf.errors import ConfigError
+from mlpwf.errors import ConfigError, EngineError
 
 _VERSION = re.compile(r"Program PWSCF v\.(\S+) starts")
+_SIGNALLED = 128  # a shell's, mpirun's and srun's exit status from here on: killed by a signal
 _SMEARING = {"gaussian": "gaussian", "mv": "mv", "mp": "mp"}
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -254,7 +255,8 @@ def run(atoms: Atoms, label: Label, site: Site, folder: Path) -> tuple[int, str]
     Raises
     ------
     EngineError
-        If pw.x cannot be started.
+        If pw.x cannot be started, or what starts it fails before pw.x says a word: that is the site's
+        failure and no property of the structure.
     """
     write_input(folder / "pw.in", atoms, label, Path(site.pseudopotential_folder))
     output = folder / "pw.out"
@@ -265,7 +267,14 @@ def run(atoms: Atoms, label: Label, site: Site, folder: Path) -> tuple[int, str]
         environment=ENVIRONMENT,
         timeout_seconds=label.timeout_seconds,
     )
-    return status, output.read_text(errors="replace")
+    text = output.read_text(errors="replace")
+    if 0 < status < _SIGNALLED and version(text) is None and "Error in routine" not in text:
+        said = " ".join(re.sub(r"-{4,}", " ", text).split())[:400] or "nothing"
+        raise EngineError(
+            f"pw.x did not begin: '{' '.join(site.pw)}' ended with exit status {status} and said: {said}; "
+            "expected pw.x to name its version: mend `pw` in the site file (config/sites), then run again"
+        )
+    return status, text
 
 
 def version(text: str) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 import threading
 import time
@@ -97,10 +98,26 @@ def serial_command(pw: Sequence[str]) -> list[str]:
     return list(pw[-1:]) if launched(pw) else list(pw)
 
 
-def mpi_command(serial: Sequence[str], ranks: int) -> list[str]:
+def mpirun_of(program: str) -> str | None:
+    """The mpirun of a program's own MPI: the one beside it, or the first on PATH but for this Python's.
+
+    DeePMD-kit brings MPICH into the environment; under its mpirun, a pw.x of Open MPI would run as so many
+    processes that know nothing of each other.
+    """
+    found = shutil.which(program)
+    beside = Path(found).with_name("mpirun") if found else None
+    if beside is not None and beside.is_file():
+        return str(beside)
+    folders = os.environ.get("PATH", "").split(os.pathsep)
+    return shutil.which(
+        "mpirun", path=os.pathsep.join(one for one in folders if one != str(Path(sys.executable).parent))
+    )
+
+
+def mpi_command(serial: Sequence[str], ranks: int, mpirun: str = "mpirun") -> list[str]:
     """The command of several processes under mpirun, not bound to cores that other labels use."""
     allow = ["env", "OMPI_ALLOW_RUN_AS_ROOT=1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1"] if os.geteuid() == 0 else []
-    return [*allow, "mpirun", "--bind-to", "none", "-n", str(ranks), *serial]
+    return [*allow, mpirun, "--bind-to", "none", "-n", str(ranks), *serial]
 
 
 def candidates(proposal: Layout, two_ranks: Layout | None, site: Site, cores: int) -> dict[Layout, list[str]]:
@@ -118,8 +135,8 @@ def candidates(proposal: Layout, two_ranks: Layout | None, site: Site, cores: in
     serial = serial_command(site.pw)
     commands: dict[Layout, list[str]] = {}
     for layout in (proposal, two_ranks):
-        if layout is not None and layout.ranks > 1 and shutil.which("mpirun"):
-            commands[layout] = mpi_command(serial, layout.ranks)
+        if layout is not None and layout.ranks > 1 and (mpirun := mpirun_of(serial[-1])):
+            commands[layout] = mpi_command(serial, layout.ranks, mpirun)
         elif layout is not None and layout.ranks == 1:
             commands[layout] = serial
     if site.pw != serial:

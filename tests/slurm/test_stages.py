@@ -1,0 +1,77 @@
+"""Single stages on a real Slurm, by the shipped rules and with the real programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mlpwf.files import read_json
+from mlpwf.frames import write_frames
+from mlpwf.labels.layout import mpi_command, mpirun_of
+from slurm.cluster import Cluster
+from slurm.workflow import Project
+from toy_water import DENSITY, WATER
+
+PMIX = Path("/usr/lib/x86_64-linux-gnu/pmix2/lib/libpmix.so")  # what Slurm's plugin opens
+SITE = {"slurm": {"longest_minutes": 120}, "pseudopotential_folder": "/usr/share/espresso/pseudo"}
+COUNTED_PW = '#!/bin/sh\necho "${OMPI_COMM_WORLD_RANK:-$SLURM_PROCID}" >>ranks\nexec pw.x "$@"\n'
+
+
+def label_jobs(folder: Path, cluster: Cluster) -> Project:
+    """Two single molecules to be labelled in one job; each process of pw.x notes its rank."""
+    project = Project(folder, cluster, "label")
+    project.environment["OMPI_MCA_mpi_yield_when_idle"] = "1"  # of cores that others use too
+    counted = folder / "pw.sh"
+    counted.write_text(COUNTED_PW.replace("ranks", f"'{folder / 'ranks'}'"))
+    counted.chmod(0o755)
+    (folder / "results/water/build").mkdir(parents=True)
+    moved = WATER.copy()
+    moved.rattle(0.02, seed=1)
+    write_frames(folder / "results/water/build/start.extxyz", [WATER, moved])
+    system = {
+        "name": "water",
+        "system": {"molecules": {"water": {"smiles": "O", "count": 1}}, "density_g_cm3": DENSITY},
+        "build": {"bulk_frames": 2, "single_frames": 0, "dimer_frames": 0},
+        "label": {"cutoff_ry": 20, "density_cutoff_ry": 100, "convergence_ry": 1e-6, "batch_frames": 2},
+    }
+    (folder / "config/systems/mine.yaml").write_text(yaml.safe_dump(system))
+    return project
+
+
+def label(project: Project, *pw: str) -> int:
+    site = SITE | {"pw": [*pw], "label_threads": 2}
+    (project.folder / "config/sites/slurm.yaml").write_text(yaml.safe_dump(site))
+    (project.folder / "ranks").write_text("")
+    target = "results/water/cycle/000/label/batch/000.json"
+    return project.run(target, "--retries", "0", "--config", "system=config/systems/mine.yaml")
+
+
+@pytest.mark.engine
+@pytest.mark.skipif(mpirun_of("pw.x") is None, reason="no mpirun of pw.x")
+def test_labels_of_two_processes_under_mpirun(cluster: Cluster, tmp_path: Path) -> None:
+    """As `mlpwf label layout` writes it; before, with a launcher that cannot start this pw.x."""
+    project = label_jobs(tmp_path / "water $(touch pwned)", cluster)
+    program = str(project.folder / "pw.sh")
+    assert label(project, "srun", "--mpi=none", "-n", "2", program) != 0
+    (log,) = (project.folder / "logs").rglob("batch/000.log")
+    assert "pw.x did not begin: 'srun --mpi=none -n 2" in log.read_text()
+    assert label(project, *mpi_command([program], 2, str(mpirun_of("pw.x")))) == 0, project.said
+    check_labels(project)
+
+
+@pytest.mark.engine
+@pytest.mark.skipif(not PMIX.exists(), reason=f"no {PMIX} for Slurm to talk to Open MPI; root can install libpmix-dev")
+def test_labels_of_two_processes_under_srun(cluster: Cluster, tmp_path: Path) -> None:
+    project = label_jobs(tmp_path / "water", cluster)
+    assert label(project, "srun", "--mpi=pmix", "-n", "2", str(project.folder / "pw.sh")) == 0, project.said
+    check_labels(project)
+
+
+def check_labels(project: Project) -> None:
+    """Both accepted, not reused, each by two processes of one pw.x."""
+    labels = read_json(project.folder / "results/water/cycle/000/label/batch/000.json")["labels"]
+    assert [(entry["accepted"], entry["reused"]) for entry in labels] == [(True, False)] * 2
+    assert sorted((project.folder / "ranks").read_text().split()) == ["0", "0", "1", "1"]
+    assert not list(project.folder.parent.rglob("pwned"))
