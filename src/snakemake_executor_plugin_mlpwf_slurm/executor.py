@@ -351,7 +351,7 @@ class Executor(RemoteExecutor):
     def _succeeded(self, info: SubmittedJobInfo, one: Watched) -> bool:
         with contextlib.suppress(OSError):
             self._log(one, one.entry.number).unlink()
-        one.place.forget()
+        one.place.forget(ended=True)
         one.phase = Phase.ENDED
         self.report_job_success(info)
         return True

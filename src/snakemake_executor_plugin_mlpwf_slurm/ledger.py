@@ -8,6 +8,7 @@ whatever became of an answer of Slurm.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -29,11 +30,20 @@ say() {{
     local draft="$ledger.status.$SLURM_JOB_ID"
     printf '%s\\n' "{submission} $* $SLURM_JOB_ID" >"$draft" && mv -f "$draft" "$ledger.status"
 }}
-exec 8>"$ledger.lock" && flock 8
+exec 8>"$ledger.lock"
+if ! flock -n 8; then
+    echo "waiting for a job that still works on these files"
+    flock 8
+fi
 read -r now _ <"$ledger.now"
 if [ "$now" != {submission} ]; then
     echo "another job has taken the place of this one; nothing to do"
     exit 0
+fi
+read -r who what code _ 2>/dev/null <"$ledger.status"
+if [ "$who $what" = "{submission} ended" ]; then
+    echo "done by this job itself, on a node that was given up"
+    exit "$code"
 fi
 say running
 export PATH={bin}:$PATH
@@ -156,11 +166,18 @@ class Place:
             command=command,
         )
 
-    def forget(self) -> None:
-        """Remove every file of this job."""
-        for kind in ("now", "status", "lock", "files"):
+    def forget(self, *, ended: bool = False) -> None:
+        """Remove every file of this job; its lock only if it said that it ended, or nobody holds it.
+
+        A job that Slurm has given up may live on, on a node that lost its network: its successor waits for it.
+        """
+        for kind in ("now", "status", "files"):
             with contextlib.suppress(OSError):
                 self._file(kind).unlink()
+        with contextlib.suppress(OSError), self._file("lock").open("a") as lock:
+            if not ended:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._file("lock").unlink()
 
 
 def forget_ended() -> None:
@@ -170,4 +187,4 @@ def forget_ended() -> None:
         entry = place.read()
         status = place.status(entry.submission) if entry else None
         if status is not None and status.exit == 0:
-            place.forget()
+            place.forget(ended=True)

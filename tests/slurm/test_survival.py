@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -113,6 +114,54 @@ def test_a_node_set_down_hands_its_job_to_another(make: Make, cluster: Cluster) 
     assert cluster.slurm("squeue", "-h", "-j", number, "-o", "%N").strip() != node
     go(small)
     assert small.finish(process) == 0, small.said
+
+
+def test_a_node_that_loses_its_network_and_whose_jobs_live_on(tmp_path: Path) -> None:
+    """Its slurmd is stopped, so that Slurm gives its jobs to another node; what they were still runs.
+
+    Job 0 ends while its node is away: its successor does nothing. The node comes back with job 1 on it: Slurm
+    ends that, and only then its successor begins. No two jobs work on the same files.
+    """
+    work = """
+        if [ -e pid.$1 ] && kill -0 $(cat pid.$1) 2>/dev/null; then touch both; fi
+        echo $$ > pid.$1
+        while [ ! -e go.$1 ]; do sleep 0.2; done
+    """
+    with Cluster(extra="SlurmdTimeout=30") as cluster:
+        small = Small(tmp_path / "work", cluster, work)
+        try:
+            process = small.begin(jobs=2)
+            small.await_running(0, 1)
+            numbers = [small.starts(job)[0] for job in (0, 1)]
+            nodes = {cluster.slurm("squeue", "-h", "-j", number, "-o", "%N").strip() for number in numbers}
+            for node in nodes:
+                cluster.daemons[node].send_signal(signal.SIGSTOP)
+
+            def moved() -> bool:
+                lines = cluster.slurm("squeue", "-h", "-t", "RUNNING", "-o", "%N").split()
+                return len(lines) == 2 and not nodes & set(lines)
+
+            wait_until(moved, f"the jobs to run elsewhere\n{small.said}")
+            logs = small.folder / "logs" / "slurm" / "work"
+            waits = "waiting for a job that still works on these files"
+            wait_until(
+                lambda: all(waits in (logs / f"work-{job}-{numbers[job]}.log").read_text() for job in (0, 1)),
+                "the second jobs to wait for the first",
+            )
+            assert [small.starts(job) for job in (0, 1)] == [[number] for number in numbers]
+            (small.folder / "go.0").touch()
+            wait_until(lambda: (small.folder / "out" / "0").is_file(), "job 0 to end")
+            wait_until(lambda: numbers[0] not in cluster.jobs(), "its successor to end")
+            for node in nodes:
+                cluster.daemons[node].send_signal(signal.SIGCONT)
+            wait_until(lambda: len(small.starts(1)) == 2, f"job 1 to start again\n{small.said}")
+            (small.folder / "go.1").touch()
+            assert small.finish(process) == 0, small.said
+        finally:
+            small.close()
+        assert small.starts(0) == [numbers[0]], "what was done was done again"
+        assert small.starts(1) == [numbers[1]] * 2
+        assert not (small.folder / "both").exists()
 
 
 def test_a_preempted_job_starts_again(make: Make, cluster: Cluster) -> None:

@@ -126,6 +126,43 @@ def test_a_job_that_was_replaced_does_nothing(place):
     assert not Path("made").exists()
 
 
+def begin(script):
+    return subprocess.Popen(
+        ["bash", "-c", script], text=True, stdout=subprocess.PIPE, env=os.environ | {"SLURM_JOB_ID": "7"}
+    )
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_job_that_slurm_started_twice_is_done_once(place, code):
+    """The first lives on, on a node that was given up; the second waits, and ends as the first did."""
+    entry = Entry.new("f", "p")
+    place.write(entry)
+    work = f"echo x >> made; while [ ! -e go ]; do sleep 0.05; done; (exit {code})"
+    first = begin(place.script(entry.submission, "name", 60, work))
+    while not Path("made").exists():
+        assert first.poll() is None
+    second = begin(place.script(entry.submission, "name", 60, work))
+    assert second.stdout.readline() == "waiting for a job that still works on these files\n"
+    place.forget()  # Slurm says it was cancelled: a third is submitted, and waits for the first too
+    third = Entry.new("f", "p")
+    place.write(third)
+    last = begin(place.script(third.submission, "name", 60, work))
+    assert last.stdout.readline() == "waiting for a job that still works on these files\n"
+    place.write(entry)
+    Path("go").touch()
+    assert [job.wait(60) for job in (first, second)] == [code, code]
+    assert last.wait(60) == 0
+    assert Path("made").read_text() == "x\n"
+
+
+def test_the_lock_of_a_job_that_said_its_end_goes_with_its_books(place):
+    entry = Entry.new("f", "p")
+    place.write(entry)
+    assert run(place.script(entry.submission, "name", 60, "true")).returncode == 0
+    place.forget(ended=True)
+    assert not list(place.stem.parent.iterdir())
+
+
 def test_every_test_the_table_names_exists():
     root = Path(__file__).parents[2]
     code = "".join(path.read_text() for path in [*root.glob("tests/slurm/*.py"), *root.glob("tests/cli/*.py")])
