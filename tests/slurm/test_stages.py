@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
+import shutil
+import signal
 from pathlib import Path
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
-from mlpwf.files import read_json
+from mlpwf.commands.simulate import app as simulate
+from mlpwf.files import read_json, write_json
 from mlpwf.frames import write_frames
 from mlpwf.labels.layout import mpi_command, mpirun_of
-from slurm.cluster import Cluster
+from mlpwf.production import segments
+from slurm.cluster import PATIENCE, Cluster, wait_until
 from slurm.workflow import Project
 from toy_water import DENSITY, WATER
 
@@ -75,3 +81,57 @@ def check_labels(project: Project) -> None:
     assert [(entry["accepted"], entry["reused"]) for entry in labels] == [(True, False)] * 2
     assert sorted((project.folder / "ranks").read_text().split()) == ["0", "0", "1", "1"]
     assert not list(project.folder.parent.rglob("pwned"))
+
+
+# A node on which programs start slowly: what is left of the job's minute is short, whatever the machine.
+LATE = 'sleep $(( SLURM_JOB_END_TIME - $(date +%s) > 16 ? SLURM_JOB_END_TIME - $(date +%s) - 16 : 0 )); exec "$@"\n'
+
+
+@pytest.mark.engine
+def test_production_in_jobs_of_a_minute_is_the_uninterrupted_run(tmp_path: Path, water_models: list[Path]) -> None:
+    """Slurm's shortest wall time; a busy machine may start late, so that Slurm lets jobs live on beyond it."""
+    settings = {"molecules": 8, "equilibration_ps": 0.02, "linear_interval_ps": 0.025, "temperatures_kelvin": [300]}
+    liquid = {"molecules": {"water": {"smiles": "O", "count": 8}}, "density_g_cm3": DENSITY}
+    with Cluster(extra="OverTimeLimit=20") as cluster:
+        project = Project(tmp_path / "water", cluster, "simulate")
+        results = project.folder / "results" / "water"
+        for target in (results / "train/final/model.pb", results / "build/molecules.extxyz"):
+            target.parent.mkdir(parents=True)
+        shutil.copy(water_models[0], results / "train/final/model.pb")
+        write_frames(results / "build/molecules.extxyz", [WATER])
+        system = {"name": "water", "system": liquid, "simulate": settings | {"length_ps": 5000}}
+        (project.folder / "config/systems/mine.yaml").write_text(yaml.safe_dump(system))
+        (project.folder / "late.sh").write_text(LATE)
+        site = SITE | {"slurm": {"longest_minutes": 1}, "lammps_launcher": ["bash", str(project.folder / "late.sh")]}
+        (project.folder / "config/sites/slurm.yaml").write_text(yaml.safe_dump(site))
+        target = "results/water/simulate/300K/run/5000ps.json"
+        process = project.snakemake(target, "--config", "system=config/systems/mine.yaml")
+        state = results / "simulate/300K"
+        try:
+            wait_until(cluster.jobs, f"a job\n{project.said}")
+            assert cluster.slurm("squeue", "-h", "-o", "%l").split() == ["1:00"]
+            wait_until(lambda: len(segments(state)) == 2, f"two segments\n{project.said}", 4 * PATIENCE)
+            process.send_signal(signal.SIGINT)
+            process.wait(PATIENCE)
+        finally:
+            project.kill(process)
+        wait_until(lambda: not cluster.jobs(), "the third job to end")
+    assert " ended " not in project.said, "a job was not in time, or failed"
+    first, second = (summary["end_ps"] for summary in segments(state)[:2])
+    assert -0.02 < first < second < 5000
+    whole = uninterrupted(results, math.ceil(max(second, 0.025) / 0.025) * 0.025)
+    parts = [state / "segment" / number / "trajectory.trr" for number in ("000", "001")]
+    assert whole.read_bytes().startswith(b"".join(part.read_bytes() for part in parts if part.is_file()))
+
+
+def uninterrupted(results: Path, length_ps: float) -> Path:
+    """The trajectory of the same run at a stretch."""
+    config = results / "config"
+    write_json(config / "whole.json", read_json(config / "simulate.json") | {"length_ps": round(length_ps, 6)})
+    write_json(config / "here.json", {"seed": 1})
+    words = ["segment", "--config", config / "whole.json", "--site", config / "here.json"]
+    words += ["--system", config / "system.json", "--model", results / "train/final/model.pb"]
+    words += ["--molecules", results / "build/molecules.extxyz", "--state", "300K", "--segment", 0]
+    done = CliRunner().invoke(simulate, [*map(str, words), "--out", str(results / "whole")])
+    assert done.exception is None, done.exception
+    return results / "whole/segment/000/trajectory.trr"

@@ -169,6 +169,7 @@ class Project:
                 stdout=sink,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where tests run behind &
             )
 
     def run(self, *options: str) -> int:
@@ -177,9 +178,14 @@ class Project:
         try:
             return process.wait(4 * PATIENCE)
         finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            self.kill(process)
+
+    @staticmethod
+    def kill(process: subprocess.Popen[bytes]) -> None:
+        """SIGKILL, to Snakemake and all it runs on this side, if it is there."""
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
     @property
     def said(self) -> str:
