@@ -105,6 +105,19 @@ def test_frames_are_sound_and_unlabelled(built):
                 assert atoms[molecule == number].get_all_distances().max() < 2.2
 
 
+def test_boxes_of_several_sizes(tmp_path):
+    settings = SETTINGS | {"box_multiples": [1, 2], "density_scales": [0.9], "single_frames": 0, "dimer_frames": 0}
+    folder = run(tmp_path / "c", settings=settings | {"temperatures_kelvin": [300], "test_frames": 2})
+    boxes = read_frames(folder / "bulk.extxyz")
+    assert [len(atoms) for atoms in boxes] == [12, 24]
+    assert [atoms.info["state"] for atoms in boxes] == ["bulk_0.9", "bulk_0.9_2fold"]
+    assert [density(atoms) for atoms in boxes] == pytest.approx([0.81, 0.81], rel=1e-6)
+    start = read_frames(folder / "start.extxyz")
+    assert [(len(atoms), atoms.info["state"]) for atoms in start] == [(12, "300K_0.9")] * 3 + [
+        (24, "300K_0.9_2fold")
+    ] * 3
+
+
 def test_densities(built):
     for atoms, scale in zip(read_frames(built / "bulk.extxyz"), (0.9, 1.0), strict=True):
         assert density(atoms) == pytest.approx(0.9 * scale, rel=1e-6)

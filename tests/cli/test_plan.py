@@ -18,12 +18,13 @@ app.command()(plan)
 
 @pytest.fixture
 def price(tmp_path):
-    """The plan's lines for the shipped water campaign, with changes to its label section."""
+    """The plan's lines for the shipped water campaign, with changes to its label and build sections."""
 
-    def run(arms=(), **label):
+    def run(arms=(), build=None, **label):
         values = yaml.safe_load((PROJECT / "config/systems/tiny_water.yaml").read_text())
         values["label"] |= label
         values["select"]["arms"] = list(arms)
+        values["build"] |= build or {}
         (tmp_path / "system.yaml").write_text(yaml.safe_dump(values))
         (tmp_path / "site.yaml").write_text(f"label_store: {tmp_path / 'store'}\n")
         words = [str(tmp_path / "system.yaml"), "--site", str(tmp_path / "site.yaml")]
@@ -51,6 +52,14 @@ def test_a_campaign_is_priced_before_it_has_run(price):
 
 def test_twice_the_cutoff_costs_more(price):
     assert hours(price(cutoff_ry=80, density_cutoff_ry=480, fft_grid_ry=960), "label") > 2 * hours(price(), "label")
+
+
+def test_larger_boxes_cost_more(price):
+    twofold, both = price(build={"box_multiples": [2]}), price(build={"box_multiples": [1, 2]})
+    assert "12, 24 atoms a label" in both[0]
+    assert 3 * hours(price(), "label") < hours(twofold, "label") < 6 * hours(price(), "label")
+    mean = (hours(price(), "label") + hours(twofold, "label")) / 2
+    assert hours(both, "label") == pytest.approx(mean, rel=0.05)
 
 
 def test_arms_cost_their_labels_and_committees(price):

@@ -185,7 +185,7 @@ def test_dpgen_outputs_count_and_their_copies_do_not(place):
     ]
     assert sources.systems == []
     for folder in (work / "iter.000000", work / "iter.000000" / "02.fp"):
-        assert exchange.find_sources([folder]) == exchange.Sources(sources.outputs[:1], [], [])
+        assert exchange.find_sources([folder]) == exchange.Sources(sources.outputs[:1], [], [], [])
     shutil.rmtree(work / "iter.000000" / "02.fp" / "task.000.000000")
     sources = exchange.find_sources([work])
     assert len(sources.outputs) == 1

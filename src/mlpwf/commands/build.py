@@ -128,19 +128,22 @@ class _Builder:
         return molecules
 
     def _boxes(self, part: int) -> list[Atoms]:
-        """One packed and relaxed box for each density scale."""
+        """One packed and relaxed box for each size and density scale."""
         from mlpwf.building import generator, pack_box, relaxed_box
 
         packed, states = [], []
-        for index, scale in enumerate(self.settings.density_scales):
-            rng = generator(self.seed, part, index)
-            packed.append(pack_box(self.molecules, self.counts, self.liquid.density_g_cm3 * scale, rng))
-            states.append(f"bulk_{scale:g}")
+        for index, (multiple, scale) in enumerate(self._sizes_and_scales()):
+            rng, counts = generator(self.seed, part, index), [count * multiple for count in self.counts]
+            packed.append(pack_box(self.molecules, counts, self.liquid.density_g_cm3 * scale, rng))
+            states.append(f"bulk_{_of_box(multiple, scale)}")
         boxes = []
         for box in self.map(relaxed_box, packed, states, [self.sampler] * len(packed)):
             boxes.append(box)
             log.info("build: %s: %d atoms, %.4f g/cm³", box.info["state"], len(box), box.info["density_g_cm3"])
         return boxes
+
+    def _sizes_and_scales(self) -> list[tuple[int, float]]:
+        return [(m, scale) for m in self.settings.box_multiples for scale in self.settings.density_scales]
 
     def _single_runs(self) -> list[Run]:
         from mlpwf.building import Run, even_shares
@@ -156,14 +159,14 @@ class _Builder:
         return runs
 
     def _bulk_runs(self, boxes: list[Atoms], frames: int, part: int) -> list[Run]:
-        """A run for each temperature and density, `frames` shared out evenly."""
+        """A run for each temperature, size and density, `frames` shared out evenly."""
         from mlpwf.building import Run, even_shares
 
         grid = [(t, k) for t in self.settings.temperatures_kelvin for k in range(len(boxes))]
         runs: list[Run] = []
         for (temperature, k), share in zip(grid, even_shares(frames, len(grid)), strict=True):
-            scale = self.settings.density_scales[k]
-            name, state = f"{temperature:g} K x{scale:g}", f"{temperature:g}K_{scale:g}"
+            box = _of_box(*self._sizes_and_scales()[k])
+            name, state = f"{temperature:g} K x{box}", f"{temperature:g}K_{box}"
             runs.append(Run(name, "bulk", state, boxes[k], temperature, share, (self.seed, part, len(runs))))
         return runs
 
@@ -222,6 +225,11 @@ class _Builder:
             "settings": self.settings.model_dump(mode="json"),
             "cpu_s": round(sum(now[:4]) - sum(began[:4]), 2),
         }
+
+
+def _of_box(multiple: int, scale: float) -> str:
+    """What names a box in its state: its density scale, and its size where that is not the counts of the system."""
+    return f"{scale:g}" if multiple == 1 else f"{scale:g}_{multiple}fold"
 
 
 def _keep(file: Path, frames: list[Atoms]) -> list[Atoms]:

@@ -48,6 +48,8 @@ class _Plan:
 
         self.campaign, self.folder = campaign, folder
         self.atoms, self.volume = _liquid(campaign)
+        multiples = campaign.build.box_multiples
+        self.share = sum(multiples) / len(multiples)  # of a labelled box in the smallest, on average
         self.molecules = sum(molecule.count for molecule in campaign.system.molecules.values())
         self.done = len(list(folder.glob("cycle/*/select/status.json")))
         self.ended = (folder / "train" / "final" / "final.json").is_file()
@@ -63,22 +65,25 @@ class _Plan:
         self.known: list[tuple[Size, float]] = []
         if settings.engine == "qe":
             self.known = list(_known_labels(site, campaign))
-            self.label = label_price(self._size(), self.known)
+            prices = [label_price(self._size(multiple), self.known) for multiple in multiples]
+            self.label = sum(prices, Price(0.0)) * (1 / len(prices))
         past = self._stages(range(self.done), final=False)
         useful = {stage: self.spent[stage] - self.wasted[stage] for stage in self.spent}
         self.rates = calibration({stage: work.cpu_s for stage, work in past.items()}, useful)
 
-    def _size(self) -> Size:
+    def _size(self, multiple: int) -> Size:
         from mlpwf.pricing import Size
 
         label = self.campaign.label
-        return Size(self.atoms, self.volume, label.cutoff_ry, label.fft_grid_ry or label.density_cutoff_ry)
+        return Size(
+            self.atoms * multiple, self.volume * multiple, label.cutoff_ry, label.fft_grid_ry or label.density_cutoff_ry
+        )
 
     def _stages(self, cycles: Iterable[int], *, final: bool) -> dict[str, Work]:
         """Work by stage of these cycles, and of the stages after the last one."""
         from mlpwf.pricing import md_s, sampler_s, train_s
 
-        c = self.campaign
+        c, atoms = self.campaign, round(self.share * self.atoms)
         if c.simulate.force_field is not None:
             return self._production() if final else {}
         work: dict[str, float] = defaultdict(float)
@@ -90,16 +95,16 @@ class _Plan:
                 frames = start + c.build.test_frames
                 labels += c.build.test_frames
                 jobs["build"] += 1
-                work["build"] += sampler_s(frames * c.build.steps_between_frames, self.atoms)
+                work["build"] += sampler_s(frames * c.build.steps_between_frames, atoms)
             lines = 1 + len(c.select.arms) if cycle else 1
             labels += lines * start
             jobs["label"] += lines * -(-start // c.label.batch_frames)
             steps = c.train.steps if cycle == 0 or not c.train.continue_models else c.train.steps_continued
             jobs["train"] += lines * c.train.models
-            work["train"] += lines * c.train.models * train_s(steps, self.atoms)
+            work["train"] += lines * c.train.models * train_s(steps, atoms)
             states = len(c.explore.temperatures_kelvin) * max(1, len(c.explore.densities_g_cm3))
             jobs["explore"] += states
-            work["explore"] += states * c.explore.walkers * md_s(c.explore.steps, self.atoms, c.train.models)
+            work["explore"] += states * c.explore.walkers * md_s(c.explore.steps, atoms, c.train.models)
             jobs["select"] += 1
             work["select"] += 10.0
         if final:
@@ -137,8 +142,10 @@ class _Plan:
         if classical:
             yield f"{c.name}: production by a force field; nothing to label or to train"
         else:
-            box = f"{self.atoms} atoms a label, {self.volume:.0f} Å³"
-            yield f"{c.name}: {self.done} of at most {last} cycles done; {box}"
+            sizes = sorted(set(c.build.box_multiples))
+            atoms = ", ".join(f"{self.atoms * multiple}" for multiple in sizes)
+            volumes = ", ".join(f"{self.volume * multiple:.0f}" for multiple in sizes)
+            yield f"{c.name}: {self.done} of at most {last} cycles done; {atoms} atoms a label, {volumes} Å³"
             yield f"one label: {_seconds(self.label)}, from {source}"
         yield _row("stage", "next cycle: jobs", "CPU-h", "at most: jobs", "CPU-h", "spent, CPU-h")
         sums = [Price(0.0), Price(0.0)]

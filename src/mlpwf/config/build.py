@@ -21,9 +21,12 @@ class Build(Section):
     density_scales: list[Scale] = Field(
         [0.92, 1.0, 1.06], min_length=1, description="densities sampled, relative to system.density_g_cm3"
     )
+    box_multiples: list[Annotated[int, Field(ge=1, le=64)]] = Field(
+        [1], min_length=1, description="sizes of the boxes, in multiples of the molecules' counts"
+    )
     single_frames: int = Field(4, ge=0, description="frames of each isolated molecule")
     dimer_frames: int = Field(4, ge=0, description="frames of isolated pairs of molecules")
-    bulk_frames: int = Field(48, ge=1, description="frames of the packed box, over all temperatures and densities")
+    bulk_frames: int = Field(48, ge=1, description="frames of packed boxes, over all temperatures, sizes and densities")
     test_frames: int = Field(12, ge=2, description="held-out frames, from runs of their own; never trained on")
     steps_between_frames: int = Field(20, ge=1, description="sampler steps from one kept frame to the next")
     timestep_fs: float = Field(1.0, gt=0, le=2, description="sampler time step in fs")

@@ -34,6 +34,7 @@ from mlpwf.labels.store import Store, Structure, canonical, label_key, labelled,
 FORCE_TOLERANCE_EV_ANGSTROM = 1e-3
 ENERGY_TOLERANCE_EV_ATOM = 1e-4
 UNKNOWN_VERSION = "unknown"
+ARCHIVE = ".jsonl.gz"  # how names of archives end
 LARGEST_OUTPUT_BYTES = 200_000_000  # a single point of thousands of atoms prints a tenth of it
 
 
@@ -68,6 +69,8 @@ class Found:
     version: str
     cpu_s: float
     asserted: bool
+    record: Mapping[str, Any] | None = None
+    """The record of another store, to be kept as it is."""
 
 
 # ---------------------------------------------------------------- sources
@@ -83,6 +86,8 @@ class Sources:
     """Extended XYZ files."""
     systems: list[Path]
     """Folders in the format deepmd/npy."""
+    archives: list[Path]
+    """Archives of another store."""
 
 
 def find_sources(places: Sequence[Path]) -> Sources:
@@ -99,6 +104,7 @@ def find_sources(places: Sequence[Path]) -> Sources:
     outputs: list[Path] = []
     frames: list[Path] = []
     systems: list[Path] = []
+    archives: list[Path] = []
     for place in places:
         if place.is_dir():
             found = [_search(root) for root in _roots(place)]
@@ -110,13 +116,16 @@ def find_sources(places: Sequence[Path]) -> Sources:
             raise ConfigError(f"{place}: no such file or folder; expected labels of other work")
         elif _is_output(place):
             outputs.append(place)
+        elif place.name.endswith(ARCHIVE):
+            archives.append(place)
         elif place.suffix in (".extxyz", ".xyz"):
             frames.append(place)
         else:
             raise ConfigError(
-                f"{place}: expected an output of pw.x, an extended XYZ file (.extxyz, .xyz) or a folder of labels"
+                f"{place}: expected an output of pw.x, an extended XYZ file (.extxyz, .xyz), an archive of labels "
+                f"({ARCHIVE}) or a folder of labels"
             )
-    return Sources(outputs, frames, systems)
+    return Sources(outputs, frames, systems, archives)
 
 
 def _roots(folder: Path) -> list[Path]:
@@ -420,7 +429,7 @@ def keep(store: Store, physics: dict[str, Any], found: Found) -> bool:
     with store.in_flight(key):
         known = store.get(key)
         if known is None:
-            store.put(key, _record(physics, found))
+            store.put(key, dict(found.record) if found.record else _record(physics, found))
             return True
     force = float(np.abs(found.result.forces[structure.order] - known["forces_ev_angstrom"]).max())
     energy = abs(found.result.energy - known["energy_ev"]) / len(structure.numbers)

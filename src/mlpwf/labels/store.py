@@ -178,7 +178,7 @@ class Store:
         record, sealed = open_record(path)
         try:
             if shelf == "labels":
-                _check_numbers(record)
+                check_numbers(record)
             elif record["reason"] != Reason.CLASH and record["physics"]["engine"] == "qe":
                 gzip.decompress(self.path(shelf, key, ".out.gz").read_bytes())
             found = label_key(canonical(structure_of(record)), record["physics"])
@@ -272,7 +272,7 @@ def structure_of(record: Mapping[str, Any]) -> Atoms:
     return Atoms(record["symbols"], positions=record["positions_angstrom"], cell=record["cell_angstrom"], pbc=True)
 
 
-def _check_numbers(record: Mapping[str, Any]) -> None:
+def check_numbers(record: Mapping[str, Any]) -> None:
     """ValueError unless the numbers of an accepted label are there, finite and of their shapes."""
     count = len(record["symbols"])
     shapes = {"energy_ev": (), "forces_ev_angstrom": (count, 3), "stress_ev_angstrom3": (3, 3)}

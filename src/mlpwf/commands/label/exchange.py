@@ -25,14 +25,23 @@ class Format(StrEnum):
     EXTXYZ = "extxyz"
     DEEPMD = "deepmd"
     ASE = "ase"
+    ARCHIVE = "archive"
 
 
-SUFFIXES = {".extxyz": Format.EXTXYZ, ".xyz": Format.EXTXYZ, ".db": Format.ASE, ".traj": Format.ASE, "": Format.DEEPMD}
+SUFFIXES = {
+    ".extxyz": Format.EXTXYZ,
+    ".xyz": Format.EXTXYZ,
+    ".db": Format.ASE,
+    ".traj": Format.ASE,
+    ".jsonl.gz": Format.ARCHIVE,
+    "": Format.DEEPMD,
+}
 
 
 def label_import(
     source: Annotated[
-        list[Path], typer.Argument(help="pw.x output, extended XYZ file, or folder of outputs, deepmd/npy or DP-GEN")
+        list[Path],
+        typer.Argument(help="pw.x output, extended XYZ, archive, or folder of outputs, deepmd/npy or DP-GEN"),
     ],
     config: Annotated[Path, typer.Option(help="resolved section `label`: the physics the labels must have")],
     site: Annotated[Path, typer.Option(help="resolved site")],
@@ -41,6 +50,9 @@ def label_import(
     ] = False,
 ) -> None:
     """Take labels of other work into the store, each judged as if it had been computed here."""
+    from itertools import chain
+
+    from mlpwf.labels.archive import read_archive
     from mlpwf.labels.exchange import Refused, find_sources, keep, physics_at, read_all
     from mlpwf.labels.store import Store
 
@@ -59,7 +71,8 @@ def label_import(
     store = Store(place.label_store)
     taken: Counter[bool] = Counter()
     refused: Counter[str] = Counter()
-    for done, found in enumerate(read_all(sources, settings, hashes), start=1):
+    archived = (read_archive(path, physics) for path in sources.archives)
+    for done, found in enumerate(chain(read_all(sources, settings, hashes), *archived), start=1):
         try:
             if isinstance(found, Refused):
                 raise found
@@ -78,23 +91,30 @@ def label_import(
 
 def label_export(
     site: Annotated[Path, typer.Option(help="resolved site")],
-    out: Annotated[Path, typer.Option(help="file (.extxyz, .xyz, .db, .traj) or folder (deepmd/npy) to write")],
+    out: Annotated[Path, typer.Option(help="file (.extxyz, .xyz, .db, .traj, .jsonl.gz) or folder (deepmd/npy)")],
     config: Annotated[Path | None, typer.Option(help="resolved section `label`: only labels of its physics")] = None,
     format: Annotated[Format | None, typer.Option(help="by default that of the suffix of OUT")] = None,
 ) -> None:
-    """Write all accepted labels of one physics as a data set."""
+    """Write all accepted labels of one physics as a data set, or the store's own records as an archive."""
     from mlpwf.frames import write_frames
+    from mlpwf.labels.archive import write_archive
     from mlpwf.labels.exchange import physics_at, stored, write_ase, write_deepmd
     from mlpwf.labels.store import Store
 
     place, _ = load_section(Site, site)
-    kind = format or SUFFIXES.get(out.suffix)
-    if kind is None or (kind is Format.ASE and SUFFIXES.get(out.suffix) is not Format.ASE):
+    suffix = "".join(out.suffixes[-2:]) if out.suffix == ".gz" else out.suffix
+    kind = format or SUFFIXES.get(suffix)
+    if kind is None or (kind is Format.ASE and SUFFIXES.get(suffix) is not Format.ASE):
         raise ConfigError(f"{out}: expected a suffix of {', '.join(filter(None, SUFFIXES))}, or none for deepmd/npy")
     physics = physics_at(load_section(Label, config)[0], place)[0] if config is not None else None
-    frames = stored(Store(place.label_store), physics)
-    {Format.EXTXYZ: write_frames, Format.DEEPMD: write_deepmd, Format.ASE: write_ase}[kind](out, frames)
-    log.info("label export: %d labels in %s", len(frames), out)
+    store = Store(place.label_store)
+    if kind is Format.ARCHIVE:
+        count = write_archive(out, store, physics)
+    else:
+        frames = stored(store, physics)
+        {Format.EXTXYZ: write_frames, Format.DEEPMD: write_deepmd, Format.ASE: write_ase}[kind](out, frames)
+        count = len(frames)
+    log.info("label export: %d labels in %s", count, out)
 
 
 def label_check(site: Annotated[Path, typer.Option(help="resolved site")]) -> None:

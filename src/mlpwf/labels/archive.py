@@ -1,0 +1,85 @@
+"""The store's own records in one compressed file: what leaves a store so comes back as it was.
+
+An archive is gzipped JSON lines, one record a line with its checksum, sorted by key. A record
+says by what physics it was computed, so nobody's word is needed for it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlpwf.engines.espresso import Result
+from mlpwf.errors import ConfigError, DataError
+from mlpwf.files import replacing
+from mlpwf.labels.exchange import Found, Refusal, Refused
+from mlpwf.labels.store import Store, canonical, check_numbers, checksum, of_elements, structure_of
+
+
+def write_archive(out: Path, store: Store, physics: Mapping[str, Any] | None) -> int:
+    """Write the accepted labels of `physics`, or of every physics if None; returns how many.
+
+    Raises
+    ------
+    ConfigError
+        If there are none.
+    DataError
+        If a label is damaged.
+    """
+    lines = []
+    for key in store.all_keys():
+        record = store.get(key)
+        if record is None or (physics is not None and record["physics"] != of_elements(physics, record["symbols"])):
+            continue
+        lines.append(json.dumps({**record, "sha256": checksum(record)}, allow_nan=False) + "\n")
+    if not lines:
+        raise ConfigError(f"{store.root}: holds no label of this physics; nothing to export")
+    with replacing(out) as temporary:
+        temporary.write_bytes(gzip.compress("".join(lines).encode(), mtime=0))
+    return len(lines)
+
+
+def read_archive(path: Path, physics: Mapping[str, Any]) -> Iterator[Found | Refused]:
+    """The labels of an archive, each with the record it is to have in the store.
+
+    Raises
+    ------
+    DataError
+        If the file is no archive, or cut short.
+    """
+    try:
+        lines = gzip.decompress(path.read_bytes()).decode().splitlines()
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        raise DataError(f"{path}: no whole archive of labels ({error}); expected one of mlpwf label export") from None
+    if not lines:
+        raise DataError(f"{path}: no whole archive of labels (it is empty); expected one of mlpwf label export")
+    for number, line in enumerate(lines, start=1):
+        source = f"{path}#{number}"
+        try:
+            yield _found(source, json.loads(line), physics)
+        except Refused as refused:
+            yield refused
+        except (ValueError, KeyError, TypeError, AttributeError, DataError) as error:
+            yield Refused(source, Refusal.UNREADABLE, f"{type(error).__name__}: {' '.join(str(error).split())}")
+
+
+def _found(source: str, record: dict[str, Any], physics: Mapping[str, Any]) -> Found:
+    if record.pop("sha256") != checksum(record):
+        raise Refused(source, Refusal.UNREADABLE, "its checksum is not that of its content")
+    check_numbers(record)
+    wanted = of_elements(physics, record["symbols"])
+    if record["physics"] != wanted:
+        names = [name for name in {**record["physics"], **wanted} if record["physics"].get(name) != wanted.get(name)]
+        detail = f"{names[0]} is {record['physics'].get(names[0])}, {wanted.get(names[0])} expected"
+        raise Refused(source, Refusal.OTHER_PHYSICS, detail)
+    numbers = (np.array(record[name]) for name in ("forces_ev_angstrom", "stress_ev_angstrom3"))
+    result = Result(record["energy_ev"], *numbers)
+    asserted = bool(record.get("asserted"))
+    structure = canonical(structure_of(record))
+    return Found(source, structure, result, record["engine_version"], record["cpu_s"], asserted, record)
