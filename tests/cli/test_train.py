@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 from mlpwf.commands.train import app
 from mlpwf.config import Site, Train
 from mlpwf.engines.deepmd import latest_checkpoint, predict
-from mlpwf.errors import DataError, EngineError
+from mlpwf.errors import ConfigError, DataError, EngineError
 from mlpwf.files import read_json, sha256, write_json
 from mlpwf.frames import quantised, read_frames, write_frames
 from mlpwf.training import largest_differences
@@ -270,6 +270,21 @@ def test_test_frames_must_not_be_training_frames(campaign: Campaign, tmp_path: P
         mlpwf(
             "test", "--model", model, "--test", stained, "--train-labels", campaign.labels[0], "--out", tmp_path / "e"
         )
+
+
+def test_the_final_model_is_trained_for_longer(campaign: Campaign, tmp_path: Path) -> None:
+    out, config = tmp_path / "longer", tmp_path / "train.json"
+    words = [*campaign.words(1)[:-4], "--config", config, "--out", out, "--start", campaign.model(0), "--final"]
+    section = read_json(campaign.root / "config" / "train.json")
+    write_json(config, section)
+    with pytest.raises(ConfigError, match="steps_final is not set"):
+        mlpwf(*words)
+    write_json(config, section | {"steps_final": 120})
+    mlpwf(*words)
+    check = read_json(out / "check.json")
+    assert (check["steps"], check["frames"]) == (120, 16)
+    assert check["started_from"] == str(campaign.model(0) / "model.pb")
+    assert check["sha256"]["compressed.pb"] == sha256(out / "compressed.pb")
 
 
 def test_final_model_is_a_copy_with_its_verdict(tmp_path: Path) -> None:

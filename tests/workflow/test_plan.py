@@ -71,6 +71,18 @@ def test_arms_share_the_first_cycle_and_train_committees_of_their_own(tmp_path):
         assert f"results/tiny_water/cycle/000/select/arm/{arm}.extxyz" in files
 
 
+def test_a_final_training_starts_from_the_last_committee(tmp_path):
+    values = yaml.safe_load((PROJECT / "config" / "systems" / "tiny_water.yaml").read_text())
+    values["train"] |= {"steps_final": 1000}
+    system = tmp_path / "final.yaml"
+    system.write_text(yaml.safe_dump(values))
+    done = plan(tmp_path, system, "plan=2")
+    assert done.returncode == 0, done.stderr
+    files = planned_files(done.stdout.splitlines())
+    assert "results/tiny_water/train/longer/compressed.pb" in files
+    assert "results/tiny_water/cycle/001/train/model/0/check.json" in files
+
+
 def test_the_literal_slurm_command_plans(tmp_path):
     """`snakemake --profile slurm -n` from the root, nothing else."""
     for name in ("Snakefile", "workflow", "config", "profiles", "slurm"):

@@ -2,7 +2,8 @@
 
 INPUTS   labels of this cycle and all before, C/config/{train,site}.json, the previous committee
 OUTPUTS  C/cycle/NNN/train/model/K/{model.pb,compressed.pb,check.json,lcurve.csv},
-         C/cycle/NNN/train/{errors.json,parity.csv,calibration.json,pairs.csv}, C/train/final/{model.pb,final.json}
+         C/cycle/NNN/train/{errors.json,parity.csv,calibration.json,pairs.csv}, C/train/final/{model.pb,final.json},
+         with train.steps_final C/train/longer/ as a model/K
 """
 
 
@@ -95,11 +96,43 @@ rule train_test:
         " {params.calibration:q} {params.labels:q} --out {output.errors:q}"
 
 
+rule train_longer:
+    """Train the last committee's first model for train.steps_final more steps."""
+    input:
+        labels=lambda wildcards: labels_until(final_cycle(wildcards)),
+        config=f"{C}/config/train.json",
+        site=ancient(f"{C}/config/site.json"),
+        start=lambda wildcards: models_of(final_cycle(wildcards), "check.json")[0],
+    output:
+        model=f"{C}/train/longer/model.pb",
+        compressed=f"{C}/train/longer/compressed.pb",
+        check=f"{C}/train/longer/check.json",
+        lcurve=f"{C}/train/longer/lcurve.csv",
+    log:
+        f"{LOGS}/train/longer.log",
+    threads: cores("train", SITE.train_threads)
+    resources:
+        **SITE.resources("train"),
+        mem_mb=memory("train", 4000),
+        runtime=minutes("train", 1440),
+    params:
+        out=f"{C}/train/longer",
+        labels=repeated("--labels", "labels"),
+        start=lambda wildcards, input: str(Path(str(input.start)).parent),
+    shell:
+        "mlpwf --log {log:q} train model --final --config {input.config:q} --site {input.site:q} {params.labels:q}"
+        " --index 0 --start {params.start:q} --threads {threads} --out {params.out:q}"
+
+
 rule train_final:
     """Name the model the campaign ends with."""
     input:
         status=lambda wildcards: f"{C}/cycle/{final_cycle(wildcards)}/select/status.json",
-        model=lambda wildcards: models_of(final_cycle(wildcards), "compressed.pb")[0],
+        model=lambda wildcards: (
+            f"{C}/train/longer/compressed.pb"
+            if CAMPAIGN.train.steps_final
+            else models_of(final_cycle(wildcards), "compressed.pb")[0]
+        ),
     output:
         model=f"{C}/train/final/model.pb",
         final=f"{C}/train/final/final.json",

@@ -110,6 +110,9 @@ class _Plan:
         if final:
             v = c.validate_
             steps = round((v.nve_ps + v.nvt_ps + v.npt_ps) * 1e3 / v.timestep_fs)
+            if c.train.steps_final:
+                jobs["train"] += 1
+                work["train"] += train_s(c.train.steps_final, atoms)
             jobs["validate"], work["validate"] = 1, md_s(steps, round(self.atoms / self.molecules * v.molecules))
         stages = {stage: Work(jobs[stage], work[stage], labels if stage == "label" else 0) for stage in jobs}
         return stages | self._production() if final else stages

@@ -18,7 +18,7 @@ import typer
 from mlpwf import __version__
 from mlpwf.accounting import accounted
 from mlpwf.config import Site, Train, load_section
-from mlpwf.errors import DataError, EngineError, MlpwfError
+from mlpwf.errors import ConfigError, DataError, EngineError, MlpwfError
 from mlpwf.files import read_json, replacing, sha256, sole_writer, sound_model, write_json, write_text
 
 if TYPE_CHECKING:
@@ -45,9 +45,14 @@ def train_model(
     out: Annotated[Path, typer.Option(help="folder of this model")],
     start: Annotated[Path | None, typer.Option(help="folder of the model to continue")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="cores of this job; unset: the site's")] = None,
+    final: Annotated[bool, typer.Option("--final", help="train for train.steps_final, as the final model is")] = False,
 ) -> None:
     """Train one model, freeze and compress it, and check that compression changed nothing."""
     settings, seed = load_section(Train, config)
+    if final:
+        if settings.steps_final is None:
+            raise ConfigError(f"{config}: train.steps_final is not set; expected a number of steps")
+        settings = settings.model_copy(update={"steps_continued": settings.steps_final})
     place, _ = load_section(Site, site)
     place = place.model_copy(update={"train_threads": threads or place.train_threads})
     with sole_writer(out), accounted(out, "train"):

@@ -24,6 +24,12 @@ class Train(Section):
     steps_continued: int = Field(
         100_000, ge=10, description="training steps of later cycles, started from the models before"
     )
+    steps_final: int | None = Field(
+        None,
+        ge=10,
+        description="training steps of the campaign's final model, from the last committee's first model and on all "
+        "labels; unset: it is that model",
+    )
     continue_models: bool = Field(True, description="start from the previous cycle's models")
     learning_rate: float = Field(1e-2, gt=0, lt=1, description="first learning rate")
     learning_rate_continued: float = Field(2e-3, gt=0, lt=1, description="first learning rate of a continued model")
