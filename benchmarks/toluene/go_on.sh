@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Go on with the toluene campaign from what this folder keeps, and keep what is won:
+#   benchmarks/toluene/go_on.sh [snakemake options]     for example --cores 1
+#   benchmarks/toluene/go_on.sh keep                    only keep what results/toluene has come to
+# It can be stopped at any time (Ctrl-C, kill); the same command goes on.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+here=benchmarks/toluene system=config/systems/toluene.yaml campaign=results/toluene
+export PATH=$PWD/.venv/bin:$PATH
+
+# Labels as the store's records; of the campaign all that its next job reads, with its times, which
+# Snakemake goes by. Models of finished cycles, walkers and work in progress are left out.
+keep() {
+    mlpwf label export --config $campaign/config/label.json --site $campaign/config/site.json --out $here/labels.jsonl.gz
+    local last before
+    last=$(find $campaign/cycle -path '*/train/errors.json' 2>/dev/null | sort | tail -n 1 | cut -d/ -f4)
+    before=(--exclude='work' --exclude='walker' --exclude='.*' --exclude='pairs.csv')
+    for cycle in $campaign/cycle/*; do
+        [ -n "$last" ] && [[ ${cycle##*/} < $last ]] && before+=(--exclude="$cycle/train/model/*/*.pb" --exclude="$cycle/explore")
+    done
+    tar -c --sort=name --owner=0 --group=0 --numeric-owner "${before[@]}" $campaign 2>/dev/null | xz -9 >$here/.campaign.tar.xz
+    mv $here/.campaign.tar.xz $here/campaign.tar.xz
+    python $here/tables.py $campaign $here
+}
+
+if [ "${1:-}" = keep ]; then
+    keep
+    exit
+fi
+./start setup
+[ -d $campaign ] || tar -xJf $here/campaign.tar.xz
+mlpwf config $system
+mlpwf label import $here/labels.jsonl.gz --config $campaign/config/label.json --site $campaign/config/site.json
+trap keep EXIT
+./start run $system "$@"
