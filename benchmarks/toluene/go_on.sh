@@ -14,7 +14,7 @@ keep() {
     mlpwf label export --config $campaign/config/label.json --site $campaign/config/site.json --out $here/labels.jsonl.gz
     local last before
     last=$(find $campaign/cycle -path '*/train/errors.json' 2>/dev/null | sort | tail -n 1 | cut -d/ -f4)
-    before=(--exclude='work' --exclude='walker' --exclude='.*' --exclude='pairs.csv')
+    before=(--exclude='work' --exclude='*.work' --exclude='walker' --exclude='.*' --exclude='pairs.csv')
     for cycle in $campaign/cycle/*; do
         [ -n "$last" ] && [[ ${cycle##*/} < $last ]] && before+=(--exclude="$cycle/train/model/*/*.pb" --exclude="$cycle/explore")
     done

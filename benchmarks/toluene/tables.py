@@ -2,7 +2,7 @@
 
     python benchmarks/toluene/tables.py results/toluene benchmarks/toluene
 
-labels.csv          the label sets: frames, atoms, CPU-seconds, what was set aside
+labels.csv          the label sets: what was asked for, won and set aside, CPU-seconds a label
 learning_curve.csv  errors on the test set, and of the models before on each cycle's new labels
 calibration.csv     whether the map from deviation to error held on the next cycle's labels
 selection.csv       what the walkers gave, and what was chosen of it
@@ -21,7 +21,6 @@ from typing import Any
 
 from mlpwf.accounting import read_costs
 from mlpwf.files import read_json, write_text
-from mlpwf.frames import read_frames
 
 Row = Mapping[str, Any]
 ERRORS = {
@@ -40,19 +39,17 @@ def cycles(campaign: Path) -> list[Path]:
 def labels(campaign: Path) -> Iterator[Row]:
     """A row for each set whose labels are all there."""
     for folder in [campaign / "test", *cycles(campaign)]:
-        if not (folder / "label" / "summary.json").is_file():
-            continue
-        frames = read_frames(folder / "label" / "labels.extxyz")
-        records = [read_json(path)["labels"] for path in sorted((folder / "label" / "batch").glob("*.json"))]
-        reasons = Counter(one["reason"] for batch in records for one in batch if one.get("reason"))
-        sizes = Counter(len(atoms) for atoms in frames)
-        yield {
-            "set": folder.name,
-            "labels": len(frames),
-            "sizes": " ".join(f"{count}x{atoms}" for atoms, count in sorted(sizes.items())),
-            "atoms": sum(len(atoms) for atoms in frames),
-            "set_aside": " ".join(f"{count}x{reason}" for reason, count in sorted(reasons.items())) or "none",
-        }
+        if (path := folder / "label" / "summary.json").is_file():
+            found = read_json(path)
+            aside = [f"{count}x{reason}" for reason, count in sorted(found["aside"].items()) if count]
+            yield {
+                "set": folder.name,
+                "asked": found["requested"],
+                "labels": found["accepted"],
+                "set_aside": " ".join(f"{count}x{reason}" for reason, count in sorted(found["aside"].items()))
+                or "none",
+                "cpu_s_a_label": found["label_cpu_s_mean"],
+            }
 
 
 def errors_of(measures: Mapping[str, float], prefix: str) -> dict[str, str]:
@@ -67,7 +64,7 @@ def learning_curve(campaign: Path) -> Iterator[Row]:
     for folder in cycles(campaign):
         if not (folder / "train" / "errors.json").is_file():
             return
-        total += len(read_frames(folder / "label" / "labels.extxyz"))
+        total += read_json(folder / "label" / "summary.json")["accepted"]
         found = read_json(folder / "train" / "errors.json")
         row = {"cycle": int(folder.name), "labels": total, **errors_of(found["test"]["mean"]["overall"], "test_")}
         models = [1e3 * one["overall"]["force_rmse_ev_angstrom"] for one in found["test"]["models"]]
@@ -89,22 +86,18 @@ def calibration(campaign: Path) -> Iterator[Row]:
 
 
 def selection(campaign: Path) -> Iterator[Row]:
-    """A row a cycle: walkers by outcome, picoseconds, frames by verdict, frames chosen."""
+    """A row a cycle: walkers by outcome, their steps, frames by verdict, frames chosen, the verdict on the campaign."""
     for folder in cycles(campaign):
-        if not (folder / "select" / "decisions.csv").is_file():
+        if not (path := folder / "select" / "status.json").is_file():
             return
+        found = read_json(path)
         walkers = [one for path in sorted(folder.glob("explore/*/walkers.json")) for one in read_json(path)]
         outcomes = Counter(one["outcome"] for one in walkers)
-        with (folder / "select" / "decisions.csv").open(newline="") as handle:
-            decisions = list(csv.DictReader(handle))
-        verdicts = Counter(one["verdict"] for one in decisions)
         yield {
             "cycle": int(folder.name),
             "walkers": " ".join(f"{count}x{outcome}" for outcome, count in sorted(outcomes.items())),
-            "steps_done": sum(one["steps"] for one in walkers),
-            "steps_wanted": sum(one["wanted_steps"] for one in walkers),
-            **{name: verdicts.get(name, 0) for name in ("accurate", "candidate", "failed", "broken")},
-            "selected": len(read_frames(folder / "select" / "frames.extxyz")),
+            "steps": sum(one["steps"] for one in walkers),
+            **{name: found[name] for name in ("accurate", "candidate", "failed", "broken", "selected", "verdict")},
         }
 
 
