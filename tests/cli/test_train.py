@@ -272,19 +272,28 @@ def test_test_frames_must_not_be_training_frames(campaign: Campaign, tmp_path: P
         )
 
 
-def test_the_final_model_is_trained_for_longer(campaign: Campaign, tmp_path: Path) -> None:
-    out, config = tmp_path / "longer", tmp_path / "train.json"
-    words = [*campaign.words(1)[:-4], "--config", config, "--out", out, "--start", campaign.model(0), "--final"]
-    section = read_json(campaign.root / "config" / "train.json")
-    write_json(config, section)
+def test_the_final_model_is_trained_for_longer(tmp_path: Path) -> None:
+    campaign, out = Campaign(tmp_path), tmp_path / "longer"
+    campaign.configure(dp=[sys.executable, "-c", "raise SystemExit('Error: not today')"])
+    campaign.model(0).mkdir(parents=True)
+    (campaign.model(0) / "model.pb").write_bytes(b"a model")
+    known = {"model.pb": sha256(campaign.model(0) / "model.pb")}
+    settings = Train.model_validate(SETTINGS).model_dump(mode="json")
+    shape = {"elements": ["H", "O"], "neighbour_slots": [200, 200], "settings": settings}
+    write_json(campaign.model(0) / "check.json", {**shape, "sha256": known})
+    words = [*campaign.words(1)[:-4], "--out", out, "--start", campaign.model(0), "--final"]
     with pytest.raises(ConfigError, match="steps_final is not set"):
         mlpwf(*words)
-    write_json(config, section | {"steps_final": 120})
-    mlpwf(*words)
-    check = read_json(out / "check.json")
-    assert (check["steps"], check["frames"]) == (120, 16)
-    assert check["started_from"] == str(campaign.model(0) / "model.pb")
-    assert check["sha256"]["compressed.pb"] == sha256(out / "compressed.pb")
+    section = read_json(tmp_path / "config" / "train.json")
+    write_json(tmp_path / "config" / "train.json", section | {"steps_final": 120})
+    with pytest.raises(EngineError, match="not today"):
+        mlpwf(*words)
+    asked = read_json(out / "work" / "input.json")
+    assert asked["training"]["numb_steps"] == 120
+    assert asked["learning_rate"]["start_lr"] == SETTINGS["learning_rate_continued"]
+    assert asked["model"]["descriptor"]["sel"] == [200, 200], "continued: as the model before it"
+    frames = sum(len(np.load(path)) for path in (out / "work" / "data").rglob("energy.npy"))
+    assert frames == 16, "labels of all cycles"
 
 
 def test_final_model_is_a_copy_with_its_verdict(tmp_path: Path) -> None:
