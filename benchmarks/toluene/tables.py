@@ -46,8 +46,7 @@ def labels(campaign: Path) -> Iterator[Row]:
                 "set": folder.name,
                 "asked": found["requested"],
                 "labels": found["accepted"],
-                "set_aside": " ".join(f"{count}x{reason}" for reason, count in sorted(found["aside"].items()))
-                or "none",
+                "set_aside": " ".join(aside) or "none",
                 "cpu_s_a_label": found["label_cpu_s_mean"],
             }
 
