@@ -120,6 +120,7 @@ def _cycle(root: Path, number: int, last: bool, rng: np.random.Generator) -> Non
         }  # fmt: skip
         put(root / "train" / "model" / model / "check.json", check)
         table(root / "train" / "model" / model / "lcurve.csv", ["step", "rmse_f_trn"], [(100, 0.4), (200, 0.2)])
+    _liquid(root / "validate" / "liquid.json", number, rng)
     outcomes = [
         {"walker": k, "outcome": "blew up" if k == 3 and not number else "finished", "steps": 2000} for k in range(4)
     ]
@@ -150,6 +151,13 @@ def _cycle(root: Path, number: int, last: bool, rng: np.random.Generator) -> Non
             "verdict": "converged" if last else "continue", "reason": "enough" if last else "too many candidates",
         },
     )  # fmt: skip
+
+
+def _liquid(path: Path, number: int, rng: np.random.Generator) -> None:
+    r = np.arange(3.05, 9, 0.1)
+    g = 1 + np.exp(-((r - 6) ** 2)) + rng.normal(0, 0.03, (5, r.size))
+    samples = {"density": 0.85 + rng.normal(0, 0.01, 5), "r": r, "g": g, "diffusion": 0.2 + rng.normal(0, 0.1, 32)}
+    put(path, {"cycle": number, "fault": "", **{name: values.tolist() for name, values in samples.items()}})
 
 
 def _calibration(number: int, scale: float, rng: np.random.Generator) -> dict[str, Any]:

@@ -8,11 +8,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mlpwf.agreement import Liquid, compare, mean_with_error, structure
 from mlpwf.errors import DataError
 from mlpwf.selection import ACCURATE, BROKEN, FAILED, VERDICTS
 
 FLAT = 2.0
 """Standard errors that a change of the test error has to exceed to count."""
+SIGNIFICANCE = 0.05
+"""Probability by chance below which liquids of two models differ."""
+MOST_ERROR = 0.3
+"""Standard error, as a share of the quantity, above which two models cannot be told apart."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ def few_candidates(counts: Counter[str], most: float) -> Criterion:
     """Few explored frames are not accurate: at most the share `most`."""
     explored = sum(counts.values())
     if explored == 0:
-        raise DataError("no explored frames; expected at least one: see the walkers of this cycle")
+        return Criterion("few candidates", False, "there are no explored frames: every walker blew up before its first")
     share = (explored - counts[ACCURATE]) / explored
     relation = "at most" if share <= most else "more than"
     said = f"{share:.2%} of {explored} explored frames are not accurate, {relation} {most:.2%}"
@@ -73,6 +78,49 @@ def flat_test_error(before: Sequence[float] | None, now: Sequence[float]) -> Cri
     return Criterion(name, flat, said)
 
 
+def same_liquid(liquids: Sequence[Liquid], wanted: int) -> list[Criterion]:
+    """Density, g(r) and diffusion of the last cycles' models agree within their errors: one criterion each.
+
+    The test is `agreement.compare` at the level `SIGNIFICANCE`. A quantity whose error is above the share
+    `MOST_ERROR` of it was not measured well enough to tell; a model that gave no liquid does not agree.
+
+    Parameters
+    ----------
+    liquids
+        Of the last cycles, oldest first.
+    wanted
+        Cycles to compare.
+    """
+    names = ("density", "g(r)", "diffusion")
+    if len(liquids) < wanted:
+        return [Criterion(name, None, f"the {name} has fewer than {wanted} cycles to compare") for name in names]
+    faults = [f"the {{}} by the model of cycle {one.cycle} is none: {one.fault}" for one in liquids if one.fault]
+    if faults:
+        return [Criterion(name, False, faults[-1].format(name)) for name in names]
+    samples = (
+        [one.density_g_cm3 for one in liquids],
+        [structure(one) for one in liquids],
+        [one.diffusion_angstrom2_per_ps for one in liquids],
+    )
+    remedies = ("validate.npt_ps", "validate.nvt_ps", "validate.nvt_ps")
+    cycles = ", ".join(str(one.cycle) for one in liquids)
+    found = []
+    for name, unit, groups, remedy in zip(names, ("g/cm³", "", "Å²/ps"), samples, remedies, strict=True):
+        values = [mean_with_error(group) for group in groups]
+        stated = ", ".join(f"{mean:.3g} ± {error:.1g}" for mean, error in values)
+        shown = f": {stated} {unit}" if unit else ""
+        said = f"the {name} by the models of cycles {cycles}{shown}"
+        if not all(error <= MOST_ERROR * abs(mean) for mean, error in values):
+            why = f"an error above {MOST_ERROR:.0%} tells nothing, run longer ({remedy})"
+            found.append(Criterion(name, None, f"{said}: {why}"))
+            continue
+        test = compare(groups)
+        met = bool(test.p_value >= SIGNIFICANCE)
+        how = f"differs by {test.ratio:.2g} times what errors alone would give (p = {test.p_value:.2g})"
+        found.append(Criterion(name, met, f"{said}{',' if unit else ''} {how}"))
+    return found
+
+
 @dataclass(frozen=True)
 class Outlook:
     """What more labels would likely bring, in eV/Å."""
@@ -83,7 +131,7 @@ class Outlook:
     """Standard error of `then`."""
 
 
-def outlook(labels: Sequence[float], frame_errors: Sequence[Sequence[float]], more: int = 100) -> Outlook | None:
+def outlook(labels: Sequence[float], frame_errors: Sequence[Sequence[float]], more: float = 100) -> Outlook | None:
     """The test error after `more` labels, by a power law through the cycles so far; None before two cycles.
 
     log(error) is fitted by a straight line of log(labels). The standard error joins that
@@ -128,6 +176,26 @@ def root_with_error(frame_errors: Sequence[float]) -> tuple[float, float]:
     return root, float(values.std(ddof=1) / np.sqrt(len(values)) / (2 * root))
 
 
+def ahead(ours: Sequence[float], theirs: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """Root-mean-square error of one run minus the mean of those of several, and its standard error, in eV/Å.
+
+    The error joins that over test frames, which all runs share, with the scatter s of the S runs, s² (1 + 1/S):
+    the one run is taken to scatter as they do. One run to compare with has no scatter.
+
+    Parameters
+    ----------
+    ours, theirs
+        Mean square force error of each test frame in (eV/Å)²; shapes (n_frames,) and (n_runs, n_frames).
+    """
+    mine, table = np.asarray(ours, float), np.asarray(theirs, float)
+    root, roots = float(np.sqrt(mine.mean())), np.sqrt(table.mean(axis=1))
+    influence = mine / (2 * root) - (table / (2 * roots[:, None])).mean(axis=0)
+    variance = influence.var(ddof=1) / len(mine)
+    if len(roots) > 1:
+        variance += roots.var(ddof=1) * (1 + 1 / len(roots))
+    return root - float(roots.mean()), float(np.sqrt(variance))
+
+
 def judge(
     criteria: Sequence[Criterion],
     counts: Counter[str],
@@ -168,7 +236,7 @@ def judge(
     if selectable == 0:
         nothing = f"not converged, but nothing is left to label ({_listed(counts)}, no candidate that is new)"
         remedy = "lower the target error or explore other states"
-        if counts[FAILED] + counts[BROKEN] > counts[ACCURATE]:
+        if not sum(counts.values()) or counts[FAILED] + counts[BROKEN] > counts[ACCURATE]:
             remedy = "explore more gently, or start from more labels"
         return "exhausted", f"{nothing}: {everything}; {remedy}"
     if cycle >= maximum_cycles - 1:

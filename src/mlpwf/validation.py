@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from mlpwf.errors import DataError
 
 Array = NDArray[np.float64]
+BLOCKS = 5
+SHORTEST = 17  # frames that give a diffusion coefficient
 
 
 def radial_distribution(centres: Array, cells: Array, width: float = 0.1) -> tuple[Array, Array]:
@@ -50,6 +52,33 @@ def radial_distribution(centres: Array, cells: Array, width: float = 0.1) -> tup
     return (edges[1:] + edges[:-1]) / 2, g / (len(centres) * len(first) * volumes)
 
 
+def diffusion(centres: Array, interval_ps: float) -> tuple[Array, tuple[float, float]]:
+    """Apparent diffusion coefficient of each molecule of a short run.
+
+    D_i = (⟨|Δr_i(t2)|²⟩ − ⟨|Δr_i(t1)|²⟩) / 6 (t2 − t1), averaged over all time origins, with t1
+    an eighth and t2 a quarter of the run: early enough for a run of a few ps, and so not
+    the coefficient of long times where motion is not diffusive yet.
+
+    Parameters
+    ----------
+    centres
+        Unwrapped positions in Å, shape (n_frames, n, 3), `SHORTEST` frames or more.
+    interval_ps
+        Time between frames in ps.
+
+    Returns
+    -------
+    coefficients, lags
+        In Å²/ps, shape (n,); and t1, t2 in ps.
+    """
+    if centres.ndim != 3 or centres.shape[2] != 3 or len(centres) < SHORTEST:
+        raise DataError(f"centres {centres.shape}; expected (n_frames, n, 3), {SHORTEST} frames or more")
+    lags = [(len(centres) - 1) // part for part in (8, 4)]
+    early, late = (((centres[lag:] - centres[:-lag]) ** 2).sum(axis=2).mean(axis=0) for lag in lags)
+    first, second = (lag * interval_ps for lag in lags)
+    return (late - early) / (6 * (second - first)), (first, second)
+
+
 def drift(times: Array, energies: Array) -> tuple[float, float]:
     """Slope of total energy against time by least squares, and its standard error.
 
@@ -80,11 +109,15 @@ def drift(times: Array, energies: Array) -> tuple[float, float]:
     return slope, float(error)
 
 
-def block_mean(values: Array, blocks: int = 5) -> tuple[float, float]:
+def block_mean(values: Array, blocks: int = BLOCKS) -> tuple[float, float]:
     """Mean of a correlated series, and its standard error from the means of contiguous blocks."""
+    return float(values.mean()), float(block_means(values, blocks).std(ddof=1) / np.sqrt(blocks))
+
+
+def block_means(values: Array, blocks: int = BLOCKS) -> Array:
+    """Means of contiguous blocks of a series, shape (blocks,)."""
     if values.ndim != 1 or len(values) < blocks or blocks < 2:
         raise DataError(
             f"{values.shape} values in {blocks} blocks; expected one series with a value in each of two blocks or more"
         )
-    means = np.array([part.mean() for part in np.array_split(values, blocks)])
-    return float(values.mean()), float(means.std(ddof=1) / np.sqrt(blocks))
+    return np.array([part.mean() for part in np.array_split(values, blocks)])

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -29,6 +30,9 @@ PARTS = (
     "validate/errors.json", "validate/parity.csv", "validate/runs.json", "validate/nve.csv", "validate/rdf.csv",
     "simulate/240K", "simulate", "analyse/correlators.csv", "analyse/states.csv", "analyse/counts.csv", "analyse",
 )  # fmt: skip
+
+
+NO_LIQUID: dict[str, list[float]] = {"density": [], "r": [], "g": [], "diffusion": []}
 
 
 def _make(root: Path) -> str:
@@ -142,6 +146,7 @@ def test_calibration_criteria_and_outlook_are_on_the_page(tmp_path: Path) -> Non
     now, then, error = (int(value) for value in said.groups())
     assert then < now < 80
     assert 0 < error < now
+    assert re.search(r"last 60 labels the law through the 3 cycles before gave \d+ ± \d+ meV/Å; it became \d+", html)
     with (root / "report" / "figures" / "reliability.csv").open() as handle:
         drawn = [row for row in csv.DictReader(handle) if row["curve"] == "cycle 1"]
     assert len(drawn) == 16
@@ -153,16 +158,48 @@ def test_arms_are_drawn_beside_the_committee(tmp_path: Path) -> None:
     section = root / "config" / "select.json"
     section.write_text(json.dumps(json.loads(section.read_text()) | {"arms": ["random"]}))
     for cycle in ("001", "002"):
-        target = root / "arm" / "random" / cycle / "train"
+        target = root / "arm" / "random" / "1" / cycle / "train"
         target.mkdir(parents=True)
         shutil.copy(root / "cycle" / cycle / "train" / "errors.json", target)
-    _make(root)
+    html = _make(root)
+    assert html.count("+0.0 ± 0") == 2, "the committee is ahead of its copies by nothing"
     with (root / "report" / "figures" / "arms.csv").open() as handle:
         drawn = list(csv.DictReader(handle))
     curves = {name: [(row["x"], row["y"]) for row in drawn if row["curve"] == name] for name in ("committee", "random")}
     assert len(curves["random"]) == 3
     assert curves["random"] == curves["committee"], "the first cycle is shared, the others are copies"
     assert all(float(row["y_error"]) > 0 for row in drawn)
+
+
+def test_seeds_of_an_arm_give_it_error_bars(tmp_path: Path) -> None:
+    root = campaign(tmp_path, cycles=2)
+    section = root / "config" / "select.json"
+    section.write_text(json.dumps(json.loads(section.read_text()) | {"arms": ["random"], "arm_seeds": 3}))
+    document = json.loads((root / "cycle" / "001" / "train" / "errors.json").read_text())
+    frames = np.array(document["test"]["frame_force_mse_ev2_angstrom2"])
+    for seed, factor in ((1, 1.1), (2, 1.2), (3, 1.3)):
+        target = root / "arm" / "random" / str(seed) / "001" / "train"
+        target.mkdir(parents=True)
+        document["test"]["frame_force_mse_ev2_angstrom2"] = (factor**2 * frames).tolist()
+        (target / "errors.json").write_text(json.dumps(document))
+    html = _make(root)
+    with (root / "report" / "figures" / "arms.csv").open() as handle:
+        (_, last) = [row for row in csv.DictReader(handle) if row["curve"] == "random, 3 seeds"]
+    own = 1e3 * np.sqrt(frames.mean())
+    assert float(last["y"]) == pytest.approx(1.2 * own)
+    assert float(last["y_error"]) == pytest.approx(own * 0.1 / np.sqrt(3))
+    assert f"<td>{-0.2 * own:+.1f} ± " in html
+
+
+def test_the_liquids_of_the_cycles_are_drawn(tmp_path: Path) -> None:
+    root = campaign(tmp_path, cycles=4)
+    path = root / "cycle" / "001" / "validate" / "liquid.json"
+    path.write_text(json.dumps({"cycle": 1, "fault": "the run at constant volume blew up", **NO_LIQUID}))
+    _make(root)
+    with (root / "report" / "figures" / "liquids.csv").open() as handle:
+        drawn = list(csv.DictReader(handle))
+    assert [row["x"] for row in drawn if row["panel"] == "Density"] == ["0", "2", "3"]
+    assert {row["curve"] for row in drawn if row["x_axis"] == "r, Å"} == {"cycle 0", "cycle 2", "cycle 3"}
 
 
 def test_a_map_that_no_longer_holds_is_said_on_the_page(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from mlpwf.selection import geometry_key
 app = typer.Typer()
 app.command("select")(select)
 
-SETTINGS = {"budget": 3, "maximum_cycles": 4, "converged_candidate_fraction": 0.1}
+SETTINGS = {"budget": 3, "maximum_cycles": 4, "converged_candidate_fraction": 0.1, "liquid_cycles": 0}
 OWN = {"force_trust_lower_ev_angstrom": 0.1, "force_trust_upper_ev_angstrom": 0.6}
 
 
@@ -178,6 +178,42 @@ def test_every_criterion_is_needed(campaign: Campaign, change: dict[str, float],
     assert [place for place, one in enumerate(status["criteria"]) if not one["met"]] == [which]
 
 
+def write_liquid(path: Path, cycle: int, density: float = 1.0, fault: str = "") -> Path:
+    """What `mlpwf validate` leaves of a cycle's liquid."""
+    rng = np.random.default_rng(cycle)
+    r = np.arange(2, 5, 0.1)
+    g = 1 + np.exp(-((r - 3) ** 2)) + rng.normal(0, 0.02, (5, len(r)))
+    samples = {"density": density + rng.normal(0, 0.01, 5), "diffusion": 0.2 + rng.normal(0, 0.1, 20)}
+    found = {name: values.tolist() for name, values in samples.items()} | {"r": r.tolist(), "g": g.tolist()}
+    write_json(path, {"cycle": cycle, "fault": fault, **found})
+    return path
+
+
+def test_the_liquids_of_the_last_cycles_have_to_agree(campaign: Campaign) -> None:
+    campaign.configure(**OWN, liquid_cycles=2)
+    campaign.explore(cold=[explored(seed, "cold", 0.05) for seed in range(9)] + [explored(9, "cold", 0.2)])
+    campaign.rate(0.05)
+    unmet = {}
+    for name, change in {
+        "same": {}, "denser": {"density": 1.1}, "no liquid": {"fault": "the run at constant volume blew up"},
+    }.items():  # fmt: skip
+        liquids = [write_liquid(campaign.root / f"{k}.json", k, **(change if k == 2 else {})) for k in (1, 2)]
+        campaign.more = ["--liquid", liquids[0], "--liquid", liquids[1]]
+        status = campaign.select(cycle=2)[0]
+        unmet[name] = (status["verdict"], [one["name"] for one in status["criteria"] if not one["met"]])
+    assert unmet == {
+        "same": ("converged", []),
+        "denser": ("continue", ["density"]),
+        "no liquid": ("continue", ["density", "g(r)", "diffusion"]),
+    }
+    campaign.more = []
+    assert [one["met"] for one in campaign.select(cycle=2)[0]["criteria"]][4:] == [None] * 3
+    write_json(campaign.root / "half.json", {"cycle": 1, "density": [1.0]})
+    campaign.more = ["--liquid", campaign.root / "half.json"]
+    with pytest.raises(DataError, match="run mlpwf validate for this cycle again"):
+        campaign.select(cycle=2)
+
+
 def test_limit_and_exhausted(campaign: Campaign) -> None:
     campaign.explore(**mixed())
     campaign.rate(0.5)
@@ -191,9 +227,6 @@ def test_limit_and_exhausted(campaign: Campaign) -> None:
 
 
 def test_what_cannot_be_judged_is_refused(campaign: Campaign) -> None:
-    campaign.explore(cold=[])
-    with pytest.raises(DataError, match="no explored frames"):
-        campaign.select()
     campaign.explore(cold=[explored(1, "cold", 0.3)])
     campaign.sources *= 2
     with pytest.raises(DataError, match="given twice"):
@@ -332,6 +365,49 @@ def test_all_walkers_explode_in_the_first_picosecond(calibrated: Campaign) -> No
     }
 
 
+def test_no_walker_lives_to_its_first_frame(calibrated: Campaign) -> None:
+    """A verdict with its remedy, not the end of the campaign in an error."""
+    calibrated.configure(target_error_mev_angstrom=100, arms=["random", "diversity"])
+    calibrated.explore(cold=[], hot=[])
+    status, rows, chosen = calibrated.select()
+    assert (status["verdict"], status["explored"], rows, chosen) == ("exhausted", 0, [], [])
+    assert "explore more gently" in status["reason"]
+    assert read_frames(calibrated.out / "arm" / "random" / "1.extxyz") == []
+
+
+@pytest.mark.parametrize("values", [(math.nan,), (math.inf,), (None,), (math.nan, math.inf, -math.inf, None)])
+def test_no_frame_has_a_deviation_that_is_a_number(calibrated: Campaign, values: tuple[float | None, ...]) -> None:
+    calibrated.explore(hot=[explored(seed, "hot", value) for seed, value in enumerate(values)])
+    status, rows, chosen = calibrated.select()
+    assert word_of(rows) == ["failed"] * len(values)
+    assert (status["verdict"], chosen) == ("exhausted", [])
+
+
+@pytest.mark.parametrize("whose", ["target", "user"])
+def test_a_low_virial_excuses_no_huge_force_and_the_reverse(calibrated: Campaign, whose: str) -> None:
+    levels = OWN if whose == "user" else {"target_error_mev_angstrom": 100}
+    calibrated.configure(**levels, virial_trust_lower_ev=0.02, virial_trust_upper_ev=0.1, budget=10)
+    pairs = [(0.01, 0.001), (0.01, 0.05), (0.01, 90.0), (500.0, 1e-6), (0.3, 1e-6), (0.3, 90.0), (0.01, math.nan)]
+    frames = [explored(seed, "cold", force) for seed, (force, _) in enumerate(pairs)]
+    for atoms, (_, virial) in zip(frames, pairs, strict=True):
+        atoms.info["max_devi_v"] = virial
+    calibrated.explore(cold=frames)
+    _, rows, _ = calibrated.select()
+    assert word_of(rows) == ["accurate", "candidate", "failed", "failed", "candidate", "failed", "accurate"]
+    assert [row["selected"] for row in rows] == ["0", "1", "1", "1", "1", "1", "0"], "candidates, then the failed"
+
+
+def test_no_candidates_at_all(calibrated: Campaign) -> None:
+    """All accurate: nothing is bought, whether or not the campaign has converged."""
+    calibrated.explore(cold=[explored(seed, "cold", 0.01) for seed in range(5)])
+    calibrated.rate(0.5)
+    status, rows, chosen = calibrated.select(cycle=1)
+    assert (status["verdict"], word_of(rows), chosen) == ("exhausted", ["accurate"] * 5, [])
+    assert "lower the target error" in status["reason"]
+    calibrated.rate(0.05)
+    assert calibrated.select(cycle=1)[0]["verdict"] == "converged"
+
+
 def test_more_budget_than_candidates(calibrated: Campaign) -> None:
     calibrated.configure(target_error_mev_angstrom=100, budget=50)
     calibrated.explore(cold=[explored(seed, "cold", 0.3) for seed in range(3)] + [explored(4, "cold", 0.01)])
@@ -364,7 +440,7 @@ def test_arms_choose_as_many_from_the_same_frames(calibrated: Campaign) -> None:
     calibrated.configure(target_error_mev_angstrom=100, arms=["random", "diversity"])
     calibrated.explore(cold=[explored(seed, "cold", 0.3 if seed % 2 else 0.01) for seed in range(10)])
     calibrated.select()
-    first = {arm: calibrated.out / "arm" / f"{arm}.extxyz" for arm in ("random", "diversity")}
+    first = {arm: calibrated.out / f"{arm}.extxyz" for arm in ("arm/random/1", "arm/diversity/1")}
     chosen = {arm: read_frames(path) for arm, path in first.items()}
     assert [len(frames) for frames in chosen.values()] == [3, 3]
     bytes_before = [path.read_bytes() for path in first.values()]
@@ -376,9 +452,20 @@ def test_arms_choose_as_many_from_the_same_frames(calibrated: Campaign) -> None:
     calibrated.rate(0.5)
     calibrated.select(cycle=1)
     for arm, frames in chosen.items():
-        again = {geometry_key(atoms) for atoms in read_frames(calibrated.out / "arm" / f"{arm}.extxyz")}
+        again = {geometry_key(atoms) for atoms in read_frames(calibrated.out / f"{arm}.extxyz")}
         assert len(again) == 3
         assert not again & {geometry_key(atoms) for atoms in frames}, "bought twice"
+
+
+def test_each_seed_of_an_arm_chooses_anew(calibrated: Campaign) -> None:
+    calibrated.configure(target_error_mev_angstrom=100, arms=["random", "diversity"], arm_seeds=3)
+    calibrated.explore(cold=[explored(seed, "cold", 0.3) for seed in range(40)])
+    calibrated.select()
+    for arm in ("random", "diversity"):
+        files = [calibrated.out / "arm" / arm / f"{seed}.extxyz" for seed in (1, 2, 3)]
+        chosen = [frozenset(geometry_key(atoms) for atoms in read_frames(path)) for path in files]
+        assert [len(keys) for keys in chosen] == [3, 3, 3]
+        assert len(set(chosen)) == 3, arm
 
 
 def test_arms_buy_nothing_once_the_cycles_have_ended(calibrated: Campaign) -> None:
@@ -386,7 +473,7 @@ def test_arms_buy_nothing_once_the_cycles_have_ended(calibrated: Campaign) -> No
     calibrated.explore(cold=[explored(seed, "cold", 0.01) for seed in range(5)])
     calibrated.rate(0.05)
     assert calibrated.select(cycle=1)[0]["verdict"] == "converged"
-    assert [read_frames(calibrated.out / "arm" / f"{arm}.extxyz") for arm in ("random", "diversity")] == [[], []]
+    assert [read_frames(calibrated.out / f"arm/{arm}/1.extxyz") for arm in ("random", "diversity")] == [[], []]
 
 
 def test_selecting_twice_changes_nothing(calibrated: Campaign) -> None:

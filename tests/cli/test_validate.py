@@ -9,10 +9,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from mlpwf.commands.validate import validate
+from mlpwf.agreement import from_document
+from mlpwf.commands.validate import RUN_FILES, validate
 from mlpwf.errors import ConfigError, DataError
 from mlpwf.files import read_json, write_json
 from mlpwf.frames import write_frames
+from mlpwf.stopping import same_liquid
 from toy_water import DENSITY, SYSTEM, WATER, labelled_boxes
 
 app = typer.Typer()
@@ -28,7 +30,7 @@ def run(tmp_path, water_models):
         atoms.info |= {"kind": "bulk", "state": f"state{index % 2}"}
     write_frames(tmp_path / "labels.extxyz", frames)
 
-    def run(model=water_models[0], site=None, **changes):
+    def run(model=water_models[0], site=None, out="validate", more=(), **changes):
         write_json(tmp_path / "validate.json", SETTINGS | changes | {"seed": 5})
         write_json(tmp_path / "system.json", SYSTEM | {"seed": 5})
         write_json(tmp_path / "site.json", (site or {}) | {"seed": 5})
@@ -38,12 +40,12 @@ def run(tmp_path, water_models):
             "system": "system.json",
             "molecules": "molecules.extxyz",
         }
-        files |= {"test-labels": "labels.extxyz", "out": "validate"}
+        files |= {"test-labels": "labels.extxyz", "out": out}
         words = [word for key, name in files.items() for word in (f"--{key}", str(tmp_path / name))]
-        result = CliRunner().invoke(app, [*words, "--model", str(model)])
+        result = CliRunner().invoke(app, [*words, "--model", str(model), *map(str, more)])
         if result.exception is not None:
             raise result.exception
-        return tmp_path / "validate"
+        return tmp_path / out
 
     return run
 
@@ -69,6 +71,41 @@ def test_a_sound_model_passes(run):
     rdf = np.array([[float(x) for x in row.values()] for row in table(out / "rdf.csv")])
     assert rdf[:, 1][rdf[:, 0] < 1.0].max() == 0
     assert rdf[:, 1].max() > 0.5
+    liquid = read_json(out / "liquid.json")
+    assert (len(liquid["density"]), np.shape(liquid["g"]), len(liquid["diffusion"])) == (5, (5, len(rdf)), 12)
+    assert np.mean(liquid["density"]) == pytest.approx(runs["npt"]["density_g_cm3"], rel=1e-2)
+    assert np.mean(liquid["g"], axis=0) == pytest.approx(rdf[:, 1], abs=0.1 * rdf[:, 1].max())
+    assert liquid["fault"] == ""
+
+
+@pytest.mark.engine
+def test_runs_of_the_same_model_are_made_once(run, tmp_path):
+    made = run(out="cycle", more=["--cycle", 3], nve_ps=0.02, nvt_ps=0.02, npt_ps=0.02)
+    broken = {"lammps_launcher": ["sh", "-c", "kill -SEGV $$"]}  # whatever is run again is a crash
+    known = ["--known", made]
+    again = run(site=broken, more=known, nve_ps=0.02, nvt_ps=0.02, npt_ps=0.02)
+    assert [(again / name).read_bytes() for name in RUN_FILES] == [(made / name).read_bytes() for name in RUN_FILES]
+    assert read_json(again / "runs.json") == read_json(made / "runs.json")
+    assert read_json(again / "liquid.json")["cycle"] == 3
+    other = read_json(run(site=broken, more=known, nve_ps=0.02, nvt_ps=0.02, npt_ps=0.03) / "runs.json")
+    assert not other["npt"]["stable"], "other settings, other runs"
+
+
+@pytest.mark.engine
+@pytest.mark.long
+def test_liquids_are_told_apart(run, water_models):
+    """A model agrees with itself at a temperature one kelvin off, and not with another trained on the same labels."""
+    lengths = {"molecules": 12, "nve_ps": 0.05, "nvt_ps": 1.5, "npt_ps": 1.5}
+    runs = [(water_models[0], 300), (water_models[0], 301), (water_models[1], 300)]
+    folders = [
+        run(model, out=str(cycle), more=["--cycle", cycle], **lengths, temperature_kelvin=temperature)
+        for cycle, (model, temperature) in enumerate(runs)
+    ]
+    first, same, other = (from_document(read_json(folder / "liquid.json")) for folder in folders)
+    found = [{one.name: one for one in same_liquid([first, second], 2)} for second in (same, other)]
+    print([[one.said for one in criteria.values()] for criteria in found])
+    assert (found[0]["density"].met, found[0]["g(r)"].met) == (True, True)
+    assert (found[1]["density"].met, found[1]["g(r)"].met) == (False, False)
 
 
 @pytest.mark.engine
@@ -77,6 +114,9 @@ def test_an_unstable_model_is_a_verdict(run):
     runs = read_json(out / "runs.json")
     assert not any(runs[name]["stable"] for name in ("nve", "nvt", "npt"))
     assert "temperature" in runs["nvt"]["reason"]
+    liquid = read_json(out / "liquid.json")
+    assert liquid["fault"] == "the run at constant volume blew up, the run at constant pressure blew up"
+    assert liquid["density"] == liquid["g"] == liquid["diffusion"] == []
     assert table(out / "rdf.csv") == []
 
 

@@ -77,3 +77,11 @@ def test_thinning_keeps_at_most_the_number_asked_for() -> None:
 def test_thermal_colours_are_as_many_as_asked_for_and_differ() -> None:
     assert len(set(thermal_colours(6))) == 6
     assert len(thermal_colours(1)) == 1
+
+
+@pytest.mark.parametrize(("low", "high"), [(60, 110), (38, 86), (101, 190), (0.012, 0.05)])
+def test_a_short_logarithmic_axis_has_labels_to_read_by(low: float, high: float) -> None:
+    x = np.array([low, high], float)
+    (axes,) = lines([Panel("t", "x", "y", [Curve("c", x, x)], x_log=True, y_log=True)]).axes
+    for ticks, limits in ((axes.get_xticks(), axes.get_xlim()), (axes.get_yticks(), axes.get_ylim())):
+        assert sum(limits[0] <= tick <= limits[1] for tick in ticks) >= 2

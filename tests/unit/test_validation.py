@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mlpwf.errors import DataError
-from mlpwf.validation import block_mean, drift, radial_distribution
+from mlpwf.validation import block_mean, block_means, diffusion, drift, radial_distribution
 
 
 def naive_rdf(frames, cell, width, shells):
@@ -86,3 +86,31 @@ def test_block_mean_of_independent_values():
     assert error == pytest.approx(0.01, rel=0.6)
     with pytest.raises(DataError, match="values in 5 blocks"):
         block_mean(np.arange(3.0))
+
+
+def test_diffusion_of_random_walks_is_known():
+    rng = np.random.default_rng(8)
+    walks = np.cumsum(rng.normal(0, np.sqrt(2 * 0.3 * 0.01), (401, 200, 3)), axis=0)  # D = 0.3 Å²/ps, 0.01 ps a frame
+    found, lags = diffusion(walks, 0.01)
+    assert lags == pytest.approx((0.5, 1.0))
+    assert found.mean() == pytest.approx(0.3, abs=4 * found.std() / np.sqrt(200))
+    assert 0.005 < found.std() / np.sqrt(200) < 0.05
+    turned, _ = diffusion(walks[:, ::-1] @ np.linalg.qr(rng.normal(size=(3, 3)))[0] + 5.0, 0.01)
+    assert turned[::-1] == pytest.approx(found)
+
+
+def test_molecules_that_move_straight_or_rattle_have_the_diffusion_of_the_formula():
+    times = 0.1 * np.arange(33)
+    straight = times[:, None, None] * np.ones((1, 1, 3))
+    assert diffusion(straight, 0.1)[0] == pytest.approx(3 * (0.8**2 - 0.4**2) / (6 * 0.4))
+    rattling = np.tile([1.0, -1.0], 17)[:33, None, None] * np.ones((1, 2, 3))
+    assert diffusion(rattling, 0.1)[0] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_diffusion_refuses_what_is_too_short():
+    with pytest.raises(DataError, match="17 frames or more"):
+        diffusion(np.zeros((16, 2, 3)), 0.01)
+
+
+def test_block_means_are_those_of_contiguous_parts():
+    assert block_means(np.arange(10.0)).tolist() == [0.5, 2.5, 4.5, 6.5, 8.5]

@@ -57,13 +57,13 @@ def test_a_force_field_needs_no_labels_and_no_training(tmp_path):
 
 def test_arms_share_the_first_cycle_and_train_committees_of_their_own(tmp_path):
     values = yaml.safe_load((PROJECT / "config" / "systems" / "tiny_water.yaml").read_text())
-    values["select"] |= {"arms": ["random", "diversity"]}
+    values["select"] |= {"arms": ["random", "diversity"], "arm_seeds": 2}
     system = tmp_path / "arms.yaml"
     system.write_text(yaml.safe_dump(values))
     done = plan(tmp_path, system, "plan=2")
     assert done.returncode == 0, done.stderr
     files = planned_files(done.stdout.splitlines())
-    for arm in ("random", "diversity"):
+    for arm in ("random/1", "random/2", "diversity/1", "diversity/2"):
         assert {name for name in files if f"/arm/{arm}/" in name and name.endswith("model.pb")} == {
             f"results/tiny_water/arm/{arm}/001/train/model/{index}/model.pb" for index in range(2)
         }
@@ -81,6 +81,18 @@ def test_a_final_training_starts_from_the_last_committee(tmp_path):
     files = planned_files(done.stdout.splitlines())
     assert "results/tiny_water/train/longer/compressed.pb" in files
     assert "results/tiny_water/cycle/001/train/model/0/check.json" in files
+
+
+@pytest.mark.parametrize(("wanted", "cycles"), [(0, []), (2, ["000", "001", "002"]), (3, ["000", "001", "002"])])
+def test_the_cycles_compared_have_their_liquids(wanted, cycles, tmp_path):
+    values = yaml.safe_load((PROJECT / "config" / "systems" / "tiny_water.yaml").read_text())
+    values["select"] |= {"maximum_cycles": 3, "liquid_cycles": wanted}
+    system = tmp_path / "compared.yaml"
+    system.write_text(yaml.safe_dump(values))
+    done = plan(tmp_path, system, "plan=3")
+    assert done.returncode == 0, done.stderr
+    files = planned_files(done.stdout.splitlines())
+    assert sorted(name.split("/")[3] for name in files if "cycle/" in name and name.endswith("liquid.json")) == cycles
 
 
 def test_the_literal_slurm_command_plans(tmp_path):

@@ -30,6 +30,15 @@ def test_the_labels_are_real_dft(tiny_water):
     assert summary["accepted"] >= 0.9 * summary["requested"]
 
 
+def test_the_liquids_of_the_cycles_are_compared_and_the_final_runs_made_once(tiny_water):
+    cycle = tiny_water / "cycle" / f"{read(tiny_water / 'train' / 'final' / 'final.json')['cycle']:03d}"
+    criteria = {one["name"]: one for one in read(cycle / "select" / "status.json")["criteria"]}
+    assert {"density", "g(r)", "diffusion"} <= set(criteria)
+    if cycle.name != "000":
+        assert "fewer than 2 cycles" not in criteria["density"]["said"]
+        assert (tiny_water / "validate" / "liquid.json").read_bytes() == (cycle / "validate/liquid.json").read_bytes()
+
+
 def test_production_is_readable_and_analysed(tiny_water):
     import MDAnalysis
     import pandas as pd

@@ -33,6 +33,7 @@ C = f"{RUN.results}/{CAMPAIGN.name}"
 LOGS = f"logs/{CAMPAIGN.name}"
 PLAN = int(config.get("plan", 0))
 MODELS = range(CAMPAIGN.train.models)
+ARMS = CAMPAIGN.select.arm_lines  # such as arm/random/1
 EXPLORE_STATES = list(states(CAMPAIGN.explore, CAMPAIGN.system.density_g_cm3))
 FORCE_FIELD = (
     CAMPAIGN.simulate.force_field
@@ -45,8 +46,8 @@ if workflow.remote_exec or workflow.subprocess_exec:  # the Snakemake of a clust
 
 wildcard_constraints:
     cycle=r"\d{3}",
-    line=r"cycle|arm/[a-z]+",
-    set=r"(cycle|arm/[a-z]+)/\d{3}|test",
+    line=r"cycle|arm/[a-z]+/\d+",
+    set=r"(cycle|arm/[a-z]+/\d+)/\d{3}|test",
     batch=r"\d{3}",
     index=r"\d+",
     state=r"[A-Za-z0-9.]+(_[A-Za-z0-9.-]+)?",
@@ -109,6 +110,13 @@ def labels_until(cycle, line="cycle"):
     ]
 
 
+def compared_cycles(cycle):
+    """The cycles whose models' liquids must agree for the campaign to have converged in this one."""
+    wanted = CAMPAIGN.select.liquid_cycles
+    first = int(cycle) - wanted + 1
+    return [f"{first + k:03d}" for k in range(wanted)] if first >= 0 else []
+
+
 def final_cycle(wildcards):
     """The cycle the campaign ends with: found by walking the finished selections."""
     if PLAN:
@@ -125,9 +133,7 @@ def final_cycle(wildcards):
 
 def arms_errors(wildcards):
     """Errors of every arm of `select.arms` in every cycle after the first."""
-    cycles = range(1, int(final_cycle(wildcards)) + 1) if CAMPAIGN.select.arms else []
+    cycles = range(1, int(final_cycle(wildcards)) + 1) if ARMS else []
     return [
-        f"{C}/arm/{arm}/{cycle:03d}/train/errors.json"
-        for arm in CAMPAIGN.select.arms
-        for cycle in cycles
+        f"{C}/{arm}/{cycle:03d}/train/errors.json" for arm in ARMS for cycle in cycles
     ]

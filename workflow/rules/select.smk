@@ -1,6 +1,7 @@
 """select: which explored frames are worth a label, and whether the campaign ends.
 
-INPUTS   explored frames of every state, labels so far, a model's descriptors, C/cycle/NNN/train/{errors,calibration}.json
+INPUTS   explored frames of every state, labels so far, a model's descriptors, C/cycle/NNN/train/{errors,calibration}.json,
+         C/cycle/NNN/validate/liquid.json of the cycles compared
 OUTPUTS  C/cycle/NNN/select/{frames.extxyz,decisions.csv,status.json}
 """
 
@@ -22,6 +23,10 @@ checkpoint select_frames:
             if wildcards.cycle == "000"
             else f"{C}/cycle/{previous(wildcards.cycle)}/train/errors.json"
         ),
+        liquids=lambda wildcards: [
+            f"{C}/cycle/{cycle}/validate/liquid.json"
+            for cycle in compared_cycles(wildcards.cycle)
+        ],
         molecules=f"{C}/build/molecules.extxyz",
         config=f"{C}/config/select.json",
         label=f"{C}/config/label.json",
@@ -29,10 +34,7 @@ checkpoint select_frames:
         frames=f"{C}/cycle/{{cycle}}/select/frames.extxyz",
         decisions=f"{C}/cycle/{{cycle}}/select/decisions.csv",
         status=f"{C}/cycle/{{cycle}}/select/status.json",
-        arms=[
-            f"{C}/cycle/{{cycle}}/select/arm/{arm}.extxyz"
-            for arm in CAMPAIGN.select.arms
-        ],
+        arms=[f"{C}/cycle/{{cycle}}/select/{arm}.extxyz" for arm in ARMS],
     log:
         f"{LOGS}/cycle/{{cycle}}/select/frames.log",
     resources:
@@ -44,12 +46,13 @@ checkpoint select_frames:
         explored=repeated("--explored", "explored"),
         labels=repeated("--labels", "labels"),
         models=repeated("--model", "committee"),
+        liquids=repeated("--liquid", "liquids"),
         previous=lambda wildcards, input: (
             ["--previous-errors", input.previous] if input.get("previous") else []
         ),
         earlier=lambda wildcards: [
             word
-            for cycle in range(int(wildcards.cycle) if CAMPAIGN.select.arms else 0)
+            for cycle in range(int(wildcards.cycle) if ARMS else 0)
             for word in ("--earlier", f"{C}/cycle/{cycle:03d}/select")
         ],
         cycle=lambda wildcards: int(wildcards.cycle),
@@ -58,4 +61,5 @@ checkpoint select_frames:
         "mlpwf --log {log:q} select --config {input.config:q} {params.explored:q} {params.labels:q}"
         " --descriptor-model {input.model:q} --errors {input.errors:q} --molecules {input.molecules:q}"
         " {params.models:q} --calibration {input.calibration:q} {params.previous:q} {params.earlier:q}"
+        " {params.liquids:q}"
         " --cycle {params.cycle} --label {input.label:q} --campaign {params.campaign:q} --out {params.out:q}"

@@ -96,7 +96,7 @@ class _Plan:
                 labels += c.build.test_frames
                 jobs["build"] += 1
                 work["build"] += sampler_s(frames * c.build.steps_between_frames, atoms)
-            lines = 1 + len(c.select.arms) if cycle else 1
+            lines = 1 + len(c.select.arm_lines) if cycle else 1
             labels += lines * start
             jobs["label"] += lines * -(-start // c.label.batch_frames)
             steps = c.train.steps if cycle == 0 or not c.train.continue_models else c.train.steps_continued
@@ -105,16 +105,21 @@ class _Plan:
             states = len(c.explore.temperatures_kelvin) * max(1, len(c.explore.densities_g_cm3))
             jobs["explore"] += states
             work["explore"] += states * c.explore.walkers * md_s(c.explore.steps, atoms, c.train.models)
+            liquids = self._liquids(cycle)
+            jobs["validate"] += liquids
+            work["validate"] += liquids * self._validation_s()
             jobs["select"] += 1
             work["select"] += 10.0
         if final:
-            v = c.validate_
-            steps = round((v.nve_ps + v.nvt_ps + v.npt_ps) * 1e3 / v.timestep_fs)
             if c.train.steps_final:
                 jobs["train"] += 1
                 work["train"] += train_s(c.train.steps_final, atoms)
-            jobs["validate"], work["validate"] = 1, md_s(steps, round(self.atoms / self.molecules * v.molecules))
-        stages = {stage: Work(jobs[stage], work[stage], labels if stage == "label" else 0) for stage in jobs}
+            jobs["validate"] += 1
+            if c.train.steps_final or not self._liquids(c.select.maximum_cycles - 1):
+                work["validate"] += self._validation_s()
+        stages = {
+            stage: Work(count, work[stage], labels if stage == "label" else 0) for stage, count in jobs.items() if count
+        }
         return stages | self._production() if final else stages
 
     def _production(self) -> dict[str, Work]:
@@ -126,6 +131,19 @@ class _Plan:
         steps = round((sum(s.lengths_ps) + states * s.equilibration_ps) * 1e3 / s.timestep_fs)
         dynamics = classical_md_s(steps, atoms) if s.force_field else 8.0 * states + md_s(steps, atoms)
         return {"simulate": Work(states, dynamics), "analyse": Work(1, 15.0), "report": Work(1, 15.0)}
+
+    def _liquids(self, cycle: int) -> int:
+        """Runs that compare this cycle's liquid with those of cycles before, but for runs made before."""
+        wanted = self.campaign.select.liquid_cycles
+        return 0 if not wanted or cycle < wanted - 1 else wanted if cycle == wanted - 1 else 1
+
+    def _validation_s(self) -> float:
+        """CPU-s of the runs of one validation, equilibration included."""
+        from mlpwf.pricing import md_s
+
+        v = self.campaign.validate_
+        steps = round((v.nve_ps + 1.5 * v.nvt_ps + v.npt_ps) * 1e3 / v.timestep_fs)
+        return md_s(steps, round(self.atoms / self.molecules * v.molecules))
 
     def _price(self, stage: str, work: Work) -> Price:
         from mlpwf.pricing import rate_price

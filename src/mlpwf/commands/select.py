@@ -75,11 +75,16 @@ def select(
     model: Annotated[list[Path] | None, typer.Option(help="model of the committee; repeat in order")] = None,
     calibration: Annotated[Path | None, typer.Option(help="calibration.json of this cycle's training")] = None,
     previous_errors: Annotated[Path | None, typer.Option(help="errors.json of the previous cycle")] = None,
+    liquid: Annotated[
+        list[Path] | None, typer.Option(help="liquid.json of a cycle to compare; repeat in order")
+    ] = None,
     earlier: Annotated[list[Path] | None, typer.Option(help="folder of an earlier cycle's selection; repeat")] = None,
     label: Annotated[Path | None, typer.Option(help="resolved section `label`, for its budget of core-hours")] = None,
     campaign: Annotated[Path | None, typer.Option(help="folder whose label jobs share that budget")] = None,
 ) -> None:
     """Sort explored frames by trust, choose the most different candidates, decide whether to go on."""
+    import numpy as np
+
     from mlpwf.frames import read_frames, write_frames
     from mlpwf.stopping import judge
 
@@ -98,12 +103,12 @@ def select(
         frames = _classified(committee.rated(frames), settings)
         frames = _chosen(frames, labels, descriptor_model, settings)
         counts = Counter(frame.verdict for frame in frames)
-        criteria = _criteria(errors, previous_errors, counts, settings)
+        criteria = _criteria(errors, previous_errors, liquid or [], counts, settings)
         taken = sum(frame.choice is not None and frame.choice.selected for frame in frames)
         verdict, reason = judge(criteria, counts, taken, cycle, settings.maximum_cycles, affordable)
         if verdict != "continue":
             frames = [_spared(frame, verdict) for frame in frames]
-        given = [*explored, *labels, descriptor_model, errors, molecules, *(model or [])]
+        given = [*explored, *labels, descriptor_model, errors, molecules, *(model or []), *(liquid or [])]
         given += [path for path in (calibration, previous_errors) if path is not None]
         status = _status(frames, cycle, verdict, reason) | {
             "new_label_error": new_label_error,
@@ -112,10 +117,10 @@ def select(
             "seed": seed,
             "inputs": {str(path): sha256(path) for path in given},
         }
-        for arm in settings.arms:
-            budget = status["selected"]
+        for arm in settings.arm_lines:
             known = [atoms for folder in earlier or [] for atoms in read_frames(_arm_file(folder, arm))]
-            chosen = _arm(arm, frames, known, labels[0], descriptor_model, settings, budget, [seed, cycle])
+            rng = np.random.default_rng([seed, cycle, int(arm.rsplit("/", 1)[1])])
+            chosen = _arm(arm, frames, known, labels[0], descriptor_model, settings, status["selected"], rng)
             write_frames(_arm_file(out, arm), [_to_label(frame, cycle) for frame in chosen])
         _write(out, frames, cycle, status)
     log.info("select: %d of %d frames selected; %s", status["selected"], len(frames), reason)
@@ -149,9 +154,12 @@ def _frame_errors(errors: Path) -> list[float]:
         raise DataError(f"{errors}: lacks the errors of each test frame; run mlpwf train test again") from None
 
 
-def _criteria(errors: Path, previous: Path | None, counts: Counter[str], settings: Select) -> list[Criterion]:
+def _criteria(
+    errors: Path, previous: Path | None, liquids: Sequence[Path], counts: Counter[str], settings: Select
+) -> list[Criterion]:
     """All that has to be met for the cycles to end converged."""
-    from mlpwf.stopping import few_candidates, flat_test_error, small_error
+    from mlpwf.agreement import from_document
+    from mlpwf.stopping import few_candidates, flat_test_error, same_liquid, small_error
 
     own, targets = settings.converged_force_error_ev_angstrom, settings.targets
     force, inter = (_new_label_error(errors, f"force_{kind}rmse_ev_angstrom") for kind in ("", "inter_"))
@@ -161,6 +169,11 @@ def _criteria(errors: Path, previous: Path | None, counts: Counter[str], setting
         small_error("new labels", "force error", force, targets["intra"] if own is None else own),
         small_error("new labels, between molecules", "force error between molecules", inter, targets["inter"]),
         flat_test_error(before, _frame_errors(errors)),
+        *(
+            same_liquid([from_document(read_json(path)) for path in liquids], wanted)
+            if (wanted := settings.liquid_cycles)
+            else []
+        ),
     ]
 
 
@@ -418,7 +431,7 @@ def _farthest(
 
 
 def _arm_file(folder: Path, arm: str) -> Path:
-    return folder / "arm" / f"{arm}.extxyz"
+    return folder / f"{arm}.extxyz"
 
 
 def _arm(
@@ -429,11 +442,9 @@ def _arm(
     model: Path,
     settings: Select,
     budget: int,
-    seed: list[int],
+    rng: np.random.Generator,
 ) -> list[Explored]:
-    """As many valid frames as the committee's selection took, at random or by diversity alone."""
-    import numpy as np
-
+    """As many valid frames as the committee's selection took, at random or, but for the first, by diversity alone."""
     from mlpwf.frames import read_frames
     from mlpwf.selection import geometry_key
 
@@ -441,12 +452,13 @@ def _arm(
     valid = (one for one in frames if not one.fault and math.isfinite(one.force_deviation))
     pool = list({geometry_key(one.atoms): one for one in valid if geometry_key(one.atoms) not in known}.values())
     pool.sort(key=lambda one: one.key)
-    if budget == 0:
+    if budget == 0 or not pool:
         return []
-    if arm == "random":
-        order = np.random.default_rng(seed).permutation(len(pool))[:budget]
-        return [pool[index] for index in sorted(order.tolist())]
-    choices = _farthest(pool, earlier, [start], model, settings, budget, {})
+    order = rng.permutation(len(pool))
+    if arm.startswith("arm/random/"):
+        return [pool[index] for index in sorted(order[:budget].tolist())]
+    first = {pool[order[0]].key: "drawn at random, to start from"}
+    choices = _farthest(pool, earlier, [start], model, settings, budget, first)
     return [one for one, choice in zip(pool, choices, strict=True) if choice.selected]
 
 
@@ -478,8 +490,8 @@ def _status(frames: Sequence[Explored], cycle: int, verdict: str, reason: str) -
         "cycle": cycle,
         "explored": len(frames),
         **{name: counts[name] for name in VERDICTS},
-        "fractions": {name: counts[name] / len(frames) for name in VERDICTS},
-        "candidate_fraction": (len(frames) - counts["accurate"]) / len(frames),
+        "fractions": {name: counts[name] / len(frames) for name in VERDICTS} if frames else None,
+        "candidate_fraction": (len(frames) - counts["accurate"]) / len(frames) if frames else None,
         "selected": sum(frame.choice is not None and frame.choice.selected for frame in frames),
         "units": {"new_label_error": "eV/Å"},
         "verdict": verdict,

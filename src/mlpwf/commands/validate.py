@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SAMPLE_FS = 10.0
+RUNS = {"nvt": "constant volume", "npt": "constant pressure"}
+ENSEMBLES = ("nve", "nvt", "npt")
+RUN_FILES = ("nve.csv", "rdf.csv", "liquid.json")
 DISCARDED = 1 / 3  # of the constant-pressure run, while the volume settles
 
 
@@ -26,9 +29,11 @@ def validate(
     model: Annotated[Path, typer.Option(help="Final model: C/train/final/model.pb.")],
     molecules: Annotated[Path, typer.Option(help="One frame for each species: C/build/molecules.extxyz.")],
     test_labels: Annotated[Path, typer.Option(help="Held-out labels: C/test/label/labels.extxyz.")],
-    out: Annotated[Path, typer.Option(help="Folder of the results: C/validate.")],
+    out: Annotated[Path, typer.Option(help="Folder of the results: C/validate, or C/cycle/NNN/validate.")],
+    cycle: Annotated[int | None, typer.Option(min=0, help="Cycle the model comes from.")] = None,
+    known: Annotated[Path | None, typer.Option(help="Folder of a cycle's results; same model, same runs.")] = None,
 ) -> None:
-    """Rate the final model: parity, energy conservation, stability, structure, density."""
+    """Rate a model: parity, energy conservation, stability, structure, density, diffusion."""
     from mlpwf import __version__
     from mlpwf.accounting import accounted
     from mlpwf.config import Site, System, Validate, load_section
@@ -42,6 +47,7 @@ def validate(
         raise ConfigError(f"{model}: no such model; expected the final model of mlpwf train")
     with sole_writer(out), accounted(out, "validate"):
         about = {"mlpwf": __version__, "seed": seed, "model_sha256": sound_model(model)}
+        asked = {**about, "molecules_sha256": sha256(molecules), **section.model_dump(mode="json")}
         errors = _errors(model, read_frames(test_labels), test_labels, out)
         write_json(out / "errors.json", {**about, "labels_sha256": sha256(test_labels), **errors})
         overall = errors["overall"]
@@ -51,8 +57,24 @@ def validate(
             overall["energy_rmse_mev_atom"],
             overall["force_rmse_ev_angstrom"],
         )
-        verdicts = _runs(section, composition, place, seed, model, molecules, out)
-        write_json(out / "runs.json", {**about, **section.model_dump(mode="json"), **verdicts})
+        verdicts = None if known is None else _taken_over(known, asked, out)
+        if verdicts is None:
+            verdicts = _runs(section, composition, place, seed, model, molecules, out)
+            write_json(out / "liquid.json", {**about, "cycle": cycle, **_liquid(verdicts, out / "work")})
+        write_json(out / "runs.json", {**asked, **verdicts})
+
+
+def _taken_over(known: Path, asked: dict[str, Any], out: Path) -> dict[str, Any] | None:
+    """The runs in `known`, its files copied, if they are of this model and these settings; else None."""
+    from mlpwf.files import read_json, write_text
+
+    found = read_json(known / "runs.json")
+    if {key: found.get(key) for key in asked} != asked:
+        return None
+    for name in RUN_FILES:
+        write_text(out / name, (known / name).read_text())
+    log.info("validate: runs taken over from %s, of the same model", known)
+    return {name: found[name] for name in ENSEMBLES}
 
 
 def _errors(model: Path, frames: list[Atoms], source: Path, out: Path) -> dict[str, Any]:
@@ -91,7 +113,7 @@ def _runs(
     shutil.rmtree(work, ignore_errors=True)
     box = pack_box(references, counts, system.density_g_cm3, np.random.default_rng([seed, 1]))
     write_frames(work / "box.extxyz", [quantised(box)])
-    steps = {name: _steps(getattr(section, f"{name}_ps"), section.timestep_fs) for name in ("nve", "nvt", "npt")}
+    steps = {name: _steps(getattr(section, f"{name}_ps"), section.timestep_fs) for name in ENSEMBLES}
     sample = max(1, min(round(SAMPLE_FS / section.timestep_fs), min(steps.values()) // 10))
     job = ValidationJob(
         models=[str(model.resolve())],
@@ -115,7 +137,7 @@ def _runs(
             verdicts = read_json(work / name)
             break
     reason = f"crashed, {describe_exit(status)}: {last_words(work / 'output.txt')}"
-    verdicts = {name: verdicts.get(name, {"stable": False, "reason": reason}) for name in ("nve", "nvt", "npt")}
+    verdicts = {name: verdicts.get(name, {"stable": False, "reason": reason}) for name in ENSEMBLES}
     _energy(verdicts["nve"], work, len(box), out)
     _structure(verdicts["nvt"], work, out)
     _density(verdicts["npt"], work, system.density_g_cm3)
@@ -175,13 +197,54 @@ def _structure(verdict: dict[str, Any], work: Path, out: Path) -> None:
 
 def _density(verdict: dict[str, Any], work: Path, expected: float) -> None:
     """Mean density in g/cm³ with its block error, the first third left out."""
+    from mlpwf.validation import BLOCKS, block_mean
+
+    verdict["density_expected_g_cm3"] = expected
+    densities = _densities(work)
+    if verdict["stable"] and len(densities) >= BLOCKS:
+        density, error = block_mean(densities)
+        verdict |= {"density_g_cm3": density, "density_error_g_cm3": error}
+
+
+def _densities(work: Path) -> Any:
+    """Density in g/cm³ of each sample at constant pressure, the first third left out."""
     from mlpwf.units import AMU_PER_A3_PER_G_CM3
-    from mlpwf.validation import block_mean
 
     samples = _samples(work, "npt")
     volumes = samples["thermo"][:, 5]
-    settled = volumes[int(DISCARDED * len(volumes)) :]
-    verdict["density_expected_g_cm3"] = expected
-    if verdict["stable"] and len(settled) >= 5:
-        density, error = block_mean(samples["mass"] / settled / AMU_PER_A3_PER_G_CM3)
-        verdict |= {"density_g_cm3": density, "density_error_g_cm3": error}
+    return samples["mass"] / volumes[int(DISCARDED * len(volumes)) :] / AMU_PER_A3_PER_G_CM3
+
+
+def _liquid(verdicts: dict[str, Any], work: Path) -> dict[str, Any]:
+    """Samples of density, g(r) and diffusion, by which the models of two cycles are compared.
+
+    Empty where a run is too short for them or the box too small, and all of them where a run
+    failed or broke molecules.
+    """
+    import numpy as np
+
+    from mlpwf.validation import BLOCKS, SHORTEST, block_means, diffusion, radial_distribution
+
+    faults = [
+        f"the run at {RUNS[name]} {'broke molecules' if verdicts[name]['stable'] else 'blew up'}"
+        for name in RUNS if not (verdicts[name]["stable"] and verdicts[name].get("intact"))
+    ]  # fmt: skip
+    found: dict[str, Any] = {
+        "units": {"density": "g/cm³", "r": "Å", "diffusion": "Å²/ps", "diffusion_lags": "ps"},
+        "fault": ", ".join(faults), "density": [], "r": [], "g": [], "diffusion": [], "diffusion_lags": None,
+    }  # fmt: skip
+    if faults:
+        return found
+    densities, nvt = _densities(work), _samples(work, "nvt")
+    frames, molecules = nvt["centres"].shape[:2]
+    if len(densities) >= BLOCKS:
+        found["density"] = block_means(densities).tolist()
+    if molecules > 1 and frames >= BLOCKS:
+        parts = np.array_split(np.arange(frames), BLOCKS)
+        curves = [radial_distribution(nvt["centres"][part], nvt["cells"][part]) for part in parts]
+        found |= {"r": curves[0][0].tolist(), "g": [g.tolist() for _, g in curves]}
+    if frames >= SHORTEST:
+        interval = float(nvt["thermo"][1, 0] - nvt["thermo"][0, 0])
+        coefficients, lags = diffusion(nvt["centres"], interval)
+        found |= {"diffusion": coefficients.tolist(), "diffusion_lags": lags}
+    return found

@@ -45,15 +45,27 @@ class Select(Section):
     converged_force_error_ev_angstrom: float | None = Field(
         None, gt=0, description="previous models' force RMSE on the new labels when converged, in eV/Å; unset: target"
     )
+    liquid_cycles: int = Field(
+        2,
+        ge=0,
+        le=10,
+        description="last cycles whose models must give the same density, g(r) and diffusion within errors in the runs "
+        "of section `validate` when converged; 0: not asked",
+    )
     arms: list[Literal["random", "diversity"]] = Field(
         [],
         description="other selections from the same frames with the same budget, each labelled and trained beside the "
         "committee's, for a learning curve to compare with",
     )
+    arm_seeds: int = Field(
+        1, ge=1, le=100, description="runs of each arm, each with a seed of its own: they give the arms error bars"
+    )
     duplicate_distance: float = Field(1e-6, ge=0, description="frames closer than this in descriptor space are one")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
+        if self.liquid_cycles == 1:
+            raise ValueError("liquid_cycles is 1; expected at least 2 to compare, or 0 for no comparison")
         if len(set(self.arms)) < len(self.arms):
             raise ValueError(f"arms are {', '.join(self.arms)}; expected each once")
         if (self.force_trust_lower_ev_angstrom is None) != (self.force_trust_upper_ev_angstrom is None):
@@ -65,6 +77,11 @@ class Select(Section):
             if low is not None and high is not None and low >= high:
                 raise ValueError(f"{kind} trust levels are {low:g} and {high:g}; expected lower < upper")
         return self
+
+    @property
+    def arm_lines(self) -> list[str]:
+        """Every run of every arm, such as ``arm/random/1``."""
+        return [f"arm/{arm}/{seed}" for arm in self.arms for seed in range(1, self.arm_seeds + 1)]
 
     @property
     def force_trust(self) -> tuple[float, float] | None:

@@ -1,4 +1,4 @@
-"""The report on trust: what deviations were worth, where the trust levels lay, which criteria are met."""
+"""The report on trust: what deviations were worth, and where the trust levels lay."""
 
 from __future__ import annotations
 
@@ -7,23 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from mlpwf.report.figures import Curve, Panel, lines, rows, thermal_colours
+from mlpwf.calibration import POOLED, from_document
+from mlpwf.report.figures import PALETTE, Curve, Panel, lines, rows, thermal_colours
 from mlpwf.report.gather import Cycle, Record, number
-from mlpwf.report.page import Drawing, Part, Table, trained_on
-from mlpwf.stopping import outlook, root_with_error
+from mlpwf.report.page import Drawing, Part, Table
 
 CHANNELS = {"inter": "Net force on molecules", "intra": "Forces inside molecules"}
-MET = {True: "yes", False: "no", None: "not known yet"}
 
 
 def calibration(record: Record) -> Part:
-    """Reliability by cycle, the map of the last cycle, trust levels, and the criteria of convergence."""
+    """Reliability by cycle, the map of the last cycle, and trust levels."""
     return Part(
         "calibration",
-        "Calibration and criteria",
-        drawings=[*_reliability(record), *_maps(record), *_arms(record)],
-        tables=[*_criteria(record), *_checks(record), *_levels(record)],
-        notes=_outlook(record),
+        "Calibration",
+        drawings=[*_reliability(record), *_maps(record)],
+        tables=[*_checks(record), *_levels(record)],
         warnings=_warnings(record),
     )
 
@@ -53,8 +51,9 @@ def _reliability(record: Record) -> list[Drawing]:
             )  # fmt: skip
     if not panels:
         return []
+    which = f"cycle {cycles[0][0].number}'s" if len(cycles) == 1 else "each cycle's"
     caption = (
-        "Root-mean-square error of a force component on each cycle's new labels, before they were trained on, "
+        f"Root-mean-square error of a force component on {which} new labels, before they were trained on, "
         "against what the map of the cycle before expected; bins of equal size. On the line a deviation is worth "
         "what was said; above it the committee was too sure."
     )
@@ -62,73 +61,34 @@ def _reliability(record: Record) -> list[Drawing]:
 
 
 def _maps(record: Record) -> list[Drawing]:
-    """The map of the last cycle."""
+    """The maps of the last cycle, as far as they were made from pairs, and the bound of the one of all pairs."""
     found = _calibrated(record)
     if not found:
         return []
     cycle, document = found[-1]
     panels = []
     for channel, title in CHANNELS.items():
-        maps = document.get("maps", {}).get(channel, {})
-        curves = [
-            Curve(
-                name, np.array(one["deviation_ev_angstrom"], float) * 1e3,
-                np.array(one["error_ev_angstrom"], float) * 1e3, style="both",
-            )
-            for name, one in maps.items()
-        ]  # fmt: skip
-        if curves:
-            panels.append(Panel(title, "deviation, meV/Å", "expected error, meV/Å", curves[:7], x_log=True, y_log=True))
+        described = document.get("maps", {}).get(channel)
+        if not described:
+            continue
+        maps = from_document(described)
+        x = np.geomspace(
+            0.5 * min(one.deviation[0] for one in maps.values()), max(m.largest for m in maps.values()), 80
+        )
+        curves = [Curve(name, 1e3 * x, 1e3 * one.expected(x)) for name, one in list(maps.items())[:6]]
+        bound = 1e3 * maps[POOLED].bound(x)
+        if np.isfinite(bound).all():
+            curves.append(Curve(f"{POOLED}, bound", 1e3 * x, bound, style="dashed", colour=PALETTE[0]))
+        curves.append(Curve("error = deviation", 1e3 * x, 1e3 * x, style="dashed", colour=PALETTE[-1]))
+        panels.append(Panel(title, "deviation, meV/Å", "expected error, meV/Å", curves, x_log=True, y_log=True))
     if not panels:
         return []
     caption = (
         f"The map of cycle {cycle.number}, from {number(document, 'frames') or 0:.0f} frames "
-        f"({document.get('source', 'source not recorded')}); all: all pairs; other names where data allow."
+        f"({document.get('source', 'source not recorded')}), up to the largest deviation it was made from; all: all "
+        "pairs; other names where data allow; the bound is what 90 % of errors should stay below."
     )
-    return [Drawing("calibration", caption, lines(panels), list(rows(panels)))]
-
-
-def _arms(record: Record) -> list[Drawing]:
-    """Learning curves of the committee's selection and of the arms beside it."""
-    first = [cycle.errors for cycle in record.cycles[:1] if cycle.errors]
-    runs: dict[str, list[Mapping[str, Any]]] = {"committee": [c.errors for c in record.cycles if c.errors]}
-    runs |= {name: [*first, *errors] for name, errors in record.arms.items() if errors}
-    if len(runs) == 1:
-        return []
-    curves = []
-    for name, documents in runs.items():
-        points = [
-            (number(one, "train", "mean", "overall", "frames"), *root_with_error(values))
-            for one in documents if (values := _frame_errors(one))
-        ]  # fmt: skip
-        table = np.array([point for point in points if point[0] is not None], float).reshape(-1, 3)
-        curves.append(Curve(name, table[:, 0], 1e3 * table[:, 1], 1e3 * table[:, 2], style="both"))
-    panel = Panel(
-        "Test set, by way of selecting", "training labels", "force RMSE, meV/Å", curves, x_log=True, y_log=True
-    )
-    caption = (
-        "Force error on the test set of committees trained on frames that the committee's deviation, chance or "
-        "diversity alone chose from the same explored frames, as many each; error bars from the test frames."
-    )
-    return [Drawing("arms", caption, lines([panel]), list(rows([panel])))]
-
-
-def _frame_errors(errors: Mapping[str, Any]) -> list[float]:
-    """Mean square force error of each test frame in (eV/Å)²."""
-    test = errors.get("test")
-    return list(test.get("frame_force_mse_ev2_angstrom2") or []) if isinstance(test, dict) else []
-
-
-def _criteria(record: Record) -> list[Table]:
-    last = next((c for c in reversed(record.cycles) if c.status and c.status.get("criteria")), None)
-    if last is None or last.status is None:
-        return []
-    table = [(str(one["name"]), MET.get(one["met"], "–"), str(one["said"])) for one in last.status["criteria"]]
-    caption = (
-        f"Criteria of convergence after cycle {last.number}, all of which have to be met. Density, g(r) and diffusion "
-        "of successive models are not among them yet."
-    )
-    return [Table(caption, ("criterion", "met", "how it stands"), table)]
+    return [Drawing("calibration", caption, lines(panels, height=3.4), list(rows(panels)))]
 
 
 def _checks(record: Record) -> list[Table]:
@@ -174,19 +134,6 @@ def _levels(record: Record) -> list[Table]:
 
 def _pair(levels: Sequence[float]) -> tuple[str, str]:
     return f"{levels[0]:.3g}", f"{levels[1]:.3g}"
-
-
-def _outlook(record: Record) -> list[str]:
-    """What the next 100 labels would likely bring."""
-    known = [(trained_on(c), values) for c in record.cycles if c.errors and (values := _frame_errors(c.errors))]
-    labels = [count for count, _ in known if count is not None]
-    found = outlook(labels, [errors for _, errors in known]) if len(labels) == len(known) else None
-    if found is None:
-        return []
-    return [
-        f"The next 100 labels would likely bring the force error on the test set from {1e3 * found.now:.0f} to "
-        f"{1e3 * found.then:.0f} ± {1e3 * found.error:.0f} meV/Å, if the power law through {len(known)} cycles goes on."
-    ]
 
 
 def _warnings(record: Record) -> list[str]:

@@ -318,14 +318,15 @@ def _logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
     axis = axes.xaxis if which == "x" else axes.yaxis
     low, high = sorted(axis.get_view_interval())
     decades = math.log10(high / low) if low > 0 else 9.0
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 1.7 else (1,), numticks=9))
+    subs = (1, 1.5, 2, 3, 4, 6) if decades < 0.7 else (1, 2, 5) if decades < 1.7 else (1,)
+    axis.set_major_locator(LogLocator(subs=subs, numticks=9))
     axis.set_major_formatter(FuncFormatter(lambda value, _: _power(value)))
     axis.set_minor_formatter(NullFormatter())
 
 
 def _power(value: float) -> str:
-    """0.01 to 1000 as they stand, further powers of ten as 10⁻³."""
-    if value <= 0 or 0.0099 <= value < 1001:
+    """0.01 to 5000 as they stand, further powers of ten as 10⁻³."""
+    if value <= 0 or 0.0099 <= value < 9999:
         return f"{value:g}"
     exponent = math.floor(math.log10(value) + 1e-9)
     factor = value / 10**exponent

@@ -84,6 +84,8 @@ class Cycle:
     status: Mapping[str, Any] | None
     parity: Columns | None
     calibration: Mapping[str, Any] | None = None
+    liquid: Mapping[str, Any] | None = None
+    """Samples of density, g(r) and diffusion by the cycle's model, where cycles are compared."""
 
 
 @dataclass(frozen=True)
@@ -132,8 +134,8 @@ class Record:
     analysis: Analysis
     costs: Sequence[Mapping[str, Any]]
     snakemake: Sequence[Mapping[str, Any]] = ()
-    arms: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
-    """Errors of each arm of `select.arms`, cycle by cycle after the first, which all share."""
+    arms: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]] = field(default_factory=dict)
+    """Errors of each seed of each arm of `select.arms`, cycle by cycle after the first, which all share."""
     missing: Sequence[str] = field(default=())
 
     @property
@@ -298,15 +300,17 @@ def _cycle(reader: _Reader, number: int, path: Path) -> Cycle:
         status=reader.json(*base, "select", "status.json"),
         parity=reader.csv(*base, "train", "parity.csv", needs=PARITY),
         calibration=reader.json(*base, "train", "calibration.json"),
+        liquid=reader.json(*base, "validate", "liquid.json") if (path / "validate").is_dir() else None,
     )
 
 
-def _arms(reader: _Reader, names: Sequence[str]) -> dict[str, list[Mapping[str, Any]]]:
-    found: dict[str, list[Mapping[str, Any]]] = {}
+def _arms(reader: _Reader, names: Sequence[str]) -> dict[str, list[list[Mapping[str, Any]]]]:
+    found: dict[str, list[list[Mapping[str, Any]]]] = {}
     for name in names:
-        folders = numbered_folders(reader.folder / "arm" / name)
-        parts = [("arm", name, path.name, "train", "errors.json") for _, path in folders]
-        found[name] = [errors for part in parts if (errors := reader.json(*part)) is not None]
+        found[name] = []
+        for _, seed in numbered_folders(reader.folder / "arm" / name):
+            parts = [("arm", name, seed.name, path.name, "train", "errors.json") for _, path in numbered_folders(seed)]
+            found[name].append([errors for part in parts if (errors := reader.json(*part)) is not None])
     return found
 
 

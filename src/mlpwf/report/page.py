@@ -114,10 +114,11 @@ class Page:
 def page(record: Record) -> Page:
     """The page of a campaign, whatever part of it has run."""
     from mlpwf import __version__
-    from mlpwf.report import calibration, dynamics
+    from mlpwf.report import calibration, convergence, dynamics
 
     makers: tuple[Callable[[Record], Part], ...] = (
-        what_ran, learning, deviations, calibration.calibration, accuracy, set_aside, cost, validation,
+        what_ran, learning, deviations, calibration.calibration, convergence.convergence,
+        accuracy, set_aside, cost, validation,
         dynamics.dynamics, provenance,
     )  # fmt: skip
     if record.classical:
