@@ -54,7 +54,9 @@ def small_error(name: str, what: str, error: float | None, most: float) -> Crite
 
 
 def flat_test_error(before: Sequence[float] | None, now: Sequence[float]) -> Criterion:
-    """The error on the same test frames did not fall by more than `FLAT` standard errors since the cycle before.
+    """The error on the same test frames fell or rose by no more than `FLAT` standard errors since the cycle before.
+
+    A model that got worse is not what a campaign should end with.
 
     Parameters
     ----------
@@ -71,10 +73,11 @@ def flat_test_error(before: Sequence[float] | None, now: Sequence[float]) -> Cri
         return Criterion(name, None, f"{len(now)} test frame gives the test error no error bar")
     fall = np.asarray(before) - np.asarray(now)
     error = float(fall.std(ddof=1) / np.sqrt(len(fall)))
-    flat = bool(fall.mean() <= FLAT * error)
+    flat = bool(abs(fall.mean()) <= FLAT * error)
     root = [1e3 * float(np.sqrt(np.mean(values))) for values in (before, now)]
     how = "no more" if flat else "more"
-    said = f"the test error went from {root[0]:.1f} to {root[1]:.1f} meV/Å, {how} than {FLAT:g} standard errors down"
+    way = "down" if fall.mean() >= 0 else "up"
+    said = f"the test error went from {root[0]:.1f} to {root[1]:.1f} meV/Å, {how} than {FLAT:g} standard errors {way}"
     return Criterion(name, flat, said)
 
 
@@ -131,12 +134,15 @@ class Outlook:
     """Standard error of `then`."""
 
 
-def outlook(labels: Sequence[float], frame_errors: Sequence[Sequence[float]], more: float = 100) -> Outlook | None:
-    """The test error after `more` labels, by a power law through the cycles so far; None before two cycles.
+def outlook(
+    labels: Sequence[float], frame_errors: Sequence[Sequence[float]], more: float = 100, noise: float = 0.0
+) -> Outlook | None:
+    """The test error after `more` labels, by a power law through the cycles so far.
 
     log(error) is fitted by a straight line of log(labels). The standard error joins that
-    from 400 bootstraps of the test frames (all cycles resampled alike) with the
-    scatter of the cycles about the line, where there are three or more.
+    from 400 bootstraps of the test frames (all cycles resampled alike) with the scatter of one
+    cycle about the line: that of the cycles, where there are three or more, or `noise` if that is
+    larger. None before two cycles, and where the error has not fallen with the labels.
 
     Parameters
     ----------
@@ -144,6 +150,10 @@ def outlook(labels: Sequence[float], frame_errors: Sequence[Sequence[float]], mo
         Labels trained on in each cycle, increasing.
     frame_errors
         Mean square force error of each test frame in (eV/Å)², for each cycle.
+    more
+        Labels to come.
+    noise
+        Standard deviation of log(error) between models trained on the same labels.
     """
     if len(labels) < 2 or len({len(one) for one in frame_errors}) != 1 or len(frame_errors[0]) < 2:
         return None
@@ -156,10 +166,12 @@ def outlook(labels: Sequence[float], frame_errors: Sequence[Sequence[float]], mo
     draws = np.random.default_rng(0).integers(table.shape[1], size=(400, table.shape[1]))
     logs = 0.5 * np.log(table[:, draws].mean(axis=2))
     y = 0.5 * np.log(table.mean(axis=1))
-    scatter = 0.0
-    if len(x) > 2:
-        residual = y - design @ np.linalg.pinv(design) @ y
-        scatter = float(residual @ residual / (len(x) - 2) * (1 + ahead @ ahead))
+    line = np.linalg.pinv(design) @ y
+    if line[1] >= 0:
+        return None
+    residual = y - design @ line
+    variance = max(float(residual @ residual) / (len(x) - 2) if len(x) > 2 else 0.0, noise**2)
+    scatter = variance * (1 + float(ahead @ ahead))
     then = float(np.exp(ahead @ y))
     return Outlook(float(np.exp(y[-1])), then, then * float(np.sqrt(np.var(ahead @ logs) + scatter)))
 

@@ -89,7 +89,9 @@ def test_a_test_error_is_flat_within_its_error_bar() -> None:
     before = rng.uniform(0.005, 0.015, 20)
     noise = rng.normal(0, 0.002, 20)
     assert flat_test_error(before.tolist(), (before + noise - noise.mean()).tolist()).met
-    assert flat_test_error(before.tolist(), (2 * before).tolist()).met, "a test error that rises does not fall"
+    risen = flat_test_error(before.tolist(), (2 * before).tolist())
+    assert risen.met is False, "a model that got worse is not flat"
+    assert "more than 2 standard errors up" in risen.said
     fallen = flat_test_error(before.tolist(), (0.5 * before + 0.1 * noise).tolist())
     assert fallen.met is False
     assert "more than 2 standard errors down" in fallen.said
@@ -166,7 +168,24 @@ def test_the_outlook_follows_a_power_law() -> None:
         inside += abs(found.then - 0.5 * 500**-0.4 * np.exp(0.04)) < 2 * found.error
     assert inside > 32
     assert outlook([50], clean[:1]) is None
+    assert outlook(labels, clean[::-1]) is None, "an error that rises follows no law of learning"
     assert outlook([50, 50], clean[:2]) is None
+
+
+def test_the_outlook_of_two_cycles_knows_how_trainings_differ() -> None:
+    """Two points leave no scatter about their line: it comes from models trained on the same labels."""
+    rng = np.random.default_rng(6)
+    labels, noise, within, without = [50, 100], 0.1, 0, 0
+    for _ in range(200):
+        frames = [np.full(8, (0.5 * n**-0.4) ** 2) * rng.lognormal(0, 2 * noise) for n in (50, 100, 200)]
+        for given in (noise, 0.0):
+            found = outlook(labels, frames[:2], 100, given)
+            if found is None:
+                continue
+            inside = abs(found.then - np.sqrt(frames[2][0])) < 2 * found.error
+            within, without = within + inside * (given > 0), without + inside * (given == 0)
+    assert within > 170
+    assert without < 20
 
 
 def test_an_error_has_an_error_bar() -> None:

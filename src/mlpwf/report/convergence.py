@@ -155,16 +155,35 @@ def _outlook(record: Record) -> list[str]:
     """What the next 100 labels would likely bring, and how the same law did for the last cycle."""
     known = [(count, values) for c in record.cycles if (count := trained_on(c)) and (values := _frame_errors(c.errors))]
     labels, errors = [count for count, _ in known], [values for _, values in known]
-    if len(known) < len([c for c in record.cycles if c.errors]) or (found := outlook(labels, errors)) is None:
+    if len(known) < max(2, len([c for c in record.cycles if c.errors])):
         return []
+    noise = _noise(record)
+    found = outlook(labels, errors, noise=noise)
+    first, last = (1e3 * root_with_error(errors[k])[0] for k in (0, -1))
+    if found is None:
+        fell = f"from {first:.0f} to {last:.0f} meV/Å through {len(known)} cycles"
+        return [f"More labels have not lowered the error on the test set so far ({fell}): no law to look ahead by."]
     said = [
         f"The next 100 labels would likely bring the force error on the test set from {1e3 * found.now:.0f} to "
         f"{1e3 * found.then:.0f} ± {1e3 * found.error:.0f} meV/Å, if the power law through {len(known)} cycles goes on."
     ]
-    before = outlook(labels[:-1], errors[:-1], more=labels[-1] - labels[-2])
+    before = outlook(labels[:-1], errors[:-1], labels[-1] - labels[-2], noise)
     if before is not None:
         said.append(
             f"For the last {labels[-1] - labels[-2]:.0f} labels the law through the {len(known) - 1} cycles before "
             f"gave {1e3 * before.then:.0f} ± {1e3 * before.error:.0f} meV/Å; it became {1e3 * found.now:.0f}."
         )
     return said
+
+
+def _noise(record: Record) -> float:
+    """Standard deviation of log(error) on the test set between the models of a committee, over all cycles."""
+    variances = []
+    for cycle in record.cycles:
+        test = (cycle.errors or {}).get("test")
+        models = test.get("models") if isinstance(test, dict) else None
+        roots = [number(one, "overall", "force_rmse_ev_angstrom") for one in models or []]
+        known = np.log([root for root in roots if root])
+        if len(known) > 1:
+            variances.append(known.var(ddof=1))
+    return float(np.sqrt(np.mean(variances))) if variances else 0.0
