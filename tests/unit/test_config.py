@@ -1,5 +1,6 @@
 """Config: what is shipped is valid, what is generated is fresh, what is wrong is one clear line."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -100,6 +101,25 @@ def test_only_the_changed_section_is_written_again(tmp_path):
     assert changed == {"build.json"}
     section, seed = load_section(Build, folder / "build.json")
     assert (section.bulk_frames, seed) == (9, 1)
+
+
+def test_a_key_that_is_new_in_this_version_touches_no_section(tmp_path):
+    site = load_site(PROJECT / "config" / "sites" / "local.yaml")
+    campaign = load_campaign(write(tmp_path, MINIMAL))
+    folder = write_sections(campaign, site, tmp_path)
+    older = json.loads((folder / "build.json").read_text())
+    assert older.pop("box_multiples") == [1]
+    (folder / "build.json").write_text(json.dumps(older))
+    write_sections(campaign, site, tmp_path)
+    assert json.loads((folder / "build.json").read_text()) == older
+    for change in ({"bulk_frames": 9}, {"seed": 7}, {"no_such_key": 1}):
+        (folder / "build.json").write_text(json.dumps(older | change))
+        write_sections(campaign, site, tmp_path)
+        assert json.loads((folder / "build.json").read_text()) == older | {"box_multiples": [1]}
+    for text in ("", "[]", "{}"):
+        (folder / "build.json").write_text(text)
+        write_sections(campaign, site, tmp_path)
+        assert json.loads((folder / "build.json").read_text()) == older | {"box_multiples": [1]}
 
 
 def test_help_and_config_import_nothing_heavy():
