@@ -4,8 +4,9 @@
 
 runs 800 A and 200 B particles at density 1.2 (Phys. Rev. E 51, 4626; DOI 10.1103/PhysRevE.51.4626) at
 each temperature, NVT, from a melt of its own, and writes FOLDER/analyse with all tables and figures.
-benchmarks/kob_andersen.csv is such a table; the seeds below are those it was made with. A run that has
-finished is not run again.
+benchmarks/kob_andersen.csv is such a table; the seeds below are those it was made with. A run is made in
+pieces, each from the restart file of the one before: what has finished is not run again, a killed piece
+starts anew, and more pieces make a run longer.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import importlib.util
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +26,28 @@ from mlpwf.engines.lammps import environment
 
 TIMESTEP = 0.005
 STRESS = "time_ps,xx,yy,zz,xy,xz,yz"
-RUNS = {1.0: 500, 0.8: 800, 0.7: 1200, 0.64: 1600}
-"""Length by temperature, in τ_LJ: 200 to 400 relaxation times each, and some 1500 CPU-s."""
 
-INPUT = """\
+
+@dataclass(frozen=True)
+class Run:
+    """Lengths in τ_LJ: to settle after the melt has cooled, and of each of the pieces."""
+
+    settle: float
+    pieces: int
+    length: float
+
+
+RUNS = {
+    1.0: Run(50, 1, 500),
+    0.8: Run(80, 1, 800),
+    0.7: Run(120, 1, 1200),
+    0.64: Run(200, 8, 400),
+    0.55: Run(400, 10, 400),
+    0.5: Run(800, 12, 400),
+}
+"""Runs by temperature; some 2000 CPU-s in all."""
+
+MELT = """\
 units lj
 atom_style atomic
 variable side equal (1000/1.2)^(1/3)
@@ -53,30 +73,51 @@ fix move all nvt temp 3 {temperature} 0.2
 run 10000
 timestep {timestep}
 fix move all nvt temp {temperature} {temperature} 0.5
-run {equilibration}
+run {settle}
 reset_timestep 0
 write_data box.data nocoeff
 dump frames all dcd {every} frames.dcd
+"""
+
+CONTINUED = """\
+read_restart {before}
+neighbor 0.3 bin
+neigh_modify every 2 delay 0 check yes
+timestep {timestep}
+fix move all nvt temp {temperature} {temperature} 0.5
+dump frames all dcd {every} frames.dcd
+dump_modify frames delay {after}
+"""
+
+RECORDED = """\
 compute stress all pressure thermo_temp
 fix energy all ave/time 1 1 {every} c_thermo_pe file energy.txt
 fix stress all ave/time 1 10 10 c_stress[1] c_stress[2] c_stress[3] c_stress[4] c_stress[5] c_stress[6] file stress.txt
 thermo 100000
 run {steps}
+write_restart restart
 """
 
 
-def simulate(folder: Path, temperature: float, length: float, interval: float, seed: int, settle: float = 0.1) -> None:
-    """One run of `length` τ_LJ after `settle` of it: box.data, frames.dcd each `interval`, energy.txt, stress.txt."""
-    if (folder / "finished").exists():
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    lines = INPUT.format(
-        seed=seed, temperature=temperature, timestep=TIMESTEP, every=round(interval / TIMESTEP),
-        equilibration=round(settle * length / TIMESTEP), steps=round(length / TIMESTEP),
-    )  # fmt: skip
-    (folder / "in.lammps").write_text(lines)
-    run_lammps(folder)
-    (folder / "finished").touch()
+def simulate(folder: Path, temperature: float, run: Run, interval: float, seed: int) -> list[Path]:
+    """Pieces 000, 001, … of a run: frames.dcd each `interval`, energy.txt, stress.txt; box.data in the first."""
+    pieces = [folder / f"{number:03}" for number in range(run.pieces)]
+    steps, every = round(run.length / TIMESTEP), round(interval / TIMESTEP)
+    for number, piece in enumerate(pieces):
+        if (piece / "finished").exists():
+            continue
+        piece.mkdir(parents=True, exist_ok=True)
+        before = pieces[number - 1] / "restart"
+        text = CONTINUED if number else MELT
+        lines = (text + RECORDED).format(
+            seed=seed, temperature=temperature, timestep=TIMESTEP, every=every, settle=round(run.settle / TIMESTEP),
+            steps=steps, before=before.resolve(), after=number * steps + 1,
+        )  # fmt: skip
+        (piece / "in.lammps").write_text(lines)
+        run_lammps(piece)
+        (piece / "finished").touch()
+        print(f"T = {temperature:g}: {(number + 1) * run.length:g} of {run.pieces * run.length:g} τ_LJ", flush=True)
+    return pieces
 
 
 def run_lammps(folder: Path) -> None:
@@ -90,26 +131,29 @@ def run_lammps(folder: Path) -> None:
     subprocess.run(command, cwd=folder, env=paths, check=True)
 
 
-def tables(run: Path, temperature: float) -> None:
+def tables(pieces: list[Path], temperature: float) -> tuple[Path, Path]:
     """energy.csv (kinetic part at its mean, so that its change with T is exact) and stress.csv of a run."""
+    written = []
     for name, header, shift in (("energy", "time_ps,total_ev", 1.5 * 999 * temperature), ("stress", STRESS, 0.0)):
-        rows = np.loadtxt(run / f"{name}.txt")
+        rows = np.concatenate([np.loadtxt(piece / f"{name}.txt") for piece in pieces])
+        rows = rows[np.unique(rows[:, 0], return_index=True)[1]]  # the frame between two pieces is in both
         rows[:, 0] *= TIMESTEP
         rows[:, 1] += shift
-        np.savetxt(run / f"{name}.csv", rows, delimiter=",", header=header, comments="", fmt="%.10g")
+        written.append(pieces[0].parent / f"{name}.csv")
+        np.savetxt(written[-1], rows, delimiter=",", header=header, comments="", fmt="%.10g")
+    return written[0], written[1]
 
 
-def states_file(folder: Path, runs: dict[float, Path], interval: float) -> Path:
+def states_file(folder: Path, runs: dict[float, list[Path]], interval: float) -> Path:
     """The file that `mlpwf analyse --states` reads: A particles, reduced units."""
     states = []
-    for temperature, run in sorted(runs.items()):
-        tables(run, temperature)
-        files = {name: str(run / file) for name, file in (("topology", "box.data"), ("trajectory", "frames.dcd"))}
+    for temperature, pieces in sorted(runs.items()):
+        energy, stress = tables(pieces, temperature)
         states.append(
             {
-                "temperature_kelvin": temperature, "ensemble": "nvt", "topology": files["topology"],
-                "trajectories": [files["trajectory"]], "energy": [str(run / "energy.csv")],
-                "stress": [str(run / "stress.csv")],
+                "temperature_kelvin": temperature, "ensemble": "nvt", "topology": str(pieces[0] / "box.data"),
+                "trajectories": [[str(piece / "frames.dcd") for piece in pieces]],
+                "energy": [str(energy)], "stress": [str(stress)],
             }
         )  # fmt: skip
     document = {
@@ -125,13 +169,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--temperatures", type=float, nargs="*", default=sorted(RUNS, reverse=True))
-    folder, interval = parser.parse_args().folder, 0.2
-    folders = {}
-    for temperature in parser.parse_args().temperatures:
-        folders[temperature] = folder / f"T{temperature:g}"
-        simulate(folders[temperature], temperature, RUNS[temperature], interval, seed=round(1000 * temperature))
-        print(f"T = {temperature:g}: {RUNS[temperature]} τ_LJ done", flush=True)
-    states = states_file(folder.resolve(), {t: run.resolve() for t, run in folders.items()}, interval)
+    parser.add_argument("--simulate-only", action="store_true")
+    options = parser.parse_args()
+    folder, interval = options.folder.resolve(), 0.2
+    runs = {
+        temperature: simulate(
+            folder / f"T{temperature:g}", temperature, RUNS[temperature], interval, round(1000 * temperature)
+        )
+        for temperature in options.temperatures
+    }
+    if options.simulate_only:
+        return
+    states = states_file(folder, runs, interval)
     command = [sys.executable, "-m", "mlpwf", "analyse", "--states", str(states), "--out", str(folder / "analyse")]
     subprocess.run(command, check=True)
     write_table(folder / "analyse", folder / "kob_andersen.csv")

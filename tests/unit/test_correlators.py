@@ -236,10 +236,12 @@ def test_frames_on_disk_give_the_same_sums(memory_mb):
 
 LARGE = """
 import resource, sys, warnings
+from itertools import islice
 import numpy as np
 from MDAnalysis import Universe
 from mlpwf.dynamics.correlators import averages, pass_moments
-from mlpwf.dynamics.reading import Bodies, read_universe
+from mlpwf.dynamics.reading import Bodies, assemble
+from mlpwf.dynamics.universe import snapshots
 
 warnings.simplefilter("ignore")
 molecules = 2000
@@ -247,7 +249,7 @@ bodies = Bodies(np.arange(molecules), np.ones(molecules), ("a",) * molecules, np
 universe = Universe.empty(molecules, trajectory=True).load_new(sys.argv[1])
 
 def work(frames):
-    trajectory = read_universe(universe, bodies, frames=slice(frames), memory_mb=8)
+    trajectory = assemble(islice(snapshots(universe, "run.dcd"), frames), bodies, memory_mb=8)
     moments = pass_moments(trajectory, np.array([1, frames // 8, frames // 2]), (1.3,), 1.0, memory_mb=8)
     return averages(moments)["msd_angstrom2"] / moments.lags_ps / 0.03
 

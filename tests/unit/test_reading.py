@@ -7,8 +7,9 @@ import pytest
 from MDAnalysis import Universe, Writer
 from MDAnalysis.lib.formats.libmdaxdr import TRRFile
 
-from mlpwf.dynamics.reading import Bodies, Snapshot, assemble, read_trajectory, read_universe
+from mlpwf.dynamics.reading import Bodies, Snapshot, assemble, read_trajectory
 from mlpwf.dynamics.trajectory import FrameFile
+from mlpwf.dynamics.universe import snapshots
 from mlpwf.errors import DataError
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # MDAnalysis' writers fill in what is not there
@@ -253,7 +254,7 @@ def test_every_reader_gives_the_same(tmp_path):
                 writer.write(universe.atoms)
         extra = {"convert_units": False} if suffix == "h5md" else {}
         empty = Universe.empty(24, n_residues=8, atom_resindex=residues)
-        read = read_universe(empty.load_new(str(path), **extra), found)
+        read = assemble(snapshots(empty.load_new(str(path), **extra), suffix), found)
         np.testing.assert_allclose(read.times_ps - read.times_ps[0], reference.times_ps, atol=1e-3, err_msg=suffix)
         np.testing.assert_allclose(read.frames[:, :3], reference.frames[:, :3], atol=0.02, err_msg=suffix)
 

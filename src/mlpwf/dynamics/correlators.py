@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -30,6 +31,7 @@ from mlpwf.errors import DataError
 
 WINDOWS = 240  # of a run: fine enough to cut it into any number of blocks an error needs
 BLOCK_MB = 16.0  # frames read from disk at once
+JOBS = 8  # pieces of whole windows that a thread is given: few, as each costs the time of some hundred pairs
 
 Work = Callable[[Frames32, int, Frames32, int, tuple[int, int]], None]
 
@@ -242,7 +244,7 @@ def each_pair_of_blocks(
     """Call `work` for blocks of frames that together hold all pairs of all lags.
 
     Frames in memory are one block; those in a file are read in blocks, of which the last used are
-    kept within `memory_mb`. Every call has origins of one window, and two threads never share a window.
+    kept within `memory_mb`. Every call has origins of whole windows, so two threads never share one.
     """
     count, bytes_each = len(ticks), 4 * int(frames.shape[1]) * int(frames.shape[2])
     size = count if isinstance(frames, np.ndarray) else _block_frames(bytes_each, count, memory_mb)
@@ -252,11 +254,11 @@ def each_pair_of_blocks(
     with ThreadPoolExecutor(threads) as pool:
         for first in range(0, count, size):
             stop = min(first + size, count)
-            cuts = first + np.flatnonzero(np.diff(window[first:stop])) + 1
-            parts = list(zip([first, *cuts], [*cuts, stop], strict=True))
+            edges = [first, *(first + np.flatnonzero(np.diff(window[first:stop])) + 1)]
+            edges = [*edges[:: -(-len(edges) // (JOBS * threads))], stop]
             for second in _partners(ticks, lags, first, stop, size):
                 one, two = cache.block(first), cache.block(second)
-                jobs = [pool.submit(work, one, first, two, second, (int(a), int(b))) for a, b in parts]
+                jobs = [pool.submit(work, one, first, two, second, (int(a), int(b))) for a, b in pairwise(edges)]
                 for job in jobs:
                     job.result()
 

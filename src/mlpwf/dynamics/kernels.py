@@ -32,6 +32,16 @@ S1, S2, S3, S4 = f32(-0.1666666), f32(0.008333084), f32(-0.00019810871), f32(2.6
 H0, H1, H2, H3 = f32(1 / 6), f32(-1 / 120), f32(1 / 5040), f32(-1 / 362880)
 
 
+@njit(nogil=True, error_model="numpy", cache=True)
+def lay_out(places, start, order, frames):  # type: ignore[no-untyped-def]
+    """Rows of displacements from `start`, molecules in order: (F, N, C) in float64 to (F, C, N) in float32."""
+    for frame in range(places.shape[0]):
+        for column in range(places.shape[2]):
+            for molecule in range(order.shape[0]):
+                source = order[molecule]
+                frames[frame, column, molecule] = places[frame, source, column] - start[source, column]
+
+
 @njit(fastmath=FAST, inline="always", cache=True)
 def _one_minus_sinc(x):  # type: ignore[no-untyped-def]
     """1 − sin(z)/z for z² = x, without a branch."""
@@ -123,6 +133,46 @@ def _turned(squares, count, order):  # type: ignore[no-untyped-def]
     return _rank_any(squares, count, order)
 
 
+@njit(fastmath=FAST, nogil=True, error_model="numpy", cache=True)
+def _add_pairs(  # type: ignore[no-untyped-def]
+    first, second, here, there, pairs, low, high, q2, overlap2, orders, squares, sums
+):
+    """Add molecules `low` to `high` of pairs of frames to their sums (pairs, 2 + 2 weights): r², r⁴, 1 − w, (1 − w)²."""
+    # the distances are here and not in a helper: calling one for each pair takes a fourth of the time
+    axes = (first.shape[1] - 3) // 3
+    count = high - low
+    begin = np.uintp(low)
+    for pair in range(pairs):
+        i, j = here[pair], there[pair]
+        sum2 = sum4 = far = ZERO
+        for k in range(np.uintp(count)):
+            x = second[j, 0, begin + k] - first[i, 0, begin + k]
+            y = second[j, 1, begin + k] - first[i, 1, begin + k]
+            z = second[j, 2, begin + k] - first[i, 2, begin + k]
+            r = x * x + y * y + z * z
+            squares[k] = r
+            sum2 += r
+            sum4 += r * r
+            far += ZERO if r < overlap2 else ONE
+        sums[pair, 0] += sum2
+        sums[pair, 1] += sum4
+        sums[pair, 2] += far
+        sums[pair, 3] += far
+        column = 4
+        for q in range(q2.shape[0]):
+            one, two = _scattering(squares, count, q2[q])
+            sums[pair, column] += one
+            sums[pair, column + 1] += two
+            column += 2
+        for axis in range(axes):
+            _square_distances(first, i, second, j, 3 + 3 * axis, low, high, ONE, squares)
+            for rank in range(orders.shape[0]):
+                one, two = _turned(squares, count, orders[rank])
+                sums[pair, column] += one
+                sums[pair, column + 1] += two
+                column += 2
+
+
 @njit(nogil=True, error_model="numpy", cache=True)
 def add_moments(  # type: ignore[no-untyped-def]
     first, first_from, second, second_from, origins, ticks, lags, windows, species, q2, overlap2, orders, moments, pairs
@@ -156,66 +206,48 @@ def add_moments(  # type: ignore[no-untyped-def]
     """
     kinds = species.shape[0] - 1
     extra = moments.shape[2] - kinds
-    axes = (first.shape[1] - 3) // 3
     weights = (moments.shape[3] - MOMENTS) // PER_WEIGHT
+    here, there = np.empty(ORIGINS, np.intp), np.empty(ORIGINS, np.intp)
     squares = np.empty(CHUNK, np.float32)
-    sums = np.empty((kinds + 1, MOMENTS + 2 * weights))  # the last row is that of all species
+    sums = np.empty((kinds + 1, ORIGINS, MOMENTS + 2 * weights))  # the last row is that of all species
     second_stop = second_from + second.shape[0]
-    # all in one piece: handing arrays to helpers counts references, which costs as much as the sums
     for origin in range(origins[0], origins[1], ORIGINS):
         end = min(origin + ORIGINS, origins[1])
         for lag in range(lags.shape[0]):
             j = max(np.searchsorted(ticks, ticks[origin] + lags[lag]), second_from)
+            count = 0
             for i in range(origin, end):
                 target = ticks[i] + lags[lag]
                 while j < second_stop and ticks[j] < target:
                     j += 1
                 if j >= second_stop:
                     break
-                if ticks[j] != target:
-                    continue
-                here, there, window = i - first_from, j - second_from, windows[i]
-                pairs[window, lag] += 1
-                sums[:, :] = 0.0
+                if ticks[j] == target:
+                    here[count], there[count] = i - first_from, j - second_from
+                    count += 1
+            sums[:, :count] = 0.0
+            for kind in range(kinds):
+                for low in range(species[kind], species[kind + 1], CHUNK):
+                    high = min(low + CHUNK, species[kind + 1])
+                    _add_pairs(first, second, here, there, count, low, high, q2, overlap2, orders, squares, sums[kind])
+            if extra:
                 for kind in range(kinds):
-                    for low in range(species[kind], species[kind + 1], CHUNK):
-                        high = min(low + CHUNK, species[kind + 1])
-                        count = high - low
-                        sum2, sum4, moved = _square_distances(
-                            first, here, second, there, 0, low, high, overlap2, squares
-                        )
-                        sums[kind, 0] += sum2
-                        sums[kind, 1] += sum4
-                        sums[kind, 2] += moved
-                        sums[kind, 3] += moved
-                        column = 4
-                        for q in range(q2.shape[0]):
-                            one, two = _scattering(squares, count, q2[q])
-                            sums[kind, column] += one
-                            sums[kind, column + 1] += two
-                            column += 2
-                        for axis in range(axes):
-                            _square_distances(first, here, second, there, 3 + 3 * axis, low, high, ONE, squares)
-                            for rank in range(orders.shape[0]):
-                                one, two = _turned(squares, count, orders[rank])
-                                sums[kind, column] += one
-                                sums[kind, column + 1] += two
-                                column += 2
-                if extra:
-                    for column in range(sums.shape[1]):
-                        for kind in range(kinds):
-                            sums[kinds, column] += sums[kind, column]
-                for group in range(moments.shape[2]):
-                    row = (group - 1 if group else kinds) if extra else 0
-                    part = 1.0 / (species[row + 1] - species[row] if row < kinds else species[kinds])
-                    moments[window, lag, group, 0] += sums[row, 0] * part
-                    moments[window, lag, group, 1] += sums[row, 1] * part
+                    sums[kinds, :count] += sums[kind, :count]
+            for group in range(moments.shape[2]):
+                row = (group - 1 if group else kinds) if extra else 0
+                part = 1.0 / (species[row + 1] - species[row] if row < kinds else species[kinds])
+                for pair in range(count):
+                    window = windows[here[pair] + first_from]
+                    moments[window, lag, group, 0] += sums[row, pair, 0] * part
+                    moments[window, lag, group, 1] += sums[row, pair, 1] * part
                     for weight in range(weights):
-                        decay = sums[row, 2 + 2 * weight] * part
+                        decay = sums[row, pair, 2 + 2 * weight] * part
                         column = MOMENTS + PER_WEIGHT * weight
                         moments[window, lag, group, column] += decay
                         moments[window, lag, group, column + 1] += decay * decay
-                        moments[window, lag, group, column + 2] += sums[row, 3 + 2 * weight] * part
+                        moments[window, lag, group, column + 2] += sums[row, pair, 3 + 2 * weight] * part
+            for pair in range(count):
+                pairs[windows[here[pair] + first_from], lag] += 1
 
 
 @njit(nogil=True, error_model="numpy", cache=True)

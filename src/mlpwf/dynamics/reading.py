@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,6 @@ from mlpwf.dynamics.trajectory import (
     ticks_of,
 )
 from mlpwf.errors import DataError
-
-if TYPE_CHECKING:
-    from MDAnalysis import Universe
 
 BEADS = 3  # centre of mass, centre + first axis, centre + second axis
 BOX_TOLERANCE = 1e-4  # relative: single precision of one and the same box
@@ -282,41 +279,6 @@ def assemble(
         species=tuple(bodies.species[molecule] for molecule in assembler.order),
         constant_box=constant_box,
     )
-
-
-def read_universe(
-    universe: Universe,
-    bodies: Bodies,
-    *,
-    frames: slice = slice(None),
-    unwrap: bool = True,
-    constant_box: bool = True,
-    remove_drift: bool = True,
-    memory_mb: float = 1000,
-    scratch: Path | None = None,
-) -> MolecularTrajectory:
-    """Molecules of any trajectory that MDAnalysis reads; other parameters as for `assemble`.
-
-    Parameters
-    ----------
-    universe
-        Topology and trajectory; positions in Å, times in ps.
-    bodies
-        How the universe's atoms make molecules.
-    frames
-        Frames to take.
-    """
-    name = Path(str(universe.trajectory.filename)).name
-
-    def shots() -> Iterator[Snapshot]:
-        for step in universe.trajectory[frames]:
-            cell = np.zeros((3, 3)) if step.dimensions is None else np.asarray(step.triclinic_dimensions, dtype=float)
-            yield Snapshot(float(step.time), step.positions, cell)
-
-    return assemble(
-        shots(), bodies, unwrap=unwrap, constant_box=constant_box, remove_drift=remove_drift,
-        memory_mb=memory_mb, scratch=scratch, name=name,
-    )  # fmt: skip
 
 
 def read_trajectory(

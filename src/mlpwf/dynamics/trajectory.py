@@ -23,10 +23,19 @@ AXIS_TOLERANCE = 0.02  # how far a stored axis may be from length 1 (single prec
 TICK_TOLERANCE = 0.02  # of a tick: how far a time may be from a multiple of it
 FINEST_TICK = 64  # parts of the shortest interval that are tried as a unit of time
 MEGABYTE = 2**20
+CACHE_LINE = 64  # bytes
 FEWEST_PAIRS = 2  # of frames, for a lag to be worth a row
 CONVERTED = 64  # frames brought into their layout at once: few enough for the cache
 SAMPLED_ORIGINS = 64  # frames whose distances to later ones tell which lags exist
 CONSIDERED = 250  # frames before and after each wanted lag
+
+
+def on_cache_lines(shape: tuple[int, ...]) -> Frames32:
+    """An empty array that begins on a cache line, so that no load of a vector register straddles two."""
+    size = 4 * int(np.prod(shape))
+    raw = np.empty(size + CACHE_LINE, dtype=np.uint8)
+    skip = -raw.ctypes.data % CACHE_LINE
+    return raw[skip : skip + size].view(np.float32).reshape(shape)
 
 
 class FrameFile:
@@ -59,7 +68,7 @@ class FrameFile:
         if step != 1:
             raise IndexError(f"a step of {step}; expected 1")
         self._file.flush()
-        found = np.empty((max(stop - start, 0), *self._frame), dtype=np.float32)
+        found = on_cache_lines((max(stop - start, 0), *self._frame))
         view = memoryview(found.reshape(-1).view(np.uint8).data)
         done = 0
         while done < len(view):
@@ -155,6 +164,8 @@ class MolecularTrajectory:
         DataError
             For shapes that do not match, NaN, times that do not increase, or axes not of length 1.
         """
+        from mlpwf.dynamics.kernels import lay_out
+
         if centres.ndim != 3 or centres.shape[2] != 3:
             raise DataError(f"centres has shape {centres.shape}; expected (frames, molecules, 3)")
         count, molecules = centres.shape[:2]
@@ -165,23 +176,22 @@ class MolecularTrajectory:
             raise DataError(f"axes has shape {axes.shape}; expected ({count}, {molecules}, axes, 3)")
         if times_ps.shape != (count,):
             raise DataError(f"times_ps has shape {times_ps.shape}; expected ({count},)")
-        for name, values in {"times_ps": times_ps, "centres": centres, "axes": axes}.items():
-            if not np.isfinite(values).all():
-                raise DataError(f"{name} holds NaN or infinity; the run has failed: simulate this state again")
+        _check_finite("times_ps", times_ps)
+        _check_finite("axes", axes)
         if axes.size and np.abs(np.linalg.norm(axes, axis=-1) - 1).max() > AXIS_TOLERANCE:
             raise DataError("axes are not unit vectors; expected length 1")
         ticks, tick_ps = ticks_of(times_ps)
         kinds = np.asarray(["molecule"] * molecules if species is None else list(species))
         order = np.argsort(kinds, kind="stable")
-        frames = np.empty((count, 3 + 3 * axes.shape[2], molecules), dtype=np.float32)
+        frames = on_cache_lines((count, 3 + 3 * axes.shape[2], molecules))
         start = np.asarray(centres[0], dtype=np.float64)
-        sorted_already = bool(np.all(order[:-1] < order[1:]))
+        origin = np.zeros((molecules, 3 * axes.shape[2]))
         for low in range(0, count, CONVERTED):
             part = slice(low, low + CONVERTED)
-            moved = np.swapaxes(centres[part] - start, 1, 2)
-            frames[part, :3] = moved if sorted_already else moved[:, :, order]
-            turned = axes[part].transpose(0, 2, 3, 1)
-            frames[part, 3:] = turned.reshape(len(turned), 3 * axes.shape[2], molecules)[:, :, order]
+            lay_out(_plain(centres[part]), start, order, frames[part, :3])
+            _check_finite("centres", frames[part, :3])  # while they are in the cache
+            turned = _plain(axes[part]).reshape(len(axes[part]), *origin.shape)
+            lay_out(turned, origin, order, frames[part, 3:])
         edges = np.zeros((3, 3)) if cell is None else cell
         return cls(
             ticks=ticks,
@@ -255,6 +265,15 @@ class MolecularTrajectory:
         )
 
 
+def _plain(values: NDArray[np.floating]) -> Array:
+    return np.ascontiguousarray(values, dtype=np.float64)
+
+
+def _check_finite(name: str, values: NDArray[np.floating]) -> None:
+    if not np.isfinite(values).all():
+        raise DataError(f"{name} holds NaN or infinity; the run has failed: simulate this state again")
+
+
 def ticks_of(times_ps: Array) -> tuple[Index, float]:
     """Integer times and their unit in ps: the coarsest even part of the shortest interval that fits all.
 
@@ -319,9 +338,12 @@ def choose_lags(ticks: Index, longest: float = 0.5, maximum: int = 60) -> Index:
         raise DataError(f"longest lag {longest} of the run; expected more than 0 and at most 1")
     limit = longest * float(ticks[-1] - ticks[0]) * (1 + 1e-9)
     begin = int(np.searchsorted(ticks, ticks[-1] - limit, side="right"))
-    origins = np.unique(np.linspace(0, max(begin - 1, 0), SAMPLED_ORIGINS).astype(int))
-    # the neighbours too: in blocks of log-spaced frames an even sample may miss the linear ones
-    origins = np.unique(np.concatenate([origins, origins + 1, np.arange(SAMPLED_ORIGINS)]))
+    if len(np.unique(np.diff(ticks))) == 1:
+        origins = np.arange(FEWEST_PAIRS)  # every frame sees the same lags
+    else:
+        origins = np.unique(np.linspace(0, max(begin - 1, 0), SAMPLED_ORIGINS).astype(int))
+        # the neighbours too: in blocks of log-spaced frames an even sample may miss the linear ones
+        origins = np.unique(np.concatenate([origins, origins + 1, np.arange(SAMPLED_ORIGINS)]))
     origins = origins[origins < len(ticks) - 1]
     targets = np.geomspace(float(np.diff(ticks).min()), limit, maximum + 1)
     distances = np.concatenate([_near(ticks, int(origin), targets, limit) for origin in origins])

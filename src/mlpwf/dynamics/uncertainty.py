@@ -27,9 +27,6 @@ BLOCK_TAUS = 2.5  # relaxation times that make a block independent of the next
 SIGNIFICANT = 3.0  # standard errors that count as a difference
 LEAST_PROBABLE = 0.01  # of a drift that is none
 
-OK = "ok"
-RUN_BELOW_TAU = "run shorter than tau"
-TOO_FEW_WINDOWS = "too few windows"
 EQUILIBRATED = "equilibrated"
 AGING = "aging: slower in the second half"
 QUICKENING = "faster in the second half"
@@ -159,13 +156,6 @@ def memory_time(times_ps: Array, values: Array) -> float:
     if np.isfinite(tau):
         return tau
     return float(times_ps[0] if values[0] < np.exp(-1) else times_ps[-1])
-
-
-def run_verdict(run_ps: float, tau_ps: float, windows: float) -> str:
-    """Whether a run is long enough for its relaxation time; τ is NaN where C has not decayed."""
-    if not np.isfinite(tau_ps) or run_ps < tau_ps:
-        return RUN_BELOW_TAU
-    return OK if windows >= FEWEST_BLOCKS else TOO_FEW_WINDOWS
 
 
 @dataclass(frozen=True)
