@@ -46,9 +46,11 @@ def test_energies_are_the_derivative_and_the_logarithm(name):
     step = 1e-6
     numeric = R * (fit.ln_tau(1 / (1 / TEMPERATURES + step)) - fit.ln_tau(1 / (1 / TEMPERATURES - step))) / (2 * step)
     np.testing.assert_allclose(fit.apparent_energy(TEMPERATURES), numeric, rtol=1e-4)
-    energy, error = activation.energies(TEMPERATURES, times, 0.05 * times, fit, [fit, fit])
+    energy, drawn = activation.energies(TEMPERATURES, times, fit, [fit, fit], np.log(times) + [[0.0], [0.1]])
     np.testing.assert_allclose(energy, fit.energy(TEMPERATURES), rtol=1e-6, atol=1e-6)
-    np.testing.assert_allclose(error, R * TEMPERATURES * 0.05)
+    np.testing.assert_allclose(drawn, [energy, energy + 0.1 * R * TEMPERATURES], rtol=1e-6, atol=1e-6)
+    expected = np.outer(R * TEMPERATURES, R * TEMPERATURES) * 0.1**2 / 2
+    np.testing.assert_allclose(activation.covariance(drawn), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", MADE)
@@ -110,7 +112,7 @@ def test_bootstrap_errors_cover_the_truth():
     for _ in range(40):
         times = times_of("VFT") * np.exp(0.1 * rng.normal(size=7))
         fit = activation.fit_law("VFT", TEMPERATURES, times, 0.1 * times)
-        draws = activation.resampled("VFT", TEMPERATURES, times, 0.1 * times, rng, 40)
+        draws, _ = activation.resampled("VFT", TEMPERATURES, times, 0.1 * times, rng, 40)
         found = activation.extrapolate(fit, draws, 1e14)
         assert found.verdict == "ok"
         scores.append((found.glass_kelvin - truth) / found.glass_error)
@@ -121,7 +123,7 @@ def test_bootstrap_errors_cover_the_truth():
 def test_a_given_glass_temperature_is_taken_as_exact():
     times = times_of("VFT")
     fit = activation.fit_law("VFT", TEMPERATURES, times, 0.05 * times)
-    draws = activation.resampled("VFT", TEMPERATURES, times, 0.05 * times, np.random.default_rng(1), 20)
+    draws, _ = activation.resampled("VFT", TEMPERATURES, times, 0.05 * times, np.random.default_rng(1), 20)
     found = activation.extrapolate(fit, draws, 1e14, 117.0)
     assert (found.glass_kelvin, found.glass_error) == (117.0, 0.0)
     assert found.fragility == pytest.approx(850 * 117 / (14**2) / np.log(10), rel=1e-2)
@@ -141,9 +143,8 @@ def test_verdicts():
     few = activation.fit_laws(TEMPERATURES, times, 0.05 * times)
     assert {fit.verdict for fit in few.values()} == {"too few states"}
     assert activation.best_law(few).law == "Arrhenius"
-    found = activation.extrapolate(
-        few["VFT"], activation.resampled("VFT", TEMPERATURES, times, times, np.random.default_rng(1)), 1e14
-    )
+    draws, _ = activation.resampled("VFT", TEMPERATURES, times, times, np.random.default_rng(1))
+    found = activation.extrapolate(few["VFT"], draws, 1e14)
     assert (found.verdict, np.isnan(found.glass_kelvin)) == ("too few states", True)
 
 

@@ -36,7 +36,7 @@ def test_the_term_takes_the_microcanonical_value_to_the_canonical_one():
     chi4_nvt, chi4_nve = N * C.var(), N * fixed.var()
     assert chi4_nve == pytest.approx(0.4 * 0.6, rel=0.03)
     known = GAIN**2 * CAPACITY * (K * T) ** 2
-    response = ensemble.response_by_fluctuation(C, energy, T)
+    response = np.cov(C, energy)[0, 1] / (K * T**2)
     assert response == pytest.approx(-GAIN * CAPACITY * K, rel=0.02)
     capacity = ensemble.heat_capacity_by_fluctuation(energy, T, N)
     assert capacity == pytest.approx(CAPACITY, rel=0.03)
@@ -57,7 +57,7 @@ def test_response_by_difference_agrees_with_that_by_fluctuation():
     for response, error in found:
         assert abs(response[0] + GAIN * CAPACITY * K) < 4 * error[0]
         assert error[0] < 0.05 * GAIN * CAPACITY * K
-    by_fluctuation = ensemble.response_by_fluctuation(*runs[1], 250.0)
+    by_fluctuation = np.cov(*runs[1])[0, 1] / (K * 250.0**2)
     assert found[1][0][0] == pytest.approx(by_fluctuation, rel=0.1)
 
 
@@ -113,8 +113,6 @@ def test_errors_are_propagated():
 def test_impossible_input():
     with pytest.raises(DataError, match="heat capacity -1"):
         ensemble.energy_term(T, np.ones(1), np.ones(1), -1.0)
-    with pytest.raises(DataError, match="shape"):
-        ensemble.response_by_fluctuation(np.ones(3), np.ones(4), T)
     with pytest.raises(DataError, match="increasing"):
         ensemble.response_by_difference(np.array([3.0, 2.0]), [np.ones(1)] * 2, [np.ones(1)] * 2, [np.ones(1)] * 2)
     with pytest.raises(DataError, match="one curve a temperature"):

@@ -261,22 +261,30 @@ def akaike_weights(fits: dict[str, LawFit]) -> dict[str, float]:
 
 def resampled(
     name: str, temperatures_kelvin: Array, times: Array, errors: Array, rng: np.random.Generator, draws: int = 200
-) -> list[LawFit]:
-    """Fits of a law to states redrawn from their errors (parametric bootstrap, normal in ln τ).
+) -> tuple[list[LawFit], Array]:
+    """Fits of a law to states redrawn from their errors (parametric bootstrap, normal in ln τ), and what was drawn.
 
     Where errors are not known, the residuals of the fit stand in for them.
+
+    Returns
+    -------
+    fits, ln_tau
+        One fit a draw, and the ln τ it is of, shape (draws, states), NaN where a state has no τ; no
+        draws where the states are too few.
     """
     T, logarithm, sigma, weighted = _states(temperatures_kelvin, times, errors)
     fit = fit_law(name, temperatures_kelvin, times, errors)
     if fit.verdict == TOO_FEW_STATES:
-        return []
+        return [], np.empty((0, len(times)))
     free = max(len(T) - LAWS[name].parameters, 1)
     scatter = sigma if weighted else np.full(len(T), np.sqrt(fit.chi2 / free))
     if weighted:
         scatter = scatter * np.sqrt(max(1.0, fit.chi2 / free))
-    drawn = np.exp(logarithm + rng.normal(size=(draws, len(T))) * scatter)
+    drawn = logarithm + rng.normal(size=(draws, len(T))) * scatter
     known = sigma if weighted else np.full(len(T), NAN)
-    return [fit_law(name, T, times_, times_ * known) for times_ in drawn]
+    ln_tau = np.full((draws, len(times)), NAN)
+    ln_tau[:, np.isfinite(times) & (times > 0)] = drawn
+    return [fit_law(name, T, np.exp(one), np.exp(one) * known) for one in drawn], ln_tau
 
 
 def extrapolate(
@@ -326,22 +334,44 @@ def local_energies(temperatures_kelvin: Array, times: Array, errors: Array) -> t
 
 
 def energies(
-    temperatures_kelvin: Array, times: Array, errors: Array, fit: LawFit, draws: list[LawFit]
+    temperatures_kelvin: Array, times: Array, fit: LawFit, draws: list[LawFit], ln_tau: Array
 ) -> tuple[Array, Array]:
-    """E(T) = RT ln(τ/τ∞) in kJ/mol at each state: τ as measured, τ∞ of a law; and its error.
+    """E(T) = RT ln(τ/τ∞) in kJ/mol at each state: τ as measured, τ∞ of a law.
 
-    The errors of τ and, from the bootstrap fits, of ln τ∞ are added in quadrature; they are not
-    independent, and at the hottest states the sum is larger than the error.
+    τ∞ is one number for all states and follows from every τ, so the errors of E(T) depend on one
+    another; the draws hold all of that.
+
+    Parameters
+    ----------
+    temperatures_kelvin, times
+        T in K and τ, shape (states,).
+    fit, draws, ln_tau
+        The law, and the two results of `resampled`.
 
     Returns
     -------
-    energy, error
-        In kJ/mol, shape (states,).
+    energy, drawn
+        In kJ/mol, shapes (states,) and (draws, states).
     """
     thermal = GAS_CONSTANT_KJ_MOL_K * temperatures_kelvin
-    prefactor = [d.ln_tau_infinity for d in draws]
-    spread = float(np.nanstd(prefactor)) if len(prefactor) > 1 else NAN
-    return thermal * (np.log(times) - fit.ln_tau_infinity), thermal * np.hypot(errors / times, spread)
+    prefactors = np.array([d.ln_tau_infinity for d in draws]).reshape(-1, 1)
+    return thermal * (np.log(times) - fit.ln_tau_infinity), thermal * (ln_tau - prefactors)
+
+
+def apparent_energies(
+    temperatures_kelvin: Array, times: Array, fit: LawFit, draws: list[LawFit]
+) -> tuple[Array, Array]:
+    """E_app(T) = R dln τ/d(1/T) of a law in kJ/mol at the states that have a τ; arguments and results as `energies`."""
+    known = np.where(np.isfinite(times), 1.0, NAN)
+    drawn = np.array([d.apparent_energy(temperatures_kelvin) for d in draws]).reshape(-1, len(times))
+    return known * fit.apparent_energy(temperatures_kelvin), known * drawn
+
+
+def covariance(drawn: Array) -> Array:
+    """Covariance of the columns of draws (draws, states), shape (states, states); NaN below two draws."""
+    if len(drawn) < 2:
+        return np.full((drawn.shape[1], drawn.shape[1]), NAN)
+    return np.asarray(np.cov(drawn, rowvar=False)).reshape(drawn.shape[1], -1)
 
 
 def _states(temperatures_kelvin: Array, times: Array, errors: Array) -> tuple[Array, Array, Array, bool]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mlpwf.dynamics.activation import covariance
 from mlpwf.dynamics.trajectory import Array
 from mlpwf.errors import DataError
 
@@ -30,7 +31,7 @@ class Line:
     intercept, intercept_error, slope, slope_error
         a and b; errors from the curvature of χ², widened by √χ²_red where the points scatter more.
     chi2
-        Σ (y − a − bx)²/(σ_y² + b²σ_x²) at the minimum.
+        rᵀ V⁻¹ r with r = y − a − bx and V = C_y + b² diag(σ_x²), at the minimum.
     proportional_chi2
         The same with a = 0.
     p_value
@@ -63,33 +64,42 @@ class Line:
 def line(x: Array, y: Array, x_error: Array, y_error: Array) -> Line:
     """A straight line through points with errors in both, by least effective variance.
 
-    The errors of x and y are taken as independent. Points with a NaN are left out. Where the
-    scatter exceeds the errors (χ² > n − 2) the proportional law is tested by F = Δχ²/(χ²/(n − 2))
-    with 1 and n − 2 degrees of freedom, else by Δχ² with one. Source: York et al., DOI
-    10.1119/1.1632486.
+    The errors of x are taken as independent of one another and of those of y. Points with a NaN are
+    left out. Where the scatter exceeds the errors (χ² > n − 2) the proportional law is tested by
+    F = Δχ²/(χ²/(n − 2)) with 1 and n − 2 degrees of freedom, else by Δχ² with one. Source: York et
+    al., DOI 10.1119/1.1632486; with a matrix in place of the weights where the y depend on one another.
 
     Parameters
     ----------
     x, y
         Points, shape (states,).
-    x_error, y_error
-        Their errors, positive, shape (states,).
+    x_error
+        Errors of x, shape (states,).
+    y_error
+        Errors of y, positive, shape (states,), or their covariance, shape (states, states).
     """
     from scipy.stats import chi2 as chi2_law
     from scipy.stats import f as f_law
 
-    if not x.shape == y.shape == x_error.shape == y_error.shape or x.ndim != 1:
-        raise DataError(f"shapes {x.shape}, {y.shape}, {x_error.shape}, {y_error.shape}; expected one (states,)")
-    used = np.isfinite(x + y + x_error + y_error) & (x_error >= 0) & (y_error > 0)
+    spread = np.diag(y_error**2) if y_error.ndim == 1 else y_error
+    if not x.shape == y.shape == x_error.shape or x.ndim != 1 or spread.shape != 2 * x.shape:
+        raise DataError(
+            f"shapes {x.shape}, {y.shape}, {x_error.shape}, {y_error.shape}; expected one (states,), "
+            "or (states, states) for the last"
+        )
+    variance = np.diag(spread)
+    # a covariance may leave some combination of the y without an error: then every x must have one
+    used = np.isfinite(x + y + x_error + variance) & (variance > 0)
+    used &= x_error >= 0 if y_error.ndim == 1 else x_error > 0
     count = int(np.count_nonzero(used))
     if count < FEWEST_STATES or np.ptp(x[used]) == 0:
         return Line(NAN, NAN, NAN, NAN, NAN, NAN, NAN, "", count, TOO_FEW_STATES)
-    x, y, sx, sy = x[used], y[used], x_error[used], y_error[used]
-    slope, free = _minimum(x, y, sx, sy, through_origin=False)
-    intercept = _intercept(slope, x, y, sx, sy)
-    proportional = _minimum(x, y, sx, sy, through_origin=True)[1]
+    points = _Points(x[used], y[used], x_error[used] ** 2, spread[np.ix_(used, used)])
+    slope, free = _minimum(points, through_origin=False)
+    intercept = points.intercept(slope)
+    proportional = _minimum(points, through_origin=True)[1]
     reduced = free / (count - 2)
-    covariance = _covariance(slope, x, y, sx, sy) * max(1.0, reduced)
+    covariance = points.covariance(slope) * max(1.0, reduced)
     gain = max(proportional - free, 0.0)
     if reduced > 1:
         test, p = "F-test", float(f_law.sf(gain / reduced, 1, count - 2))
@@ -122,21 +132,23 @@ def at_glass(
     counts: Array,
     energy: Array,
     count_errors: Array,
-    energy_errors: Array,
+    energy_drawn: Array,
     energy_at_glass: float,
-    energies_drawn: Array,
+    at_glass_drawn: Array,
     rng: np.random.Generator,
 ) -> AtGlass:
-    """N*(T_g) = (E(T_g) − a)/b, its error from redrawn points and redrawn laws.
+    """N*(T_g) = (E(T_g) − a)/b, its error from redrawn points and the law of each redrawing.
 
     Parameters
     ----------
-    counts, energy, count_errors, energy_errors
-        N* and E of the states with their errors, shape (states,).
+    counts, energy, count_errors
+        N* and E of the states, and the errors of N*, shape (states,).
+    energy_drawn
+        E of the states in each bootstrap draw, shape (draws, states).
     energy_at_glass
         E(T_g) of the law, in the unit of `energy`.
-    energies_drawn
-        E(T_g) of the bootstrap fits of that law, shape (draws,); NaN where a fit has none.
+    at_glass_drawn
+        E(T_g) of the same draws, shape (draws,); NaN where a fit has none.
     rng
         Random numbers.
 
@@ -146,44 +158,69 @@ def at_glass(
         The error is half the distance of the 16th and 84th percentile of the draws. The verdict is
         not ok where E(T_g) is unknown or the slope is not known to better than half.
     """
-    fit = line(counts, energy, count_errors, energy_errors)
+    spread = covariance(energy_drawn)
+    fit = line(counts, energy, count_errors, spread)
     if fit.verdict != OK:
         return AtGlass(NAN, NAN, fit.verdict)
-    drawn = energies_drawn[np.isfinite(energies_drawn)]
-    if not np.isfinite(energy_at_glass) or len(drawn) <= len(energies_drawn) / 2:
+    known = np.flatnonzero(np.isfinite(at_glass_drawn))
+    if not np.isfinite(energy_at_glass) or len(known) <= len(at_glass_drawn) / 2:
         return AtGlass(NAN, NAN, NOT_KNOWN)
     if not fit.slope > 2 * fit.slope_error:
         return AtGlass(NAN, NAN, NO_SLOPE)
     widen = np.sqrt(max(1.0, fit.chi2 / (fit.states - 2)))
     found = []
-    for glass in drawn:
+    for k in known:
         x = counts + rng.normal(size=counts.shape) * count_errors * widen
-        y = energy + rng.normal(size=energy.shape) * energy_errors * widen
-        again = line(x, y, count_errors, energy_errors)
-        found.append((glass - again.intercept) / again.slope)
+        again = line(x, energy + widen * (energy_drawn[k] - energy), count_errors, spread)
+        found.append((at_glass_drawn[k] - again.intercept) / again.slope)
     low, high = np.percentile(found, [16, 84])
     return AtGlass((energy_at_glass - fit.intercept) / fit.slope, float(high - low) / 2, OK)
 
 
-def _intercept(slope: float, x: Array, y: Array, sx: Array, sy: Array) -> float:
-    weight = 1 / (sy**2 + slope**2 * sx**2)
-    return float((weight * (y - slope * x)).sum() / weight.sum())
+@dataclass(frozen=True)
+class _Points:
+    """Points with the variance of each x and the covariance of y."""
+
+    x: Array
+    y: Array
+    x_variance: Array
+    y_covariance: Array
+
+    def weight(self, slope: float) -> Array:
+        """Inverse covariance of y − a − bx, shape (n, n)."""
+        return np.asarray(np.linalg.inv(self.y_covariance + slope**2 * np.diag(self.x_variance)))
+
+    def intercept(self, slope: float) -> float:
+        """The best intercept for a slope."""
+        weight = self.weight(slope)
+        return float((weight @ (self.y - slope * self.x)).sum() / weight.sum())
+
+    def chi2(self, slope: float, through_origin: bool) -> float:
+        """χ² of the best line of a slope."""
+        weight, residual = self.weight(slope), self.y - slope * self.x
+        if not through_origin:
+            residual = residual - (weight @ residual).sum() / weight.sum()
+        return float(residual @ weight @ residual)
+
+    def covariance(self, slope: float) -> Array:
+        """Covariance of (a, b) from the points as adjusted to the line (York et al., Eq. 13d)."""
+        weight = self.weight(slope)
+        residual = self.y - self.intercept(slope) - slope * self.x
+        adjusted = self.x + slope * self.x_variance * (weight @ residual)
+        design = np.stack([np.ones_like(self.x), adjusted], axis=1)
+        return np.asarray(np.linalg.inv(design.T @ weight @ design))
 
 
-def _chi2(slope: float, intercept: float, x: Array, y: Array, sx: Array, sy: Array) -> float:
-    return float((((y - intercept - slope * x) ** 2) / (sy**2 + slope**2 * sx**2)).sum())
-
-
-def _minimum(x: Array, y: Array, sx: Array, sy: Array, through_origin: bool) -> tuple[float, float]:
+def _minimum(points: _Points, through_origin: bool) -> tuple[float, float]:
     """Slope and χ² of the best line, searched over the angle of the line in units of the spreads."""
     from scipy.optimize import minimize_scalar
 
+    x, y = points.x, points.y
     scale = np.sqrt(np.mean(y**2) / np.mean(x**2)) if through_origin else np.ptp(y) / np.ptp(x)
-    scale = scale or float(np.mean(sy)) / np.ptp(x)
+    scale = scale or float(np.sqrt(np.diag(points.y_covariance)).mean()) / np.ptp(x)
 
     def misfit(angle: float) -> float:
-        slope = float(np.tan(angle) * scale)
-        return _chi2(slope, 0.0 if through_origin else _intercept(slope, x, y, sx, sy), x, y, sx, sy)
+        return points.chi2(float(np.tan(angle) * scale), through_origin)
 
     grid = np.linspace(-np.pi / 2, np.pi / 2, 92)[1:-1]
     best = int(np.argmin([misfit(angle) for angle in grid]))
@@ -191,12 +228,3 @@ def _minimum(x: Array, y: Array, sx: Array, sy: Array, through_origin: bool) -> 
     around = (max(grid[best] - step, -1.5707), min(grid[best] + step, 1.5707))
     found = minimize_scalar(misfit, bounds=around, method="bounded", options={"xatol": 1e-10})
     return float(np.tan(found.x) * scale), float(found.fun)
-
-
-def _covariance(slope: float, x: Array, y: Array, sx: Array, sy: Array) -> Array:
-    """Covariance of (a, b) from the points as adjusted to the line (York et al., Eq. 13d)."""
-    weight = 1 / (sy**2 + slope**2 * sx**2)
-    a = _intercept(slope, x, y, sx, sy)
-    adjusted = x + weight * slope * sx**2 * (y - a - slope * x)
-    design = np.stack([np.ones_like(x), adjusted], axis=1)
-    return np.asarray(np.linalg.inv(design.T @ (weight[:, None] * design)))

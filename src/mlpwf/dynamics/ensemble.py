@@ -1,6 +1,7 @@
 """Terms by which χ4 differs between ensembles, and the three-point number of correlated molecules.
 
-Energy and C in what follows are those of one time origin; heat capacities are a molecule's, in k_B.
+Heat capacities are a molecule's, in k_B. χ_T comes from differences between temperatures alone: ⟨δC δE⟩/(k_B T²)
+holds where the motion from an origin on keeps its energy, which neither a thermostat faster than τ nor NVE allows.
 Source of all: Berthier et al., J. Chem. Phys. 126, 184503 (2007), DOI 10.1063/1.2721554.
 """
 
@@ -55,27 +56,6 @@ def response_by_difference(
         variance = sum(((w * s) ** 2 for w, s in zip(weights, spreads, strict=True)), np.zeros(len(grid)))
         found.append((response, np.sqrt(variance)))
     return found
-
-
-def response_by_fluctuation(mean: Array, energy_ev: Array, temperature_kelvin: float) -> float:
-    """χ_T = ⟨δC δE⟩/(k_B T²) in 1/K, from one canonical run.
-
-    E is the total energy of the box at the time origin. Exact where the motion from an origin on
-    keeps its energy (Newtonian dynamics from canonical origins); a thermostat that lets go of E
-    within the lag makes it too small.
-
-    Parameters
-    ----------
-    mean
-        C of each time origin, shape (origins,).
-    energy_ev
-        Total energy of the box at each origin, in eV, shape (origins,).
-    temperature_kelvin
-        T in K.
-    """
-    _same_shape(mean, energy_ev)
-    covariance = float(np.mean((mean - mean.mean()) * (energy_ev - energy_ev.mean())))
-    return covariance / (BOLTZMANN_EV_K * temperature_kelvin**2)
 
 
 def heat_capacity_by_fluctuation(energy_ev: Array, temperature_kelvin: float, molecules: int) -> float:
@@ -173,8 +153,3 @@ def _at(grid: Array, times: Array, values: Array) -> Array:
     if len(times) == len(grid) and np.array_equal(times, grid):
         return values
     return np.interp(np.log(grid), np.log(times), values, left=NAN, right=NAN)
-
-
-def _same_shape(mean: Array, energy: Array) -> None:
-    if mean.shape != energy.shape or mean.ndim != 1:
-        raise DataError(f"C has shape {mean.shape}, the energy {energy.shape}; expected one shape (origins,)")

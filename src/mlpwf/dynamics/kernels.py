@@ -137,7 +137,7 @@ def _turned(squares, count, order):  # type: ignore[no-untyped-def]
 def _add_pairs(  # type: ignore[no-untyped-def]
     first, second, here, there, pairs, low, high, q2, overlap2, orders, squares, sums
 ):
-    """Add molecules `low` to `high` of pairs of frames to their sums (pairs, 2 + 2 weights): r², r⁴, 1 − w, (1 − w)²."""
+    """Add molecules `low` to `high` to the sums of pairs of frames, (pairs, 2 + 2 weights): r², r⁴, 1 − w, (1 − w)²."""
     # the distances are here and not in a helper: calling one for each pair takes a fourth of the time
     axes = (first.shape[1] - 3) // 3
     count = high - low

@@ -223,6 +223,7 @@ def _all_series(states: Sequence[State], settings: Analyse, reduced: bool) -> li
 class _Fits:
     best: LawFit
     draws: list[LawFit]
+    ln_tau: Array
     glass_kelvin: float
 
 
@@ -234,10 +235,10 @@ def _laws(series: Series, settings: Analyse, rng: np.random.Generator, tables: A
     fits = activation.fit_laws(T, values, errors)
     best = activation.best_law(fits)
     weights = activation.akaike_weights(fits)
-    kept: dict[str, list[LawFit]] = {}
+    kept: dict[str, tuple[list[LawFit], Array]] = {}
     for name, fit in fits.items():
-        draws = activation.resampled(name, T, values, errors, rng, settings.bootstrap)
-        kept[name] = draws
+        kept[name] = activation.resampled(name, T, values, errors, rng, settings.bootstrap)
+        draws = kept[name][0]
         given = settings.glass_temperature_kelvin
         target = series.glass_value
         if given is None and not np.isfinite(target):
@@ -258,21 +259,22 @@ def _laws(series: Series, settings: Analyse, rng: np.random.Generator, tables: A
                 "fragility": glass.fragility, "fragility_error": glass.fragility_error, "glass_verdict": glass.verdict,
             }
         )  # fmt: skip
-    _energies(series, best, kept[best.law], tables)
     glass_kelvin = settings.glass_temperature_kelvin or best.glass_temperature(series.glass_value)
-    return _Fits(best, kept[best.law], glass_kelvin)
+    found = _Fits(best, *kept[best.law], glass_kelvin)
+    _energies(series, found, tables)
+    return found
 
 
-def _energies(series: Series, best: LawFit, draws: list[LawFit], tables: Across) -> None:
+def _energies(series: Series, fits: _Fits, tables: Across) -> None:
     from mlpwf.dynamics import activation
 
-    T, values, errors = series.temperatures, series.values, series.errors
+    T, best = series.temperatures, fits.best
     law = f"{best.law} ({best.verdict})" if best.verdict != OK else best.law
     columns = {
-        (BY_TAU_INF, law): (T, *activation.energies(T, values, errors, best, draws)),
-        (BY_SLOPE, law): (T, *_apparent(T, values, best, draws)),
-        (LOCAL, "none"): activation.local_energies(T, values, errors),
+        (name, law): (T, energy, np.sqrt(np.diag(activation.covariance(drawn))))
+        for name, (energy, drawn) in _energies_of(series, fits).items()
     }
+    columns[LOCAL, "none"] = activation.local_energies(T, series.values, series.errors)
     for (definition, name), found in columns.items():
         for temperature, energy, error in np.stack(found, axis=1).tolist():
             tables.energies.append(
@@ -284,19 +286,25 @@ def _energies(series: Series, best: LawFit, draws: list[LawFit], tables: Across)
             )  # fmt: skip
 
 
-def _apparent(T: Array, values: Array, best: LawFit, draws: list[LawFit]) -> tuple[Array, Array]:
-    """E_app of a law at the states that have a value, and its spread over the bootstrap fits."""
-    energy = np.where(np.isfinite(values), best.apparent_energy(T), NAN)
-    spread = np.array([d.apparent_energy(T) for d in draws])
-    return energy, np.where(np.isfinite(values), spread.std(axis=0), NAN) if len(draws) > 1 else np.full(len(T), NAN)
+def _energies_of(series: Series, fits: _Fits) -> dict[str, tuple[Array, Array]]:
+    """E(T) and E_app(T) at the states with their draws, by definition."""
+    from mlpwf.dynamics import activation
+
+    T, values = series.temperatures, series.values
+    return {
+        BY_TAU_INF: activation.energies(T, values, fits.best, fits.draws, fits.ln_tau),
+        BY_SLOPE: activation.apparent_energies(T, values, fits.best, fits.draws),
+    }
 
 
 def _approximate_counts(states: Sequence[State], series: Series, fits: _Fits, settings: Analyse) -> None:
     """The three-point count by (β/e) dln τ/dln T, of each state."""
+    from mlpwf.dynamics import activation
     from mlpwf.dynamics.ensemble import three_point_approximation
     from mlpwf.units import GAS_CONSTANT_KJ_MOL_K
 
-    energy, error = _apparent(series.temperatures, series.values, fits.best, fits.draws)
+    energy, drawn = _energies_of(series, fits)[BY_SLOPE]
+    error = np.sqrt(np.diag(activation.covariance(drawn)))
     for k, state in enumerate(states):
         relaxation = state.relaxation_of(series.group, series.correlator)
         if not relaxation:
@@ -322,23 +330,16 @@ def _cooperativity(
     """Rows of cooperativity.csv: E, by each definition, and β, against each count of one correlator."""
     from mlpwf.dynamics import activation, cooperativity
 
-    T, values, errors = series.temperatures, series.values, series.errors
     glass, best = fits.glass_kelvin, fits.best
     drawn = [
         d.glass_temperature(series.glass_value) if settings.glass_temperature_kelvin is None else glass
         for d in fits.draws
     ]
-    energies = {
-        BY_TAU_INF: (
-            activation.energies(T, values, errors, best, fits.draws),
-            best.energy(np.array(glass)),
-            [d.energy(np.array(g)) for d, g in zip(fits.draws, drawn, strict=True)],
-        ),
-        BY_SLOPE: (
-            _apparent(T, values, best, fits.draws),
-            best.apparent_energy(np.array(glass)),
-            [d.apparent_energy(np.array(g)) for d, g in zip(fits.draws, drawn, strict=True)],
-        ),
+    at_glass = {
+        BY_TAU_INF: [law.energy(np.array(g)) for law, g in zip([best, *fits.draws], [glass, *drawn], strict=True)],
+        BY_SLOPE: [
+            law.apparent_energy(np.array(g)) for law, g in zip([best, *fits.draws], [glass, *drawn], strict=True)
+        ],
     }
     beta = np.array(
         [_kww(state.relaxation_of(series.group, series.correlator)) for state in states], dtype=float
@@ -346,14 +347,15 @@ def _cooperativity(
     for definition in _definitions(states, series):
         counts, count_errors = _counts_of(states, series, definition)
         key = {"correlator": series.correlator, "molecules": series.group, "count_definition": definition}
-        for name, ((energy, spread), at_glass, drawn_energies) in energies.items():
-            usable = np.isfinite(values)
+        for name, (energy, energy_drawn) in _energies_of(series, fits).items():
+            usable = np.isfinite(series.values)
             if name == BY_SLOPE and best.law == "Arrhenius":
                 usable[:] = False  # one energy at all temperatures has no slope against anything
-            fit = cooperativity.line(counts[usable], energy[usable], count_errors[usable], spread[usable])
+            chosen = (counts[usable], energy[usable], count_errors[usable])
+            fit = cooperativity.line(*chosen, activation.covariance(energy_drawn[:, usable]))
             end = cooperativity.at_glass(
-                counts[usable], energy[usable], count_errors[usable], spread[usable], float(at_glass),
-                np.array(drawn_energies, dtype=float), rng,
+                *chosen, energy_drawn[:, usable], float(at_glass[name][0]),
+                np.array(at_glass[name][1:], dtype=float), rng,
             )  # fmt: skip
             tables.cooperativity.append(
                 {
@@ -362,7 +364,7 @@ def _cooperativity(
                     "count_at_glass_verdict": end.verdict,
                 }
             )  # fmt: skip
-        usable = np.isfinite(values)
+        usable = np.isfinite(series.values)
         fit = cooperativity.line(counts[usable], beta[usable, 0], count_errors[usable], beta[usable, 1])
         tables.cooperativity.append(
             {
