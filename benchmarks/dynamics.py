@@ -2,6 +2,7 @@
 
     pip install -e ".[bench]" && python benchmarks/dynamics.py
 
+writes benchmarks/dynamics.csv and, from it, the table in docs/dynamics.md (`--table-only`: the table alone).
 All in one run on the same arrays, each on one thread unless a row says otherwise, compiled code warm, the
 fastest of several repetitions. Every result is compared with ours, and the run fails where they differ.
 Ratios are of CPU time, which other work on the machine distorts less than wall time does; the committed
@@ -39,6 +40,8 @@ from mlpwf.dynamics.structure import coherent, four_point_structure, waves_near
 from mlpwf.dynamics.trajectory import FrameFile, MolecularTrajectory, choose_lags
 
 HERE = Path(__file__).parent
+DOCS = HERE.parent / "docs" / "dynamics.md"
+HEADER = "| quantity | program | frames | lags |"
 EDGE = 45.0  # Å: 512 toluenes
 WAVEVECTOR, OVERLAP = 1.3, 1.0
 
@@ -289,6 +292,27 @@ def fluctuations(table: Table, centres: np.ndarray, axes: np.ndarray) -> None:
     table.add("S4(q,t), one lag", "NumPy", frames, 1, cost, difference=abs(smallest / found.s4[0, 0] - 1), allowed=1e-4)
 
 
+def write_docs(table: Path) -> None:
+    """Put the rows of dynamics.csv where the table of docs/dynamics.md is."""
+    with table.open(newline="") as source:
+        rows = list(csv.DictReader(source))
+    columns = ("cpu_s", "wall_s", "ns_per_pair", "times_mlpwf", "largest_difference")
+    lines = [f"{HEADER} CPU-s | wall s | ns a pair | times mlpwf | largest difference | |", "| --- " * 10 + "|"]
+    for row in rows:
+        numbers = ["" if row[name] == "nan" else f"{float(row[name]):.3g}" for name in columns]
+        if row["program"] == "mlpwf":
+            numbers[3] = ""
+        lines.append(
+            "| "
+            + " | ".join([row["quantity"], row["program"], row["frames"], row["lags"], *numbers, row["note"]])
+            + " |"
+        )
+    kept = DOCS.read_text().splitlines()
+    first = next(k for k, line in enumerate(kept) if line.startswith(HEADER))
+    last = next(k for k in range(first, len(kept)) if not kept[k].startswith("|"))
+    DOCS.write_text("\n".join([*kept[:first], *lines, *kept[last:]]) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--molecules", type=int, default=512)
@@ -296,7 +320,13 @@ def main() -> None:
     parser.add_argument("--fewer", type=int, default=1000, help="frames of what dynasor and NumPy take long for")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--out", type=Path, default=HERE / "dynamics.csv")
+    parser.add_argument("--table-only", action="store_true")
     options = parser.parse_args()
+    if options.table_only:
+        write_docs(options.out)
+        return
+    import MDAnalysis  # noqa: F401 - it sets filters of its own when it is imported
+
     warnings.filterwarnings("ignore")
     logging.disable(logging.INFO)
     centres, axes = liquid(options.frames, options.molecules)
@@ -316,6 +346,7 @@ def main() -> None:
         writer.writeheader()
         for row in table.rows:
             writer.writerow({key: f"{value:.4g}" if isinstance(value, float) else value for key, value in row.items()})
+    write_docs(options.out)
 
 
 if __name__ == "__main__":
