@@ -114,6 +114,21 @@ def sha256(source: Path | str) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
+def sound(source: Path, expected: object, record: Path, remedy: str) -> str:
+    """SHA-256 of a file, which must be the one `record` expects.
+
+    Raises
+    ------
+    DataError
+        If it is another, with what to do.
+    """
+    found = sha256(source)
+    if found != expected:
+        expectation = f"expected {str(expected)[:12]}…, of {record}"
+        raise DataError(f"{source}: damaged (SHA-256 {found[:12]}…; {expectation}): {remedy}")
+    return found
+
+
 def sound_model(model: Path) -> str:
     """SHA-256 of a model file.
 
@@ -122,18 +137,12 @@ def sound_model(model: Path) -> str:
     DataError
         If it is not the one that was recorded beside it, in check.json or final.json, when it was made.
     """
-    found = sha256(model)
     for record in (model.with_name("check.json"), model.with_name("final.json")):
-        if not record.is_file():
-            continue
-        expected = read_json(record).get("sha256")
-        expected = expected.get(model.name) if isinstance(expected, dict) else expected
-        if found != expected:
-            raise DataError(
-                f"{model}: damaged (SHA-256 {found[:12]}…; expected {str(expected)[:12]}…, of {record}): "
-                "delete it and run again; it is made anew"
-            )
-    return found
+        if record.is_file():
+            expected = read_json(record).get("sha256")
+            expected = expected.get(model.name) if isinstance(expected, dict) else expected
+            return sound(model, expected, record, "delete it and run again; it is made anew")
+    return sha256(model)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import csv
 import io
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from mlpwf.commands.train import app
 from mlpwf.config import Site, Train
 from mlpwf.engines.deepmd import latest_checkpoint, predict
 from mlpwf.errors import ConfigError, DataError, EngineError
-from mlpwf.files import read_json, sha256, write_json
+from mlpwf.files import read_json, sha256, sound_model, write_json
 from mlpwf.frames import quantised, read_frames, write_frames
 from mlpwf.training import largest_differences
 
@@ -194,6 +195,31 @@ def test_finished_model_is_kept(campaign: Campaign) -> None:
     mlpwf(*campaign.words(0))
     after = {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in out.glob("*.pb")}
     assert all(after[name][0] == before[name][0] and after[name][1] > before[name][1] for name in before)
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("damage", ["truncated", "missing"])
+def test_a_damaged_compressed_model_is_made_again_without_a_training(
+    campaign: Campaign, tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "0"
+    shutil.copytree(campaign.model(0), out)
+    compressed = out / "compressed.pb"
+    if damage == "missing":
+        compressed.unlink()
+    else:
+        compressed.write_bytes(compressed.read_bytes()[:-100])
+    words = campaign.words(0)
+    words[words.index("--out") + 1] = str(out)
+    with caplog.at_level("INFO", "mlpwf"):
+        mlpwf(*words)
+    assert "finished before, compressed again" in caplog.text
+    assert sound_model(compressed) == read_json(out / "check.json")["sha256"]["compressed.pb"]
+    assert sound_model(out / "model.pb") == sha256(campaign.model(0) / "model.pb")
+    frames = read_frames(campaign.test)
+    again, before = (predict(folder / "compressed.pb", frames) for folder in (out, campaign.model(0)))
+    assert largest_differences(again, before).force_ev_angstrom == 0
+    assert not (out / "work").exists()
 
 
 @pytest.mark.engine

@@ -93,3 +93,17 @@ def test_tiny_water_on_slurm(cluster: Cluster, tmp_path: Path) -> None:
     assert len(keys) == len(set(keys)) >= 14
     assert not list(tmp_path.rglob("pwned"))
     assert "Nothing to be done" in look(place, "-n", *chosen), "an edit of the site plans no redo"
+
+
+@pytest.mark.long
+def test_the_shipped_water_campaign_on_slurm(cluster: Cluster, tmp_path: Path) -> None:
+    """As it is shipped, by the literal command, from start to report."""
+    place = Project(tmp_path / "water", cluster)
+    (place.folder / "config/sites/slurm.yaml").write_text(yaml.safe_dump(SITE))
+    process = place.snakemake("--config", "system=config/systems/tiny_water.yaml")
+    try:
+        status = process.wait(2400)
+    finally:
+        place.kill(process)
+    assert status == 0, f"ended with {status}\n{place.said[-6000:]}"
+    check_complete(place.folder / "results" / "tiny_water")

@@ -90,7 +90,7 @@ LATE = 'sleep $(( SLURM_JOB_END_TIME - $(date +%s) > 16 ? SLURM_JOB_END_TIME - $
 @pytest.mark.engine
 def test_production_in_jobs_of_a_minute_is_the_uninterrupted_run(tmp_path: Path, water_models: list[Path]) -> None:
     """Slurm's shortest wall time; a busy machine may start late, so that Slurm lets jobs live on beyond it."""
-    settings = {"molecules": 8, "equilibration_ps": 0.02, "linear_interval_ps": 0.025, "temperatures_kelvin": [300]}
+    settings = {"molecules": 8, "equilibration_ps": 0.005, "linear_interval_ps": 0.025, "temperatures_kelvin": [300]}
     liquid = {"molecules": {"water": {"smiles": "O", "count": 8}}, "density_g_cm3": DENSITY}
     with Cluster(extra="OverTimeLimit=20") as cluster:
         project = Project(tmp_path / "water", cluster, "simulate")
@@ -110,7 +110,7 @@ def test_production_in_jobs_of_a_minute_is_the_uninterrupted_run(tmp_path: Path,
         try:
             wait_until(cluster.jobs, f"a job\n{project.said}")
             assert cluster.slurm("squeue", "-h", "-o", "%l").split() == ["1:00"]
-            wait_until(lambda: len(segments(state)) == 2, f"two segments\n{project.said}", 4 * PATIENCE)
+            wait_until(lambda: "Slurm's job 3." in project.said, "two segments, and a job for a third", 4 * PATIENCE)
             process.send_signal(signal.SIGINT)
             process.wait(PATIENCE)
         finally:
@@ -118,10 +118,10 @@ def test_production_in_jobs_of_a_minute_is_the_uninterrupted_run(tmp_path: Path,
         wait_until(lambda: not cluster.jobs(), "the third job to end")
     assert " ended " not in project.said, "a job was not in time, or failed"
     first, second = (summary["end_ps"] for summary in segments(state)[:2])
-    assert -0.02 < first < second < 5000
-    whole = uninterrupted(results, math.ceil(max(second, 0.025) / 0.025) * 0.025)
+    assert 0 < first < second < 5000
+    whole = uninterrupted(results, math.ceil(second / 0.025) * 0.025)
     parts = [state / "segment" / number / "trajectory.trr" for number in ("000", "001")]
-    assert whole.read_bytes().startswith(b"".join(part.read_bytes() for part in parts if part.is_file()))
+    assert whole.read_bytes().startswith(b"".join(part.read_bytes() for part in parts))
 
 
 def uninterrupted(results: Path, length_ps: float) -> Path:

@@ -1,10 +1,12 @@
 """Planning: every shipped config, and a campaign of ten cycles of five hundred labels."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -155,10 +157,54 @@ def test_ten_cycles_of_500_labels_plan_within_bounds(tmp_path):
     assert entries < 200
 
 
+def test_more_cycles_after_the_end_are_planned(tmp_path):
+    """A campaign that ended at its limit, its files all of one age: a higher limit asks its last selection again."""
+    values = yaml.safe_load((PROJECT / "config" / "systems" / "tiny_water.yaml").read_text())
+    system = tmp_path / "mine.yaml"
+    system.write_text(yaml.safe_dump(values))
+    rules = ("--cores", "2", "--rerun-triggers", "mtime", "input")
+    for name in planned_files(plan(tmp_path, system, "plan=2").stdout.splitlines()):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+    campaign = tmp_path / "results" / "tiny_water"
+    for cycle, verdict in enumerate(("continue", "limit")):
+        (campaign / f"cycle/{cycle:03d}/select/status.json").write_text(json.dumps({"verdict": verdict}))
+    for summary in campaign.glob("simulate/*/segment/000/summary.json"):
+        summary.write_text(json.dumps({"stable": True, "end_ps": 2.0}))
+    for path in campaign.rglob("*"):
+        os.utime(path, (1.7e9, 1.7e9))
+
+    def next_files():
+        done = plan(tmp_path, system, options=rules)
+        assert done.returncode == 0, done.stderr
+        return planned_files(done.stdout.splitlines())
+
+    assert not next_files()
+    values["select"]["maximum_cycles"] = 3
+    system.write_text(yaml.safe_dump(values))
+    assert "results/tiny_water/cycle/000/select/status.json" in next_files()
+    touch(campaign / "cycle/000/select", campaign / "cycle/001")  # as they were, by commands that keep what they find
+    for path in (campaign / "cycle/001/select").iterdir():
+        os.utime(path, (1.7e9, 1.7e9))
+    assert "results/tiny_water/cycle/001/select/status.json" in next_files()
+    (campaign / "cycle/001/select/status.json").write_text(json.dumps({"verdict": "continue"}))
+    touch(campaign / "cycle/001/select")
+    assert "results/tiny_water/cycle/002/label/labels.extxyz" in next_files()
+
+
+def touch(*folders):
+    """Make files new, in an order that no rule minds."""
+    now = time.time() + 1
+    for folder in folders:
+        for path in folder.rglob("*"):
+            os.utime(path, (now, now))
+
+
 def planned_files(lines):
     """All files that the jobs of a dry run's report would write: outputs and logs."""
     written = [line.split(": ", 1) for line in lines if line.strip().startswith(("output: ", "log: "))]
-    return {name.removesuffix(" (checkpoint)") for _, names in written for name in names.split(", ")}
+    return {re.sub(r" \((checkpoint|update)\)$", "", name) for _, names in written for name in names.split(", ")}
 
 
 @pytest.mark.parametrize(

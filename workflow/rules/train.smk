@@ -4,6 +4,8 @@ INPUTS   labels of this cycle and all before, C/config/{train,site}.json, the pr
 OUTPUTS  C/cycle/NNN/train/model/K/{model.pb,compressed.pb,check.json,lcurve.csv},
          C/cycle/NNN/train/{errors.json,parity.csv,calibration.json,pairs.csv}, C/train/final/{model.pb,final.json},
          with train.steps_final C/train/longer/ as a model/K
+
+A model's files are outputs that Snakemake must not delete before a job: by them the verb knows a finished training.
 """
 
 
@@ -28,10 +30,10 @@ rule train_model:
         site=ancient(f"{C}/config/site.json"),
         start=start_of,
     output:
-        model=f"{C}/{{line}}/{{cycle}}/train/model/{{index}}/model.pb",
-        compressed=f"{C}/{{line}}/{{cycle}}/train/model/{{index}}/compressed.pb",
-        check=f"{C}/{{line}}/{{cycle}}/train/model/{{index}}/check.json",
-        lcurve=f"{C}/{{line}}/{{cycle}}/train/model/{{index}}/lcurve.csv",
+        model=update(f"{C}/{{line}}/{{cycle}}/train/model/{{index}}/model.pb"),
+        compressed=update(f"{C}/{{line}}/{{cycle}}/train/model/{{index}}/compressed.pb"),
+        check=update(f"{C}/{{line}}/{{cycle}}/train/model/{{index}}/check.json"),
+        lcurve=update(f"{C}/{{line}}/{{cycle}}/train/model/{{index}}/lcurve.csv"),
     log:
         f"{LOGS}/{{line}}/{{cycle}}/train/model/{{index}}.log",
     threads: cores("train", SITE.train_threads)
@@ -104,10 +106,10 @@ rule train_longer:
         site=ancient(f"{C}/config/site.json"),
         start=lambda wildcards: models_of(final_cycle(wildcards), "check.json")[0],
     output:
-        model=f"{C}/train/longer/model.pb",
-        compressed=f"{C}/train/longer/compressed.pb",
-        check=f"{C}/train/longer/check.json",
-        lcurve=f"{C}/train/longer/lcurve.csv",
+        model=update(f"{C}/train/longer/model.pb"),
+        compressed=update(f"{C}/train/longer/compressed.pb"),
+        check=update(f"{C}/train/longer/check.json"),
+        lcurve=update(f"{C}/train/longer/lcurve.csv"),
     log:
         f"{LOGS}/train/longer.log",
     threads: cores("train", SITE.train_threads)

@@ -338,7 +338,7 @@ class _Segment:
 def _restart_of(previous: Path) -> tuple[Path, int, list[float]]:
     """Restart file, last step and volumes of the segment before; DataError where it is missing or damaged."""
     from mlpwf.errors import DataError
-    from mlpwf.files import read_json, sha256
+    from mlpwf.files import read_json, sound
 
     summary, restart = read_json(previous), previous.with_name("restart.bin")
     again = f"delete {previous.parent} and run again"
@@ -349,9 +349,7 @@ def _restart_of(previous: Path) -> tuple[Path, int, list[float]]:
         raise DataError(f"{previous}: a summary {reason}; expected one to go on from: {again}") from None
     if not restart.is_file():
         raise DataError(f"{restart}: no such file; expected the restart file of a finished segment: {again}")
-    found = sha256(restart)
-    if found != expected:
-        raise DataError(f"{restart}: damaged (SHA-256 {found[:12]}…; expected {expected[:12]}…): {again}")
+    sound(restart, expected, previous, again)
     return restart, step, [float(value) for value in summary.get("volumes", [0.0, 0.0])]
 
 

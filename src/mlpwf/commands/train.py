@@ -73,6 +73,9 @@ def train_model(
         if _finished(out, recipe):
             log.info("train model %d: finished before, kept", index)
             return
+        if _compressed_again(out, settings, place, labels, recipe):
+            log.info("train model %d: finished before, compressed again", index)
+            return
         _train(out, settings, place, labels, origin, recipe)
 
 
@@ -158,20 +161,42 @@ def _same_recipe(work: Path, recipe: dict[str, Any]) -> bool:
         return False
 
 
-def _finished(out: Path, recipe: dict[str, Any]) -> bool:
-    """Whether `out` holds what this recipe gives; its files are then marked as new."""
-    names = ("model.pb", "compressed.pb", "lcurve.csv", "check.json")
-    if not all((out / name).is_file() for name in names):
+def _finished(out: Path, recipe: dict[str, Any], names: Sequence[str] = ("model.pb", "compressed.pb")) -> bool:
+    """Whether `out` holds what this recipe gives, with these models; its files are then marked as new."""
+    kept = (*names, "lcurve.csv", "check.json")
+    if not all((out / name).is_file() for name in kept):
         return False
     try:
         check = read_json(out / "check.json")
         same = all(check.get(key) == value for key, value in recipe.items())
-        same = same and all(sha256(out / name) == found for name, found in check["sha256"].items())
+        same = same and all(sha256(out / name) == check["sha256"][name] for name in names)
     except (DataError, KeyError, AttributeError):
         return False
-    for name in names if same else ():
+    for name in kept if same else ():
         os.utime(out / name)
     return same
+
+
+def _compressed_again(out: Path, settings: Train, site: Site, labels: list[Path], recipe: dict[str, Any]) -> bool:
+    """Compress a sound model of this recipe whose compressed form is missing or damaged; False where there is none."""
+    from mlpwf.engines import deepmd
+
+    if not _finished(out, recipe, ["model.pb"]):
+        return False
+    work = out / "work"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    shutil.copy2(out / "model.pb", work)
+    deepmd.DeePMD(site.dp, site.train_threads).compress(work)
+    check = read_json(out / "check.json")
+    check["conversion_difference"] = _conversion_difference(
+        work, _read_labels(labels), settings.conversion_tolerance_ev_angstrom
+    )
+    _copy(work / "compressed.pb", out / "compressed.pb")
+    check["sha256"]["compressed.pb"] = sha256(out / "compressed.pb")
+    write_json(out / "check.json", check)
+    shutil.rmtree(work)
+    return True
 
 
 def _inherited_slots(origin: Path, settings: Train, elements: list[str], most: list[int]) -> list[int] | None:

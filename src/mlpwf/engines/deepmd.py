@@ -275,10 +275,18 @@ class DeePMD:
         with _followed(folder / "lcurve.out", settings["training"]["numb_steps"], progress):
             self.run(words, folder)
         self.run(["freeze", "-c", ".", "-o", "model.pb"], folder)
+        _expect(folder / "model.pb")
+        self.compress(folder)
+
+    def compress(self, folder: Path) -> None:
+        """From model.pb in `folder` to compressed.pb."""
         self.run(["compress", "-i", "model.pb", "-o", "compressed.pb"], folder)
-        for name in ("model.pb", "compressed.pb"):
-            if not (folder / name).is_file():
-                raise EngineError(f"dp wrote no {name}; expected one in {folder}: see the .out files there")
+        _expect(folder / "compressed.pb")
+
+
+def _expect(model: Path) -> None:
+    if not model.is_file():
+        raise EngineError(f"dp wrote no {model.name}; expected one in {model.parent}: see the .out files there")
 
 
 def latest_checkpoint(folder: Path) -> tuple[str, int] | None:
