@@ -156,7 +156,7 @@ def test_room_for_a_campaign_larger_than_the_disk(tmp_path):
 @pytest.mark.parametrize(
     ("script", "words"),
     [
-        ("exit 3", "printed nothing"),
+        ("exit 3", "did not begin"),
         ("echo Program PWSCF v.9 starts; echo forrtl: severe", "forrtl: severe"),
         ('pw.x "$@" | head -n 100', "bad output"),
     ],
