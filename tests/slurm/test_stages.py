@@ -88,6 +88,7 @@ LATE = 'sleep $(( SLURM_JOB_END_TIME - $(date +%s) > 16 ? SLURM_JOB_END_TIME - $
 
 
 @pytest.mark.engine
+@pytest.mark.long
 def test_production_in_jobs_of_a_minute_is_the_uninterrupted_run(tmp_path: Path, water_models: list[Path]) -> None:
     """Slurm's shortest wall time; a busy machine may start late, so that Slurm lets jobs live on beyond it."""
     settings = {"molecules": 8, "equilibration_ps": 0.005, "linear_interval_ps": 0.025, "temperatures_kelvin": [300]}
