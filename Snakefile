@@ -11,7 +11,7 @@ configfile: f"{workflow.basedir}/config/config.yaml"
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/build.smk"
+include: f"workflow/rules/{'build_molecules' if FORCE_FIELD else 'build'}.smk"
 include: "workflow/rules/label.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/explore.smk"

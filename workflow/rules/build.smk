@@ -1,52 +1,30 @@
 """build: the boxes a campaign starts from.
 
 INPUTS   C/config/{system,build}.json
-OUTPUTS  C/build/{start,test,bulk,molecules}.extxyz, summary.json; with a force field molecules.extxyz alone
+OUTPUTS  C/build/{start,test,bulk,molecules}.extxyz, summary.json
 """
 
-if FORCE_FIELD:
 
-    rule build_molecules:
-        """One relaxed geometry of each species."""
-        input:
-            system=f"{C}/config/system.json",
-            config=f"{C}/config/build.json",
-        output:
-            molecules=f"{C}/build/molecules.extxyz",
-        log:
-            f"{LOGS}/build/build_molecules.log",
-        resources:
-            **SITE.resources("build"),
-            mem_mb=memory("build", 2000),
-            runtime=minutes("build", 30),
-        params:
-            out=f"{C}/build",
-        shell:
-            "mlpwf --log {log:q} build --molecules-only --system {input.system:q} --config {input.config:q}"
-            " --out {params.out:q}"
-
-else:
-
-    rule build_frames:
-        """Pack, relax and sample the starting and held-out frames."""
-        input:
-            system=f"{C}/config/system.json",
-            config=f"{C}/config/build.json",
-        output:
-            start=f"{C}/build/start.extxyz",
-            test=f"{C}/build/test.extxyz",
-            bulk=f"{C}/build/bulk.extxyz",
-            molecules=f"{C}/build/molecules.extxyz",
-            summary=f"{C}/build/summary.json",
-        log:
-            f"{LOGS}/build/build_frames.log",
-        threads: 2
-        resources:
-            **SITE.resources("build"),
-            mem_mb=memory("build", 2000),
-            runtime=minutes("build", 240),
-        params:
-            out=f"{C}/build",
-        shell:
-            "mlpwf --log {log:q} build --system {input.system:q} --config {input.config:q}"
-            " --threads {threads} --out {params.out:q}"
+rule build_frames:
+    """Pack, relax and sample the starting and held-out frames."""
+    input:
+        system=f"{C}/config/system.json",
+        config=f"{C}/config/build.json",
+    output:
+        start=f"{C}/build/start.extxyz",
+        test=f"{C}/build/test.extxyz",
+        bulk=f"{C}/build/bulk.extxyz",
+        molecules=f"{C}/build/molecules.extxyz",
+        summary=f"{C}/build/summary.json",
+    log:
+        f"{LOGS}/build/build_frames.log",
+    threads: 2
+    resources:
+        **SITE.resources("build"),
+        mem_mb=memory("build", 2000),
+        runtime=minutes("build", 240),
+    params:
+        out=f"{C}/build",
+    shell:
+        "mlpwf --log {log:q} build --system {input.system:q} --config {input.config:q}"
+        " --threads {threads} --out {params.out:q}"

@@ -1,0 +1,25 @@
+"""build, where a force field moves the molecules and nothing is to be labelled: the molecules alone.
+
+INPUTS   C/config/{system,build}.json
+OUTPUTS  C/build/molecules.extxyz
+"""
+
+
+rule build_molecules:
+    """One relaxed geometry of each species."""
+    input:
+        system=f"{C}/config/system.json",
+        config=f"{C}/config/build.json",
+    output:
+        molecules=f"{C}/build/molecules.extxyz",
+    log:
+        f"{LOGS}/build/build_molecules.log",
+    resources:
+        **SITE.resources("build"),
+        mem_mb=memory("build", 2000),
+        runtime=minutes("build", 30),
+    params:
+        out=f"{C}/build",
+    shell:
+        "mlpwf --log {log:q} build --molecules-only --system {input.system:q} --config {input.config:q}"
+        " --out {params.out:q}"
