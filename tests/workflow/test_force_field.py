@@ -40,7 +40,7 @@ def campaign(tmp_path_factory):
 @pytest.mark.engine
 def test_a_force_field_needs_no_model(campaign):
     assert not {"cycle", "test", "train", "validate"} & {path.name for path in campaign.iterdir()}
-    assert [path.name for path in (campaign / "build").glob("*.*")] == ["molecules.extxyz"]
+    assert [path.name for path in (campaign / "build").glob("*.extxyz")] == ["molecules.extxyz"]
     status = read_status(campaign)
     assert status.stage == "done"
     assert {run.state: run.done_ps for run in status.production} == {"380K": 1.0, "300K": 1.0}
