@@ -32,10 +32,10 @@ EXPERIMENT = pd.DataFrame(
 """Reference equations at 1 bar: density by Lemmon and Span (DOI 10.1021/je050186n), viscosity by Avgeri et al.
 (DOI 10.1063/1.4926955), evaluated with CoolProp."""
 DIFFUSION_298K = (298.15, 2.27, 0.5522)
-"""K, 1e-9 m²/s (spin echo), mPa s. Elsewhere D is scaled by T/η, by hydrodynamics and not measured."""
+"""K, 1e-9 m²/s (as usually quoted), mPa s. Elsewhere D is scaled by T/η, by hydrodynamics and not measured."""
 
 CORRELATORS = {"c2_axis1": "τ2, C2 axis", "c2_axis2": "τ2, in-plane axis", "fs_q1.3": "τ, F_s(1.3 Å⁻¹)"}
-COUNT = "peak of chi4/(<w2> - <w>2)"
+COUNT = "peak of normalised chi4"
 
 
 def gathered(campaign: Path) -> pd.DataFrame:
@@ -101,13 +101,14 @@ def compared(table: pd.DataFrame, molecules: int) -> pd.DataFrame:
     found = pd.DataFrame({"run, ps": column(table, "run length").value, "density, g/cm³": density})
     found["experiment"] = EXPERIMENT.density_g_cm3.reindex(found.index)
     found["D, 10⁻⁹ m²/s"] = [
-        f"{10 * v:.3g} ± {10 * e:.1g}" for v, e in zip(diffusion.value, diffusion.error, strict=True)
+        f"{10 * v:.3g} ± {10 * e:.1g}" if np.isfinite(v) else "not diffusive yet"
+        for v, e in zip(diffusion.value, diffusion.error, strict=True)
     ]
-    found["D, infinite box"] = (10 * infinite_box(diffusion.value, density, molecules)).round(2)
+    found["infinite box"] = (10 * infinite_box(diffusion.value, density, molecules)).round(2)
     kelvin = found.index.to_numpy(float)
-    found["experiment, D"] = scaled_diffusion(kelvin, EXPERIMENT.viscosity_mpa_s.reindex(found.index).to_numpy()).round(
-        2
-    )
+    found["experiment (∝ T/η)"] = scaled_diffusion(
+        kelvin, EXPERIMENT.viscosity_mpa_s.reindex(found.index).to_numpy()
+    ).round(2)
     for name, title in CORRELATORS.items():
         tau = column(table, f"tau, {name}")
         found[f"{title}, ps"] = [f"{v:.3g} ± {e:.1g}" for v, e in zip(tau.value, tau.error, strict=True)]
@@ -140,13 +141,12 @@ def draw(table: pd.DataFrame, molecules: int, target: Path) -> None:
         tau = column(table, f"tau, {name}")
         axes[1, 0].errorbar(1e3 / tau.index, tau.value, tau.error, fmt="o-", label=title)
     axes[1, 0].set(xlabel="1000 K / T", ylabel="relaxation time, ps", yscale="log")
-    energies = table[table.quantity.str.startswith("E_app(T) between neighbouring temperatures")]
     for name in ("fs_q1.3", "c2_axis1"):
-        count = column(table, f"{COUNT}, {name}")
-        energy = column(energies, f"E_app(T) between neighbouring temperatures, none, tau_{name}_ps")
-        edges = np.interp(energy.index, count.index[::-1], count.value[::-1])
-        axes[1, 1].errorbar(edges, energy.value, energy.error, fmt="o", label=f"{CORRELATORS[name]}")
-    axes[1, 1].set(xlabel=f"{COUNT}", ylabel="E_app, kJ/mol")
+        chosen = table.quantity.str.startswith("E(T) = RT") & table.quantity.str.endswith(f", tau_{name}_ps")
+        energy = table[chosen].set_index("temperature_kelvin")
+        count = column(table, f"{COUNT}, {name}").reindex(energy.index)
+        axes[1, 1].errorbar(count.value, energy.value, energy.error, count.error, fmt="o", label=CORRELATORS[name])
+    axes[1, 1].set(xlabel=f"{COUNT}, NVT", ylabel="E(T) = RT ln(τ/τ∞), kJ/mol")
     for axis in axes.flat:
         axis.legend(frameon=False, fontsize=8)
     figure.savefig(target, dpi=110)
