@@ -109,8 +109,12 @@ def same_liquid(liquids: Sequence[Liquid], wanted: int) -> list[Criterion]:
     cycles = ", ".join(str(one.cycle) for one in liquids)
     found = []
     for name, unit, groups, remedy in zip(names, ("g/cm³", "", "Å²/ps"), samples, remedies, strict=True):
+        if min(map(len, groups)) < 2:
+            said = f"the {name} by the models of cycles {cycles} is not measured: run longer ({remedy})"
+            found.append(Criterion(name, None, said))
+            continue
         values = [mean_with_error(group) for group in groups]
-        stated = ", ".join(f"{mean:.3g} ± {error:.1g}" for mean, error in values)
+        stated = ", ".join(f"{mean:.3g} ± {error:.2g}" for mean, error in values)
         shown = f": {stated} {unit}" if unit else ""
         said = f"the {name} by the models of cycles {cycles}{shown}"
         if not all(error <= MOST_ERROR * abs(mean) for mean, error in values):

@@ -19,6 +19,7 @@ SAMPLE_FS = 10.0
 RUNS = {"nvt": "constant volume", "npt": "constant pressure"}
 ENSEMBLES = ("nve", "nvt", "npt")
 RUN_FILES = ("nve.csv", "rdf.csv", "liquid.json")
+BLOCK_PS = 1.0  # shorter ones are not independent: twice the time of the barostat
 DISCARDED = 1 / 3  # of the constant-pressure run, while the volume settles
 
 
@@ -218,8 +219,8 @@ def _densities(work: Path) -> Any:
 def _liquid(verdicts: dict[str, Any], work: Path) -> dict[str, Any]:
     """Samples of density, g(r) and diffusion, by which the models of two cycles are compared.
 
-    Empty where a run is too short for them or the box too small, and all of them where a run
-    failed or broke molecules.
+    Empty where a run is too short for them (blocks of less than `BLOCK_PS`) or the box too small,
+    and all of them where a run failed or broke molecules.
     """
     import numpy as np
 
@@ -237,14 +238,14 @@ def _liquid(verdicts: dict[str, Any], work: Path) -> dict[str, Any]:
         return found
     densities, nvt = _densities(work), _samples(work, "nvt")
     frames, molecules = nvt["centres"].shape[:2]
-    if len(densities) >= BLOCKS:
+    interval = float(nvt["thermo"][1, 0] - nvt["thermo"][0, 0])
+    if len(densities) * interval >= BLOCKS * BLOCK_PS and len(densities) >= BLOCKS:
         found["density"] = block_means(densities).tolist()
-    if molecules > 1 and frames >= BLOCKS:
+    if molecules > 1 and frames * interval >= BLOCKS * BLOCK_PS and frames >= BLOCKS:
         parts = np.array_split(np.arange(frames), BLOCKS)
         curves = [radial_distribution(nvt["centres"][part], nvt["cells"][part]) for part in parts]
         found |= {"r": curves[0][0].tolist(), "g": [g.tolist() for _, g in curves]}
     if frames >= SHORTEST:
-        interval = float(nvt["thermo"][1, 0] - nvt["thermo"][0, 0])
         coefficients, lags = diffusion(nvt["centres"], interval)
         found |= {"diffusion": coefficients.tolist(), "diffusion_lags": lags}
     return found

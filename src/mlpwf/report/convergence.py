@@ -127,7 +127,7 @@ def _lead(record: Record) -> list[Table]:
             if len(mine) > 1 and theirs:
                 gap, error = (1e3 * value for value in ahead(mine, theirs))
                 own = 1e3 * root_with_error(mine)[0]
-                cells = (f"{own:.1f}", name, str(len(theirs)), f"{own - gap:.1f}", f"{gap:+.1f} ± {error:.1g}")
+                cells = (f"{own:.1f}", name, str(len(theirs)), f"{own - gap:.1f}", f"{gap:+.1f} ± {error:.1f}")
                 table.append((str(k), f"{_labels(document) or 0:.0f}", *cells))
     caption = (
         "Force error on the test set, in meV/Å, of the committee's selection and of the mean over an arm's seeds; "
