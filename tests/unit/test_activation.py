@@ -159,6 +159,13 @@ def test_local_energies_of_an_arrhenius_law():
     np.testing.assert_array_equal(np.isnan(activation.local_energies(TEMPERATURES, times, 0.05 * times)[1]), expected)
 
 
+def test_covariance_of_draws():
+    drawn = np.random.default_rng(3).normal(size=(20, 4))
+    np.testing.assert_allclose(activation.covariance(drawn), np.cov(drawn, rowvar=False))
+    assert activation.covariance(drawn[:, :0]).shape == (0, 0)
+    assert np.isnan(activation.covariance(drawn[:1])).all()
+
+
 def test_shapes_and_order_are_checked():
     times = times_of("VFT")
     with pytest.raises(DataError, match="shape"):

@@ -371,7 +371,8 @@ def covariance(drawn: Array) -> Array:
     """Covariance of the columns of draws (draws, states), shape (states, states); NaN below two draws."""
     if len(drawn) < 2:
         return np.full((drawn.shape[1], drawn.shape[1]), NAN)
-    return np.asarray(np.cov(drawn, rowvar=False)).reshape(drawn.shape[1], -1)
+    away = drawn - drawn.mean(axis=0)
+    return np.asarray(away.T @ away / (len(drawn) - 1))
 
 
 def _states(temperatures_kelvin: Array, times: Array, errors: Array) -> tuple[Array, Array, Array, bool]:
