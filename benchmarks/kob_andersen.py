@@ -15,8 +15,8 @@ import argparse
 import importlib.util
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,8 +28,7 @@ TIMESTEP = 0.005
 STRESS = "time_ps,xx,yy,zz,xy,xz,yz"
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(NamedTuple):
     """Lengths in τ_LJ: to settle after the melt has cooled, and of each of the pieces."""
 
     settle: float
