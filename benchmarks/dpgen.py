@@ -1,6 +1,6 @@
 """Fewer labels for the same truth? mlpwf's selection against DP-GEN 0.14's, random picks and pure diversity.
 
-    python -m venv dpgen && dpgen/bin/pip install 'dpgen==0.14.*'
+    python3.11 -m venv dpgen && dpgen/bin/pip install 'dpgen==0.14.*'
     python benchmarks/dpgen.py run --dpgen dpgen/bin/python --cpu-minutes 60
     python benchmarks/dpgen.py table
 
@@ -48,7 +48,7 @@ from mlpwf import building
 from mlpwf.config import Select, Train
 from mlpwf.engines import deepmd, lammps, xtb
 from mlpwf.files import read_json, write_json, write_text
-from mlpwf.frames import element_order, quantised, read_frames, write_frames
+from mlpwf.frames import element_order, minimum_distance, quantised, read_frames, write_frames
 from mlpwf.molecules import bonds, intact
 from mlpwf.sampling import molecules_in_cell
 from mlpwf.selection import farthest_points, geometry_key
@@ -57,7 +57,7 @@ HERE = Path(__file__).parent
 RULES = ("mlpwf", "dpgen", "random", "diversity")
 COMMITTEE = {"mlpwf": 4, "dpgen": 4, "random": 2, "diversity": 2}
 START_FRAMES, BUDGET, CYCLES = 12, 12, 4
-WALKERS = 2
+WALKERS = 8
 SAMPLER = building.Sampler(rattle_angstrom=0.05)
 TRAIN = Train(
     cutoff_angstrom=4.0,
@@ -79,6 +79,8 @@ class System:
     molecules: int
     density_g_cm3: float
     ladder_kelvin: tuple[int, ...]
+    sampled_kelvin: tuple[int, ...]
+    """Of the GFN1-xTB dynamics that teach the explorer and make the test set."""
     breaking_kelvin: int
     target_mev_angstrom: float
     """mlpwf's target error."""
@@ -87,8 +89,8 @@ class System:
 
 
 SYSTEMS = {
-    "water": System("O", 8, 0.997, (250, 350, 500), 1500, 150, (0.2, 0.6)),
-    "toluene": System("Cc1ccccc1", 2, 0.867, (150, 300, 450), 1500, 150, (0.2, 0.6)),
+    "water": System("O", 8, 0.997, (250, 350, 420), (250, 350, 500), 600, 150, (0.3, 1.0)),
+    "toluene": System("Cc1ccccc1", 2, 0.867, (150, 300, 400), (150, 300, 500), 1000, 150, (0.3, 1.0)),
 }
 
 
@@ -147,17 +149,26 @@ class Stage:
             write_frames(kept, [molecules_in_cell(atoms) for atoms in drawn])
         return self.labelled(read_frames(kept))
 
-    def dynamics(self, index: int) -> list[Atoms]:
-        """Frames 5 fs apart of GFN1-xTB dynamics at a state, from a relaxed box, to train the explorer."""
-        kelvin = self.system.ladder_kelvin[index]
-        kept = self.folder / f"gfn1_{kelvin}K.extxyz"
+    def dynamics(self, walker: int, kelvin: int, every: int, steps: int) -> list[Atoms]:
+        """Frames of GFN1-xTB dynamics from a relaxed box, `every` fs apart."""
+        kept = self.folder / "gfn1" / f"{walker:03d}.extxyz"
         if not kept.exists():
-            steps = xtb.langevin(
-                self.box(3, index), "gfn1", building.generator(7, 4, index),
+            moving = xtb.langevin(
+                self.box(3, walker), "gfn1", building.generator(7, 4, walker),
                 temperature_kelvin=kelvin, timestep_fs=1.0, starting_kelvin=2 * kelvin,
             )  # fmt: skip
-            write_frames(kept, [molecules_in_cell(next(steps)) for _ in range(200)][4::5])
+            frames = []
+            for step in range(1, steps + 1):
+                atoms = next(moving)
+                atoms.info = {"kind": "bulk", "state": f"{kelvin}K", "walker": walker, "step": step}
+                frames.append(quantised(molecules_in_cell(atoms)))
+            kept.parent.mkdir(exist_ok=True)
+            write_frames(kept, frames[every - 1 :: every])
         return read_frames(kept)
+
+    def sampled(self, index: int) -> list[Atoms]:
+        """40 frames at each of three temperatures, 5 fs apart: they teach the explorer, and the latter are the test."""
+        return self.dynamics(index, self.system.sampled_kelvin[index], 5, 200)
 
     def labelled(self, frames: Sequence[Atoms], method: str = "gfn2") -> list[Atoms]:
         """Copies with labels, those that the engine gave; each geometry is computed once."""
@@ -184,28 +195,33 @@ class Stage:
 
     @cached_property
     def pool(self) -> list[Atoms]:
-        """Explored frames: 144 at each state, every fourth distorted, and those of walkers that break."""
+        """Explored frames: half of GFN1-xTB dynamics, every second distorted, half of a model's walkers."""
         kept = self.folder / "pool.extxyz"
         if not kept.exists():
-            states = [*self.system.ladder_kelvin, self.system.breaking_kelvin]
-            walks = [self.walk(kelvin, WALKERS * k + j) for k, kelvin in enumerate(states) for j in range(WALKERS)]
-            write_frames(kept, [atoms for frames in walks for atoms in frames])
+            frames = [atoms for walker in range(2 * len(self.system.ladder_kelvin)) for atoms in self.thermal(walker)]
+            frames += [atoms for walker in range(WALKERS) for atoms in self.walk(walker)]
+            write_frames(kept, frames)
         return read_frames(kept)
+
+    def thermal(self, walker: int) -> list[Atoms]:
+        """40 frames of one of two runs at each state, 4 fs apart; of every second a distorted copy."""
+        kelvin, rng = self.system.ladder_kelvin[walker // 2], building.generator(7, 6, walker)
+        frames = []
+        for number, found in enumerate(self.dynamics(100 + walker, kelvin, 4, 160)):
+            atoms = building.distorted(found, SAMPLER, rng) if number % 2 else found
+            atoms.info = dict(found.info)
+            frames.append(quantised(atoms))
+        return frames
 
     @cached_property
     def test(self) -> list[Atoms]:
-        """Labelled frames of one more walker at each state: 20 of each, 75 fs apart."""
-        kept = self.folder / "test.extxyz"
-        if not kept.exists():
-            states = self.system.ladder_kelvin
-            walks = [self.walk(kelvin, 100 + k, False) for k, kelvin in enumerate(states)]
-            write_frames(kept, [atoms for frames in walks for atoms in frames[12::3]])
-        return self.labelled(read_frames(kept))
+        """Labelled frames of GFN1-xTB dynamics: 10 at each of three temperatures, 15 fs apart."""
+        return self.labelled([atoms for index in range(3) for atoms in self.sampled(index)[12::3]])
 
     @cached_property
     def explorers(self) -> list[Path]:
         """Two models of GFN1-xTB labels."""
-        frames = [atoms for index in range(3) for atoms in self.dynamics(index)]
+        frames = [atoms for index in range(3) for atoms in self.sampled(index)]
         folders = [self.folder.resolve() / "explorer" / str(index) for index in range(2)]
         for index, folder in enumerate(folders):
             if not (folder / "model.pb").exists():
@@ -213,10 +229,11 @@ class Stage:
                 in_child(train, folder, own, self.elements, self.slots(frames), index, None)
         return [folder / "model.pb" for folder in folders]
 
-    def walk(self, kelvin: int, walker: int, distorting: bool = True) -> list[Atoms]:
-        """72 frames of a walker, 25 fs apart, fewer if it broke."""
-        folder = self.folder.resolve() / "walker" / f"{walker:03d}"
-        start, rng = folder / "start.extxyz", building.generator(7, 6, walker)
+    def walk(self, walker: int) -> list[Atoms]:
+        """The first 32 frames of a walker of the explorer, 25 fs apart, fewer if it broke."""
+        states = (*self.system.ladder_kelvin, self.system.breaking_kelvin)
+        kelvin, folder = states[walker * len(states) // WALKERS], self.folder.resolve() / "walker" / f"{walker:03d}"
+        start = folder / "start.extxyz"
         if not (folder / "result.json").exists():
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
@@ -225,24 +242,22 @@ class Stage:
             job = lammps.WalkerJob(
                 models=[str(path) for path in self.explorers], elements=self.elements, box=str(start),
                 references=str(references), seed=walker, temperature_kelvin=kelvin, pressure_bar=None,
-                timestep_fs=0.5, steps=3600, steps_between_frames=50, blow_up_ev_angstrom=50,
+                timestep_fs=0.5, steps=1600, steps_between_frames=50, blow_up_ev_angstrom=50,
                 state=f"{kelvin}K", walker=walker,
             )  # fmt: skip
             if lammps.run_worker(job, folder, launcher=[]) != 0:
                 raise SystemExit(f"{folder}: the walker crashed, see output.txt")
-        frames = []
-        for number, found in enumerate(read_frames(folder / "frames.extxyz")):
-            distorts = distorting and number % 4 == 3 and kelvin != self.system.breaking_kelvin
-            atoms = building.distorted(found, SAMPLER, rng) if distorts else found
-            atoms.info = {key: found.info[key] for key in ("kind", "state", "walker", "step")}
-            frames.append(quantised(atoms))
+        frames = read_frames(folder / "frames.extxyz")[:32]
+        for atoms in frames:
+            atoms.info = {key: atoms.info[key] for key in ("kind", "state", "walker", "step")}
         return frames
 
     @cached_property
     def whole(self) -> set[str]:
-        """Keys of pool frames whose molecules are intact."""
-        bonded = bonds(self.box(2, 0))
-        return {key for key, atoms in zip(self.keys, self.pool, strict=True) if intact(atoms, bonded)}
+        """Keys of pool frames whose molecules are intact, no atoms closer than 0.6 Å."""
+        bonded = bonds(self.start(0)[0])
+        pairs = zip(self.keys, self.pool, strict=True)
+        return {key for key, atoms in pairs if intact(atoms, bonded) and minimum_distance(atoms) > 0.6}
 
     @cached_property
     def keys(self) -> list[str]:
@@ -318,6 +333,11 @@ class Unit:
         """Keys of the pool frames bought in this cycle."""
         return [] if self.cycle == 0 else list(read_json(self.folder / "picks.json"))
 
+    def chosen(self) -> list[Atoms]:
+        """The pool frames bought in this cycle."""
+        wanted = set(self.picks())
+        return [atoms for key, atoms in zip(self.stage.keys, self.stage.pool, strict=True) if key in wanted]
+
     def bought(self) -> set[str]:
         """Keys of all pool frames bought up to this cycle."""
         return set() if self.cycle == 0 else self.before.bought() | set(self.picks())
@@ -330,12 +350,11 @@ class Unit:
         before = children_cpu_s()
         if self.cycle and not (self.folder / "picks.json").exists():
             in_child(pick, self)
-        wanted = set(self.picks())
-        chosen = [atoms for key, atoms in zip(self.stage.keys, self.stage.pool, strict=True) if key in wanted]
+        chosen = self.chosen() if self.cycle else []
         fresh = self.stage.labelled(chosen) if self.cycle else self.stage.start(self.seed)
         write_frames(self.label_files[-1], fresh)
         frames = [atoms for path in self.label_files for atoms in read_frames(path)]
-        slots = self.stage.slots([*self.stage.pool, *self.stage.test, *self.stage.start(self.seed)])
+        slots = self.stage.slots(self.stage.start(self.seed))
         for index, model in enumerate(self.models):
             if not model.exists():
                 start = self.before.models[index] if self.cycle else None
@@ -431,7 +450,8 @@ def by_dpgen(unit: Unit, frames: list[Atoms]) -> list[str]:
         for atoms in own:
             write_dump(task / "traj" / f"{atoms.info['step']}.lammpstrj", atoms, unit.stage.elements)
     words = [*unit.stage.system.trust, BUDGET, 1000 * unit.seed + unit.cycle, *unit.stage.elements]
-    command = [str(unit.dpgen), str(HERE / "dpgen_pick.py"), "model_devi", "fp", *map(str, words)]
+    # -P: else this file, beside the other, would be the package dpgen
+    command = [str(unit.dpgen), "-P", str(HERE / "dpgen_pick.py"), "model_devi", "fp", *map(str, words)]
     done = subprocess.run(command, cwd=work, check=True, capture_output=True, text=True)
     (unit.folder / "dpgen.out").write_text(done.stdout + done.stderr)
     shutil.rmtree(work)

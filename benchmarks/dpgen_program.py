@@ -34,7 +34,7 @@ ITERATIONS = 2
 def parameters(stage: Stage) -> dict[str, Any]:
     """DP-GEN's param.json."""
     settings = deepmd.training_input(
-        TRAIN, elements=stage.elements, slots=stage.slots([*stage.pool, *stage.test, *stage.start(0)]), systems=[],
+        TRAIN, elements=stage.elements, slots=stage.slots(stage.start(0)), systems=[],
         seed=deepmd.seeds(0, 0), continued=False,
     )  # fmt: skip
     for section in (settings["model"]["descriptor"], settings["model"]["fitting_net"], settings["training"]):
