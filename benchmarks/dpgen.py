@@ -512,10 +512,10 @@ def reached(labels: Sequence[float], errors: Sequence[float], goal: float) -> fl
 
 
 def reach(found: list[list[Any]]) -> list[list[Any]]:
-    """Labels each rule needs for the intermolecular errors that DP-GEN has after each of its cycles.
+    """Labels each rule needs for the intermolecular errors that all seeds of DP-GEN have after each cycle.
 
-    A goal is the mean error over seeds of DP-GEN. Mean and standard error over seeds; a seed that never gets
-    there makes the mean a lower bound, with its last label counted.
+    Mean and standard error over seeds; a seed that never gets there makes the mean a lower bound, with its last
+    label counted.
     """
     table = []
     for system in dict.fromkeys(row[0] for row in found):
@@ -526,7 +526,7 @@ def reach(found: list[list[Any]]) -> list[list[Any]]:
         whole = {key: sorted(starts[key[1]] + points) for key, points in curves.items() if key[0] != "start"}
         theirs = [[error for _, error in points] for (rule, _), points in whole.items() if rule == "dpgen"]
         for cycle, errors in enumerate(zip(*theirs, strict=False)):
-            goal = float(np.mean(errors))
+            goal = max(errors)
             for rule in RULES if cycle else ():
                 own = [tuple(zip(*points, strict=True)) for (name, _), points in whole.items() if name == rule]
                 counts = [reached(labels, values, goal) for labels, values in own]

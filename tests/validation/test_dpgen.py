@@ -1,0 +1,61 @@
+"""The reckoning of the benchmark against DP-GEN."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import dpdata
+import numpy as np
+import pytest
+from ase.build import molecule
+
+PROJECT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def dpgen():
+    spec = importlib.util.spec_from_file_location("benchmark_dpgen", PROJECT / "benchmarks" / "dpgen.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_labels_to_a_goal_lie_on_a_power_law(dpgen):
+    labels = np.array([12, 24, 48])
+    errors = 600 * labels**-0.5
+    assert dpgen.reached(labels, errors, 600 * 30**-0.5) == pytest.approx(30)
+    assert dpgen.reached(labels, errors, 1000) == 12
+    assert dpgen.reached(labels, errors, 1) == np.inf
+
+
+def test_a_rule_twice_as_thrifty_needs_half_the_labels(dpgen):
+    rows = []
+    for seed, off in ((0, 1.0), (1, 1.02)):
+        rows.append(["water", "start", seed, 12, off * 300.0])
+        for labels in (24, 36):
+            error = 300 * (12 / labels) ** 0.5
+            rows.append(["water", "dpgen", seed, labels, off * error])
+            rows.append(["water", "mlpwf", seed, labels, off * error / 2**0.5])
+    table = {(row[1], row[2]): row for row in dpgen.reach(rows)}
+    goals = sorted({goal for goal, _ in table}, key=float)
+    assert float(table[goals[0], "dpgen"][4]) == pytest.approx(36, abs=1)
+    assert float(table[goals[0], "mlpwf"][4]) < 24
+    assert table[goals[0], "mlpwf"][3] == 2
+
+
+def test_a_goal_not_reached_is_a_lower_bound(dpgen):
+    rows = [["water", "start", 0, 12, 300.0], ["water", "dpgen", 0, 24, 100.0], ["water", "random", 0, 24, 200.0]]
+    found = {row[2]: row[4] for row in dpgen.reach(rows)}
+    assert found == {"dpgen": "24", "random": ">24"}
+
+
+def test_dp_gen_reads_the_frames_it_is_given(dpgen, tmp_path):
+    atoms = molecule("H2O", cell=[[5, 0, 0], [1, 6, 0], [0.5, -0.5, 7]], pbc=True)
+    atoms.info["step"] = 50
+    dpgen.write_dump(tmp_path / "50.lammpstrj", atoms, ["H", "O"])
+    system = dpdata.System(str(tmp_path / "50.lammpstrj"), fmt="lammps/dump", type_map=["H", "O"])
+    assert [system["atom_names"][kind] for kind in system["atom_types"]] == atoms.get_chemical_symbols()
+    assert system["cells"][0] == pytest.approx(atoms.cell.array, abs=1e-6)
+    found = system.to("ase/structure")[0]
+    assert found.get_all_distances(mic=True) == pytest.approx(atoms.get_all_distances(mic=True), abs=1e-6)
