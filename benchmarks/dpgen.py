@@ -11,6 +11,8 @@ that costs a second.
 mlpwf      `mlpwf train test` and `mlpwf select`, as a campaign runs them
 dpgen      DP-GEN's own function, run by its own Python: trust levels of the largest force deviation, then
            random picks. The levels are the best fixed ones in hindsight, see `System.trust`
+calm       `mlpwf select` of whole frames that have forgotten their walkers, so that none counts as the last
+           before a blow-up: what that preference is worth
 random     seeded picks among frames of whole molecules
 diversity  farthest points from the own training set among them, whatever the committee thinks
 
@@ -54,8 +56,8 @@ from mlpwf.sampling import molecules_in_cell
 from mlpwf.selection import farthest_points, geometry_key
 
 HERE = Path(__file__).parent
-RULES = ("mlpwf", "dpgen", "random", "diversity")
-COMMITTEE = {"mlpwf": 4, "dpgen": 4, "random": 2, "diversity": 2}
+RULES = ("mlpwf", "calm", "dpgen", "random", "diversity")
+COMMITTEE = {"mlpwf": 4, "calm": 4, "dpgen": 4, "random": 2, "diversity": 2}
 START_FRAMES, BUDGET, CYCLES = 12, 12, 4
 WALKERS = 8
 SAMPLER = building.Sampler(rattle_angstrom=0.05)
@@ -261,12 +263,17 @@ class Stage:
 
     @cached_property
     def keys(self) -> list[str]:
-        """What names a pool frame: walker and step."""
-        return [f"{atoms.info['walker']:06d} {atoms.info['step']:06d}" for atoms in self.pool]
+        """The names of all pool frames."""
+        return [name(atoms) for atoms in self.pool]
 
     def slots(self, frames: Sequence[Atoms]) -> list[int]:
         """Neighbour slots of all models."""
         return deepmd.neighbour_slots(deepmd.most_neighbours(frames, self.elements, TRAIN.cutoff_angstrom))
+
+
+def name(atoms: Atoms) -> str:
+    """What names a pool frame: walker and step."""
+    return f"{atoms.info['walker']:06d} {atoms.info['step']:06d}"
 
 
 def train(
@@ -399,7 +406,7 @@ def pick(unit: Unit) -> None:
 
         for atoms, values in zip(frames, forces, strict=True):
             atoms.info |= {"max_devi_f": float(spread(values).max()), "max_devi_v": 0.0}
-        keys = (by_mlpwf if unit.rule == "mlpwf" else by_dpgen)(unit, frames)
+        keys = (by_dpgen if unit.rule == "dpgen" else by_mlpwf)(unit, frames)
     write_json(unit.folder / "picks.json", sorted(keys))
 
 
@@ -418,6 +425,12 @@ def by_mlpwf(unit: Unit, frames: list[Atoms]) -> list[str]:
     from mlpwf.commands.select import select
 
     explored, config, out = unit.folder / "explored.extxyz", unit.folder / "select.json", unit.folder / "select"
+    names = {(atoms.info["walker"], atoms.info["step"]): name(atoms) for atoms in frames}
+    if unit.rule == "calm":
+        frames = [atoms for atoms in frames if name(atoms) in unit.stage.whole]
+        names = {(number, atoms.info["step"]): name(atoms) for number, atoms in enumerate(frames)}
+        for number, atoms in enumerate(frames):
+            atoms.info["walker"] = number
     write_frames(explored, frames)
     target = unit.stage.system.target_mev_angstrom
     settings = Select(
@@ -431,8 +444,7 @@ def by_mlpwf(unit: Unit, frames: list[Atoms]) -> list[str]:
         out=out, model=former.models, calibration=former.folder / "calibration.json",
     )  # fmt: skip
     explored.unlink()
-    chosen = read_frames(out / "frames.extxyz")
-    return [f"{atoms.info['walker']:06d} {atoms.info['step']:06d}" for atoms in chosen]
+    return [names[atoms.info["walker"], atoms.info["step"]] for atoms in read_frames(out / "frames.extxyz")]
 
 
 def by_dpgen(unit: Unit, frames: list[Atoms]) -> list[str]:
@@ -568,8 +580,8 @@ def run(arguments: argparse.Namespace) -> None:
     for module in ("deepmd.main", "deepmd.tf.entrypoints.freeze", "deepmd.tf.entrypoints.train"):
         importlib.import_module(module)
     dpgen = arguments.dpgen.absolute() if arguments.dpgen else Path()
-    for name in arguments.systems:
-        stage = Stage(name, arguments.work)
+    for system in arguments.systems:
+        stage = Stage(system, arguments.work)
         for seed in arguments.seeds:
             for rule in arguments.rules:
                 for cycle in range(arguments.cycles + 1):
