@@ -539,6 +539,8 @@ def reach(found: list[list[Any]]) -> list[list[Any]]:
         theirs = [[error for _, error in points] for (rule, _), points in whole.items() if rule == "dpgen"]
         for cycle, errors in enumerate(zip(*theirs, strict=False)):
             goal = max(errors)
+            if goal >= min(points[0][1] for points in whole.values()):
+                continue  # a start is as good
             for rule in RULES if cycle else ():
                 own = [tuple(zip(*points, strict=True)) for (name, _), points in whole.items() if name == rule]
                 counts = [reached(labels, values, goal) for labels, values in own]

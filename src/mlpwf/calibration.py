@@ -28,6 +28,8 @@ GROUP_FRAMES = 20
 """Frames that an element, or an element at a state, needs for a map of its own."""
 SPLIT_FRAMES = 4
 TOO_SURE = 2.0
+REACH = 2.0
+"""Times the largest deviation a map was made from: farther away it says nothing of the error."""
 BIN_PAIRS, MOST_BINS = 10, 20
 SMALLEST = 1e-6  # eV/Å: below what any label is converged to
 MEDIAN_TO_RMS = 1 / 0.8881  # of |v|/√3 for a Gaussian vector v: √3 over the median of χ with 3 degrees of freedom
@@ -285,6 +287,14 @@ def expected(maps: Mapping[str, Map], kind: Names, state: Names, deviation: Arra
     result = np.full(len(deviation), np.inf)
     for name, members in _by_map(maps, kind, state).items():
         result[members] = maps[name].expected(deviation[members])
+    return result
+
+
+def within_reach(maps: Mapping[str, Map], kind: Names, state: Names, deviation: Array) -> NDArray[np.bool_]:
+    """Whether each deviation is at most `REACH` times the largest that its map was made from; shape (n,)."""
+    result = np.zeros(len(deviation), dtype=bool)
+    for name, members in _by_map(maps, kind, state).items():
+        result[members] = deviation[members] <= REACH * maps[name].largest
     return result
 
 

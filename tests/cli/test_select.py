@@ -300,6 +300,18 @@ def test_trust_levels_follow_the_target(calibrated: Campaign) -> None:
     assert word_of(calibrated.select()[1]) == ["accurate", "accurate", "candidate", "candidate", "failed"]
 
 
+def test_a_frame_beyond_what_the_map_knows_is_failed_whatever_it_expects(calibrated: Campaign) -> None:
+    path = calibrated.root / "calibration.json"
+    document = read_json(path)
+    for maps in document["maps"].values():
+        maps["all"]["largest_deviation_ev_angstrom"] = 0.5
+    write_json(path, document)
+    calibrated.explore(cold=[explored(seed, "cold", d) for seed, d in enumerate((0.3, 0.95, 1.05))])
+    _, rows, _ = calibrated.select()
+    assert word_of(rows) == ["candidate", "candidate", "failed"]
+    assert math.inf in (float(rows[2]["error_inter"]), float(rows[2]["error_intra"]))
+
+
 def test_levels_of_the_user_override_and_are_said_to_be_his(calibrated: Campaign) -> None:
     calibrated.configure(**OWN)
     calibrated.explore(cold=[explored(seed, "cold", d) for seed, d in enumerate((0.05, 0.19, 0.5, 0.7))])

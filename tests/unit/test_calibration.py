@@ -25,6 +25,7 @@ from mlpwf.calibration import (
     map_for,
     reliability,
     spread,
+    within_reach,
 )
 from mlpwf.errors import DataError
 from mlpwf.molecules import split_forces
@@ -191,3 +192,12 @@ def test_pairs_of_a_frame() -> None:
     assert set(found[INTRA].frame) == {"key"}
     with pytest.raises(DataError, match="five times"):
         Pairs(*[np.array(["a"])] * 3, np.zeros(2), np.zeros(1))
+
+
+def test_a_map_reaches_twice_as_far_as_its_pairs() -> None:
+    deviation = np.array([0.1, 0.2, 0.4])
+    names = np.array(["H"] * 3)
+    maps = calibrate(Pairs(np.array(["a", "b", "c"]), np.array(["cold"] * 3), names, deviation, deviation))
+    asked = np.array([0.79, 0.81, np.nan, np.inf])
+    found = within_reach(maps, np.array(["H"] * 4), np.array(["cold"] * 4), asked)
+    assert found.tolist() == [True, False, False, False]

@@ -211,7 +211,7 @@ class _Committee:
     def _rated(self, frame: Explored, forces: NDArray[np.float64]) -> Explored:
         import numpy as np
 
-        from mlpwf.calibration import INTER, INTRA, MOLECULE, committee_deviations, expected
+        from mlpwf.calibration import INTER, INTRA, MOLECULE, committee_deviations, expected, within_reach
 
         molecule = frame.atoms.arrays["molecule"]
         spreads = committee_deviations(forces, frame.atoms.get_masses(), molecule)
@@ -224,7 +224,8 @@ class _Committee:
         for channel, maps in self.maps.items():
             values, names = kinds[channel]
             inside = np.bincount(molecule)[molecule] > 1 if channel == INTRA else np.ones(len(values), bool)
-            foreseen = expected(maps, names, np.full(len(values), frame.state), values)[inside]
+            place = names, np.full(len(values), frame.state), values
+            foreseen = np.where(within_reach(maps, *place), expected(maps, *place), np.inf)[inside]
             worst[channel] = float(foreseen.max(initial=0.0))
         return dataclasses.replace(frame, deviations=largest, errors=worst)
 
