@@ -9,17 +9,17 @@ cycle from the same engine, and train alike; only the choice differs. Labels are
 that costs a second.
 
 mlpwf      `mlpwf train test` and `mlpwf select`, as a campaign runs them
-dpgen      DP-GEN's own function, run by its own Python: trust levels of the largest force deviation, then
-           random picks. The levels are the best fixed ones in hindsight, see `System.trust`
+dpgen      DP-GEN's own function, run by its own Python: fixed levels of the largest force deviation, then
+           random picks
 calm       `mlpwf select` of whole frames that have forgotten their walkers, so that none counts as the last
            before a blow-up: what that preference is worth
 random     seeded picks among frames of whole molecules
 diversity  farthest points from the own training set among them, whatever the committee thinks
 
-The pool is explored by a model of other labels (GFN1-xTB) at the states of the ladder; a part of it is
-distorted, and a part comes from walkers so hot that they break, as those of every real loop do. A frame that
-was bought leaves the pool. Test frames come from other walkers at the states, and no rule sees them, but that
-mlpwf calibrates its first cycle on them, as a campaign does.
+Half of the pool is GFN1-xTB dynamics at the states of the ladder, every second frame distorted; half are
+walkers of a weak model, most of which collapse, as those of a first cycle do. A frame that was bought leaves
+the pool. The test set is GFN1-xTB dynamics of other boxes, and no rule sees it, but that mlpwf calibrates its
+first cycle on it, as a campaign does.
 
 Every unit (system, seed, rule, cycle) is kept in --work: a stopped run goes on where it was.
 """
@@ -87,7 +87,7 @@ class System:
     target_mev_angstrom: float
     """mlpwf's target error."""
     trust: tuple[float, float]
-    """DP-GEN's levels in eV/Å."""
+    """DP-GEN's levels in eV/Å: what a user would choose who has seen the deviations of a start committee."""
 
 
 SYSTEMS = {
@@ -524,34 +524,38 @@ def reached(labels: Sequence[float], errors: Sequence[float], goal: float) -> fl
 
 
 def reach(found: list[list[Any]]) -> list[list[Any]]:
-    """Labels each rule needs for the intermolecular errors that all seeds of DP-GEN have after each cycle.
+    """Labels each rule needs for the intermolecular errors that DP-GEN has after its cycles.
 
-    Mean and standard error over seeds; a seed that never gets there makes the mean a lower bound, with its last
-    label counted.
+    A goal is the largest error of its seeds after a cycle, unless a start is as good; only the seeds that
+    came so far count, and curves as long. Mean and standard error over seeds; a seed that never gets there makes
+    the mean a lower bound, with its last label counted.
     """
     table = []
     for system in dict.fromkeys(row[0] for row in found):
         curves: dict[tuple[str, int], list[tuple[float, float]]] = {}
         for _, rule, seed, labels, inter, *_ in (row for row in found if row[0] == system):
             curves.setdefault((rule, seed), []).append((float(labels), float(inter)))
-        starts = {seed: points for (rule, seed), points in curves.items() if rule == "start"}
-        whole = {key: sorted(starts[key[1]] + points) for key, points in curves.items() if key[0] != "start"}
-        theirs = [[error for _, error in points] for (rule, _), points in whole.items() if rule == "dpgen"]
-        for cycle, errors in enumerate(zip(*theirs, strict=False)):
-            goal = max(errors)
-            if goal >= min(points[0][1] for points in whole.values()):
-                continue  # a start is as good
-            for rule in RULES if cycle else ():
-                own = [tuple(zip(*points, strict=True)) for (name, _), points in whole.items() if name == rule]
-                counts = [reached(labels, values, goal) for labels, values in own]
-                if not counts:
-                    continue
-                last = [labels[-1] for labels, _ in own]
-                bounded = np.where(np.isfinite(counts), counts, last)
-                error = bounded.std(ddof=1) / np.sqrt(len(bounded)) if len(bounded) > 1 else float("nan")
-                sign = "" if np.isfinite(counts).all() else ">"
-                table.append([system, f"{goal:.0f}", rule, len(counts), f"{sign}{bounded.mean():.0f}", f"{error:.0f}"])
+        start = {seed: points[0] for (rule, seed), points in curves.items() if rule == "start"}
+        theirs = {seed: dict(points) for (rule, seed), points in curves.items() if rule == "dpgen"}
+        for labels in sorted({labels for points in theirs.values() for labels in points}):
+            seeds = [seed for seed, points in theirs.items() if labels in points]
+            goal = max(theirs[seed][labels] for seed in seeds)
+            if goal >= min(start[seed][1] for seed in seeds):
+                continue
+            for rule in RULES:
+                own = [sorted([start[seed], *curves.get((rule, seed), [])]) for seed in seeds]
+                own = [points for points in own if points[-1][0] >= labels]
+                if own:
+                    table.append([system, f"{goal:.0f}", rule, len(own), *_mean_labels(own, goal)])
     return table
+
+
+def _mean_labels(curves: list[list[tuple[float, float]]], goal: float) -> tuple[str, str]:
+    """Labels to a goal: mean over curves, with > if it is a lower bound, and standard error."""
+    counts = [reached(*zip(*points, strict=True), goal) for points in curves]
+    bounded = np.where(np.isfinite(counts), counts, [points[-1][0] for points in curves])
+    error = bounded.std(ddof=1) / np.sqrt(len(bounded)) if len(bounded) > 1 else float("nan")
+    return f"{'' if np.isfinite(counts).all() else '>'}{bounded.mean():.0f}", f"{error:.0f}"
 
 
 def main() -> None:
