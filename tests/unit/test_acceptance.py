@@ -137,6 +137,17 @@ def test_details_that_do_not_fit_are_refused(detailed, find, replace, reason):
         accept(0, damaged, structure, SETTINGS, HASHES)
 
 
+def test_two_programs_may_differ_in_the_seventh_digit_of_a_d3_force(detailed):
+    """In dense toluene pw.x and simple-dftd3 differ by 4e-8 Ry/bohr, 2e-6 eV/Å."""
+    whole, structure = detailed
+    head, table = whole.split("DFT-D3 dispersion contribution to forces:")
+    row = re.search(r"force = +(\S+)", table)
+    moved = f"{float(row[1]) + 4e-8:.8f}"
+    text = head + "DFT-D3 dispersion contribution to forces:" + table.replace(row[1], moved, 1)
+    assert text != whole
+    accept(0, text, structure, SETTINGS, HASHES)
+
+
 def test_a_grid_that_was_asked_for_must_be_the_one_used(detailed):
     whole, structure = detailed
     with pytest.raises(Aside, match=r"the FFT grid is 32 x 32 x 32, 49 x 49 x 49 expected"):

@@ -64,6 +64,7 @@ KILLED = (-9, 137)  # by the kernel, for memory: nothing else kills a label and 
 TOTAL = "forces"
 DETAILED = "Crystallographic axes"
 """Printed with verbosity 'high', as are the contributions to forces and stress."""
+D3_FORCE_RY_BOHR = 2e-7  # 4e-8 was seen in dense toluene; another structure's differ by 1e-4
 NO_SYMMETRY = "No symmetry found"
 """With symmetry pw.x symmetrises the forces and the stress, but not each contribution it prints."""
 
@@ -220,7 +221,8 @@ def _forces(text: str, count: int, d3: Dispersion | None) -> np.ndarray:
         added = np.sum(list(tables.values()), axis=0)
         if NO_SYMMETRY in text and np.abs(added - added.mean(axis=0) - forces).max() > 1e-8 * (len(tables) + 1):
             raise Aside(Reason.BAD_OUTPUT, "the contributions to the forces do not add up to them")
-        if d3 is not None and not _same([t for what, t in tables.items() if "DFT-D3" in what], d3.forces, 3e-8, 1e-6):
+        found = [table for what, table in tables.items() if "DFT-D3" in what]
+        if d3 is not None and not _same(found, d3.forces, D3_FORCE_RY_BOHR, 1e-6):
             raise Aside(Reason.BAD_OUTPUT, "the D3 forces are not those of the structure")
     return forces
 
