@@ -363,7 +363,7 @@ def apparent_energies(
 ) -> tuple[Array, Array]:
     """E_app(T) = R dln τ/d(1/T) of a law in kJ/mol at the states that have a τ; arguments and results as `energies`."""
     known = np.where(np.isfinite(times), 1.0, NAN)
-    drawn = np.array([d.apparent_energy(temperatures_kelvin) for d in draws]).reshape(-1, len(times))
+    drawn = np.array([d.apparent_energy(temperatures_kelvin) for d in draws]).reshape(len(draws), len(times))
     return known * fit.apparent_energy(temperatures_kelvin), known * drawn
 
 
