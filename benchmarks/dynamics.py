@@ -5,8 +5,8 @@
 writes benchmarks/dynamics.csv and, from it, the table in docs/dynamics.md (`--table-only`: the table alone).
 All in one run on the same arrays, each on one thread unless a row says otherwise, compiled code warm, the
 fastest of several repetitions. Every result is compared with ours, and the run fails where they differ.
-Ratios are of CPU time, which other work on the machine distorts less than wall time does; the committed
-table was made under load.
+Ratios are of CPU time, which other work on the machine distorts less than wall time does. The committed
+table was made on a quiet machine.
 
 Peers that offer every lag give every lag (freud and MDAnalysis by FFT, dynasor by its window); mlpwf gives
 log-spaced lags. All average over all time origins. dynasor averages F_s over the directions of the given

@@ -275,7 +275,7 @@ def test_export_writes_one_physics_in_every_format(place):
     assert len(ase.io.read(place.root / "set.db", index=":")) == 2
     assert np.load(place.root / "set" / "000" / "set.000" / "energy.npy").dtype == np.float64
     for name, more in (("set.csv", []), ("set.out", ["--format", "ase"])):
-        with pytest.raises(ConfigError, match=r"expected a suffix of \.extxyz, \.xyz, \.db, \.traj, or none"):
+        with pytest.raises(ConfigError, match=r"expected a suffix of \.extxyz, .*, \.jsonl\.gz, or none"):
             place.run(*chosen, place.root / name, *more)
     assert place.run(*chosen, place.root / "set.txt", "--format", "extxyz")
     place.configure(cutoff_ry=19)
