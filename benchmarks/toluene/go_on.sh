@@ -9,14 +9,14 @@ here=benchmarks/toluene system=config/systems/toluene.yaml campaign=results/tolu
 export PATH=$PWD/.venv/bin:$PATH
 
 # Labels as the store's records; of the campaign all that its next job reads, with its times, which
-# Snakemake goes by. Models of finished cycles, walkers and work in progress are left out.
+# Snakemake goes by. Models (11 MB each; the last committee is trained anew), walkers and work in progress are left out.
 keep() {
     mlpwf label export --config $campaign/config/label.json --site $campaign/config/site.json --out $here/labels.jsonl.gz
     local last before
     last=$(find $campaign/cycle -path '*/train/errors.json' 2>/dev/null | sort | tail -n 1 | cut -d/ -f4)
-    before=(--exclude='work' --exclude='*.work' --exclude='walker' --exclude='.*' --exclude='pairs.csv')
+    before=(--exclude='work' --exclude='*.work' --exclude='walker' --exclude='.*' --exclude='pairs.csv' --exclude='*.pb')
     for cycle in $campaign/cycle/*; do
-        [ -n "$last" ] && [[ ${cycle##*/} < $last ]] && before+=(--exclude="$cycle/train/model/*/*.pb" --exclude="$cycle/explore")
+        [ -n "$last" ] && [[ ${cycle##*/} < $last ]] && before+=(--exclude="$cycle/explore")
     done
     tar -c --sort=name --owner=0 --group=0 --numeric-owner "${before[@]}" $campaign 2>/dev/null | xz -9 >$here/.campaign.tar.xz
     mv $here/.campaign.tar.xz $here/campaign.tar.xz

@@ -117,6 +117,7 @@ def test_a_node_set_down_hands_its_job_to_another(make: Make, cluster: Cluster) 
     assert small.finish(process) == 0, small.said
 
 
+@pytest.mark.long
 def test_a_node_that_loses_its_network_and_whose_jobs_live_on(tmp_path: Path) -> None:
     """Its slurmd is stopped, so that Slurm gives its jobs to another node; what they were still runs.
 
