@@ -2,34 +2,22 @@
 
 import gzip
 import json
-import shutil
-from pathlib import Path
 
 import pytest
 
-from mlpwf.config import Label
 from mlpwf.engines import espresso
 from mlpwf.errors import ConfigError, DataError
 from mlpwf.labels import exchange
 from mlpwf.labels.archive import read_archive, write_archive
 from mlpwf.labels.exchange import Refusal, Refused
 from mlpwf.labels.store import Store
-
-DATA = Path(__file__).parents[1] / "data" / "espresso"
-HASHES = {"O": "932f1ddd01dba2749558f1893c74a415", "H": "f4d00379d62f7fb62c40af863c256602"}
-SETTINGS = Label(cutoff_ry=30, density_cutoff_ry=180, convergence_ry=1e-8)
-PHYSICS = espresso.physics(SETTINGS, HASHES)
-NAMES = ("water", "waters")
+from real_outputs import HASHES, PHYSICS, SETTINGS, copy_outputs, store_of_outputs
 
 
 @pytest.fixture
 def store(tmp_path):
-    made = Store(tmp_path / "store")
-    for name in NAMES:
-        for suffix in (".in", ".out"):
-            shutil.copy(DATA / f"{name}{suffix}", tmp_path)
-        exchange.keep(made, PHYSICS, exchange.read_output(tmp_path / f"{name}.out", SETTINGS, HASHES))
-    return made
+    copy_outputs(tmp_path)
+    return store_of_outputs(tmp_path)
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import time
-from pathlib import Path
 
 import ase.db
 import ase.io
@@ -16,7 +15,6 @@ import numpy as np
 import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from mlpwf.config import Label
 from mlpwf.engines import espresso
 from mlpwf.errors import ConfigError, DataError
 from mlpwf.frames import write_frames
@@ -25,30 +23,20 @@ from mlpwf.labels.acceptance import Reason, accept
 from mlpwf.labels.dispersion import dispersion
 from mlpwf.labels.exchange import Refusal, Refused
 from mlpwf.labels.store import Store, canonical, label_key
-
-DATA = Path(__file__).parents[1] / "data" / "espresso"
-HASHES = {"O": "932f1ddd01dba2749558f1893c74a415", "H": "f4d00379d62f7fb62c40af863c256602"}
-SETTINGS = Label(cutoff_ry=30, density_cutoff_ry=180, convergence_ry=1e-8)
-PHYSICS = espresso.physics(SETTINGS, HASHES)
-NAMES = ("water", "waters")
+from real_outputs import DATA, HASHES, NAMES, PHYSICS, SETTINGS, copy_outputs, store_of_outputs
 
 
 @pytest.fixture
 def place(tmp_path):
     """A folder with the two real outputs and their inputs."""
-    for name in NAMES:
-        for suffix in (".in", ".out"):
-            shutil.copy(DATA / f"{name}{suffix}", tmp_path)
+    copy_outputs(tmp_path)
     return tmp_path
 
 
 @pytest.fixture
 def store(place):
     """A store with the labels of the two outputs."""
-    made = Store(place / "store")
-    for name in NAMES:
-        assert exchange.keep(made, PHYSICS, exchange.read_output(place / f"{name}.out", SETTINGS, HASHES))
-    return made
+    return store_of_outputs(place)
 
 
 def given(name):
