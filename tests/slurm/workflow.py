@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from slurm.cluster import PATIENCE, Cluster, wait_until
@@ -38,6 +38,23 @@ rule work:
 """
 
 
+def _start(
+    command: Sequence[str], environment: Mapping[str, str], folder: Path, terminal: Path
+) -> subprocess.Popen[bytes]:
+    """Begin a command in a session of its own; what it says is added to the file `terminal`."""
+    with terminal.open("ab") as sink:
+        return subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where tests run behind &
+        )
+
+
 class Small:
     """A folder with a small workflow, run by `snakemake --profile slurm` on a cluster.
 
@@ -66,17 +83,8 @@ class Small:
         command = [SNAKEMAKE, "--profile", "slurm", "--mlpwf-slurm-poll-seconds", "2", "--latency-wait", "5", *options]
         if config:
             command += ["--config", *(f"{name}={value}" for name, value in config.items())]
-        with self.terminal.open("ab") as sink:
-            process = subprocess.Popen(
-                command,
-                cwd=self.folder,
-                env=self.cluster.environment | {"PYTHONDONTWRITEBYTECODE": "1"},
-                stdin=subprocess.DEVNULL,
-                stdout=sink,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where tests run behind &
-            )
+        environment = self.cluster.environment | {"PYTHONDONTWRITEBYTECODE": "1"}
+        process = _start(command, environment, self.folder, self.terminal)
         self.processes.append(process)
         return process
 
@@ -160,17 +168,8 @@ class Project:
 
     def snakemake(self, *options: str) -> subprocess.Popen[bytes]:
         """The literal command a user types, polling more often than is polite elsewhere."""
-        with self.terminal.open("ab") as sink:
-            return subprocess.Popen(
-                [SNAKEMAKE, "--profile", "slurm", "--mlpwf-slurm-poll-seconds", "3", *options],
-                cwd=self.folder,
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=sink,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where tests run behind &
-            )
+        command = [SNAKEMAKE, "--profile", "slurm", "--mlpwf-slurm-poll-seconds", "3", *options]
+        return _start(command, self.environment, self.folder, self.terminal)
 
     def run(self, *options: str) -> int:
         """The same to its end: its exit status."""
