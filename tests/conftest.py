@@ -14,8 +14,8 @@ import pytest
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Campaigns first: they take longest, and the other tests run beside them."""
-    items.sort(key=lambda item: item.get_closest_marker("campaign") is None)
+    """What takes longest first, so that the other tests run beside it: campaigns, then jobs that wait for Slurm."""
+    items.sort(key=lambda item: (item.get_closest_marker("campaign") is None, "slurm" not in item.path.parts))
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ from snakemake_interface_executor_plugins.utils import format_cli_arg
 
 from snakemake_executor_plugin_mlpwf_slurm import slurm
 from snakemake_executor_plugin_mlpwf_slurm.ledger import Entry, Place, fingerprint_of, forget_ended, key_of
-from snakemake_executor_plugin_mlpwf_slurm.placement import asked_of, name_of, options_of, placement_of, seconds_of
+from snakemake_executor_plugin_mlpwf_slurm.placement import asked_of, minutes_of, name_of, options_of, placement_of
 
 ROUND_SECONDS = 1.0  # between two looks at what the jobs say of themselves
 JOBS_A_ROUND_SECOND = 50  # so many status files are read a second at most
@@ -76,6 +76,8 @@ class Executor(RemoteExecutor):
         self.silent_since: float | None = None
         self.hold_until = -float("inf")
         self.hold_words = ""
+        self.longest: dict[str, float] = {}  # run time each partition allows (min)
+        self.cut: set[str] = set()  # told: rules that ask for more
         self.mine: list[SubmittedJobInfo] = []  # all jobs not yet ended; Snakemake's own list is empty during a round
         self.refused = ""  # Slurm's words, once it refused what would be asked for every job
         self.seen: set[str] = set()  # jobs whose earlier submissions, by another Snakemake, were looked for
@@ -275,10 +277,10 @@ class Executor(RemoteExecutor):
                 "expected none of them in folders, files and options of a workflow on Slurm; rename it"
             )
         name = name_of(one.job)
-        seconds = seconds_of(one.job)
-        options = options_of(one.job, name, self._comment(one.place.key, one.entry), self._log(one, "%j"))
         try:
-            number = slurm.submit(options, one.place.script(one.entry.submission, name, seconds, command))
+            minutes = self._minutes(one)
+            options = options_of(one.job, minutes, name, self._comment(one.place.key, one.entry), self._log(one, "%j"))
+            number = slurm.submit(options, one.place.script(one.entry.submission, name, 60 * minutes, command))
         except slurm.SilentError as error:
             self._silence(str(error))
             self._become(one, Phase.UNSURE)
@@ -291,6 +293,21 @@ class Executor(RemoteExecutor):
             self.hold_words = ""
             self._become(one, Phase.SUBMITTED)
             self.logger.info(f"Job {one.job.jobid} ({one.job.name}): Slurm's job {number}.")
+
+    def _minutes(self, one: Watched) -> int:
+        """The run time to ask for: what the rule says, or all the partition allows; more would wait for ever."""
+        partition = str(one.job.resources.get("slurm_partition") or "")
+        asked = minutes_of(one.job)
+        if partition not in self.longest:
+            self.longest[partition] = slurm.longest_minutes(partition)
+        longest = self.longest[partition]
+        if not 1 <= longest < asked:
+            return asked
+        words = f"{one.job.name} asks for {asked} min, {partition or 'the default partition'} allows {longest:.0f}"
+        if words not in self.cut:
+            self.cut.add(words)
+            self.logger.warning(f"{words}: its jobs get that.")
+        return int(longest)
 
     def _refused(self, one: Watched, error: slurm.RefusedError) -> None:
         """Wait where the refusal may pass, end with Slurm's words where it cannot."""
@@ -311,7 +328,7 @@ class Executor(RemoteExecutor):
             )
             return
         if kind != "passing":
-            asked = " ".join(asked_of(one.job))
+            asked = " ".join(asked_of(one.job, minutes_of(one.job)))
             raise _EndError(f"Slurm refuses this job: {error}. It asks for {asked}: mend the site file (config/sites).")
         self.hold_until = time.monotonic() + self.poll_seconds
         if self.hold_words != str(error):
@@ -339,7 +356,8 @@ class Executor(RemoteExecutor):
             return self._succeeded(info, one)
         if listed.active:
             if listed.state == "PENDING" and slurm.STUCK.search(listed.reason):
-                self._tell(one, f"waits, says Slurm: {listed.reason}")
+                remedy = "; set slurm.longest_minutes in the site file" if "Wall" in listed.reason else ""
+                self._tell(one, f"waits, says Slurm: {listed.reason}{remedy}")
             return False
         if listed.state in slurm.BLAMELESS and one.blameless_ends < BLAMELESS_ENDS:
             one.blameless_ends += 1

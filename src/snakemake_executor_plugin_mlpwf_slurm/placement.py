@@ -32,9 +32,9 @@ def name_of(job: Any) -> str:
     return re.sub(r"[^A-Za-z0-9.+-]+", "_", words)[:100]
 
 
-def seconds_of(job: Any) -> int:
-    """The run time the job asks for (s)."""
-    return 60 * max(1, int(job.resources.get("runtime", 60)))
+def minutes_of(job: Any) -> int:
+    """The run time the job asks for (min)."""
+    return max(1, int(job.resources.get("runtime", 60)))
 
 
 def _cores(job: Any) -> list[str]:
@@ -43,9 +43,9 @@ def _cores(job: Any) -> list[str]:
     return [f"--ntasks={tasks}", f"--cpus-per-task={max(1, job.threads // tasks)}"]
 
 
-def asked_of(job: Any) -> list[str]:
+def asked_of(job: Any, minutes: int) -> list[str]:
     """Options of sbatch that say what a job needs, and where it goes."""
-    options = ["--nodes=1", *_cores(job), f"--time={seconds_of(job) // 60}"]
+    options = ["--nodes=1", *_cores(job), f"--time={minutes}"]
     if job.resources.get("mem_mb"):
         options.append(f"--mem={int(job.resources['mem_mb'])}")
     for resource, option in PLACES.items():
@@ -56,7 +56,7 @@ def asked_of(job: Any) -> list[str]:
     return options + shlex.split(str(job.resources.get("slurm_options", "")))
 
 
-def options_of(job: Any, name: str, comment: str, log: Path) -> list[str]:
+def options_of(job: Any, minutes: int, name: str, comment: str, log: Path) -> list[str]:
     """Options of sbatch for one job."""
     log.parent.mkdir(parents=True, exist_ok=True)
     folder = str(log.parent).replace("%", "%%")
@@ -66,5 +66,5 @@ def options_of(job: Any, name: str, comment: str, log: Path) -> list[str]:
         f"--output={folder}/{log.name}",
         "--export=ALL",
         "--requeue",
-        *asked_of(job),
+        *asked_of(job, minutes),
     ]

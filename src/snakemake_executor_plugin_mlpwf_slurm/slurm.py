@@ -157,6 +157,29 @@ def ask(command: Sequence[str], text: str | None = None) -> str:
     raise RefusedError(words, classify(words))
 
 
+def minutes_of(limit: str) -> float:
+    """A time limit of Slurm, such as 1-12:00:00, in minutes; infinity where there is none."""
+    if limit in ("UNLIMITED", "INFINITE", "NONE", "infinite", "n/a"):
+        return float("inf")
+    days, _, rest = limit.rpartition("-")
+    parts = [float(part) for part in rest.split(":")]
+    if days:
+        hours, minutes, seconds = (*parts, 0.0, 0.0)[:3]
+    elif len(parts) == 3:
+        hours, minutes, seconds = parts
+    else:
+        hours, (minutes, seconds) = 0.0, (*parts, 0.0)[:2]
+    return 1440 * float(days or 0) + 60 * hours + minutes + seconds / 60
+
+
+def longest_minutes(partition: str) -> float:
+    """The longest run time a partition allows (of several, the longest), the default one's for an empty name."""
+    printed = ask(["sinfo", "-h", "-o", "%P|%l", *(["-p", partition] if partition else [])])
+    found = [line.split("|") for line in printed.splitlines() if "|" in line]
+    limits = [minutes_of(limit.strip()) for name, limit in found if partition or name.strip().endswith("*")]
+    return max(limits, default=float("inf"))
+
+
 def submit(options: Sequence[str], script: str) -> str:
     """Submit a batch script; the number Slurm gives it."""
     printed = ask(["sbatch", "--parsable", *options], script).strip().splitlines()

@@ -52,12 +52,15 @@ def one(demand: Ask, site: Site | None = None, retries: int = 0) -> Finding:
 def test_a_job_that_fits(here: Cluster) -> None:
     for demand in (ask(), ask(partition="urgent"), ask(threads=4, memory_mb=32000, minutes=120), ask(gpus="1")):
         assert one(demand).level is Level.OK, one(demand).line
+    longer = one(ask(minutes=121), retries=3)
+    assert longer.level is Level.OK, longer.line
+    assert "120 min" in longer.line
+    assert "121" not in longer.line
 
 
 @pytest.mark.parametrize(
     ("demand", "words"),
     [
-        (ask(minutes=121), "slurm.longest_minutes: 120"),
         (ask(memory_mb=32001), "slurm.most_memory_mb: 32000"),
         (ask(threads=5), "at most 4 cores"),
         (ask(partition="nowhere"), "nowhere"),
@@ -73,11 +76,11 @@ def test_a_job_that_does_not(here: Cluster, demand: Ask, words: str) -> None:
 
 
 def test_a_job_that_outgrows_its_partition(here: Cluster) -> None:
-    finding = one(ask(minutes=60), retries=3)
+    finding = one(ask(memory_mb=10000), retries=3)
     assert finding.level is Level.WARNING
-    assert "slurm.longest_minutes: 120" in finding.line
-    capped = Site.model_validate({"slurm": {"longest_minutes": 120}})
-    assert one(ask(minutes=60), capped, retries=3).level is Level.OK
+    assert "slurm.most_memory_mb: 32000" in finding.line
+    capped = Site.model_validate({"slurm": {"most_memory_mb": 32000}})
+    assert one(ask(memory_mb=10000), capped, retries=3).level is Level.OK
 
 
 def test_a_partition_that_is_down(here: Cluster) -> None:
@@ -108,11 +111,6 @@ def test_what_the_rules_ask_for_is_snakemakes_own_word(here: Cluster, tmp_path: 
     assert dict(by_rule["label_batch"].place) == {"slurm_partition": "cpu"}
     assert by_rule["label_batch"].minutes == 100
     assert by_rule["label_batch"].memory_mb > 0
-
-
-def test_limits_in_words_of_slurm() -> None:
-    limits = {"1-12:00:00": 2160, "2-00": 2880, "2:00:00": 120, "30:30": 30.5, "45": 45, "UNLIMITED": float("inf")}
-    assert {limit: doctor.minutes_of(limit) for limit in limits} == limits
 
 
 def test_the_checks_come_back_from_a_node(here: Cluster, tmp_path: Path) -> None:

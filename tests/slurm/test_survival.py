@@ -255,6 +255,17 @@ def test_over_the_wall_time_the_next_attempt_has_more(make: Make, cluster: Clust
     assert limit == "10:00"
 
 
+def test_more_time_than_the_partition_allows_is_cut_to_it(make: Make, cluster: Cluster) -> None:
+    small = make()
+    process = small.begin(jobs=2, minutes=121)
+    small.await_running(0, 1)
+    limits = set(cluster.slurm("squeue", "-h", "-o", "%l").split())
+    go(small)
+    assert small.finish(process) == 0, small.said
+    assert limits == {"2:00:00"}
+    assert small.said.count("work asks for 121 min, the default partition allows 120: its jobs get that") == 1
+
+
 def test_memory_over_the_limit_is_said_and_grows(make: Make, cluster: Cluster) -> None:
     small = make(
         "[ $SLURM_MEM_PER_NODE -gt 600 ] || python3 -c 'import time; x = bytearray(700_000_000); time.sleep(600)'"

@@ -37,6 +37,11 @@ def test_refusals_are_told_apart(words, kind):
     assert slurm.classify(words) == kind
 
 
+def test_limits_in_words_of_slurm():
+    limits = {"1-12:00:00": 2160, "2-00": 2880, "2:00:00": 120, "30:30": 30.5, "45": 45, "UNLIMITED": float("inf")}
+    assert {limit: slurm.minutes_of(limit) for limit in limits} == limits
+
+
 @pytest.fixture
 def program(tmp_path, monkeypatch):
     """A command on PATH that says something on stderr and ends with 1."""

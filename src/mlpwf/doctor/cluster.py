@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -173,21 +173,6 @@ def _after(key: str, block: str) -> str:
 # ---------------------------------------------------------------- what Slurm allows
 
 
-def minutes_of(limit: str) -> float:
-    """A time limit of Slurm, such as 1-12:00:00, in minutes; infinity for UNLIMITED."""
-    if limit in ("UNLIMITED", "INFINITE", "NONE"):
-        return float("inf")
-    days, _, rest = limit.rpartition("-")
-    parts = [float(part) for part in rest.split(":")]
-    if days:
-        hours, minutes, seconds = (*parts, 0.0, 0.0)[:3]
-    elif len(parts) == 3:
-        hours, minutes, seconds = parts
-    else:
-        hours, (minutes, seconds) = 0.0, (*parts, 0.0)[:2]
-    return 1440 * float(days or 0) + 60 * hours + minutes + seconds / 60
-
-
 def _partition(name: str) -> Mapping[str, str]:
     """Facts of a partition, of the default one for an empty name."""
     lines = _ask("scontrol", "-o", "show", "partition", *([name] if name else [])).splitlines()
@@ -213,19 +198,19 @@ def kinds_of(partition: str) -> list[Kind]:
 
 def fits(ask: Ask, site: Site, profile: Mapping[str, Any]) -> Iterator[Finding]:
     """One demand against its partition, and against Slurm's own judgement of such a job."""
+    from snakemake_executor_plugin_mlpwf_slurm.slurm import minutes_of
+
     name = "Slurm: job"
     facts = _partition(ask.partition)
     partition, longest = facts["PartitionName"], minutes_of(facts["MaxTime"])
+    ask = replace(ask, minutes=int(min(ask.minutes, longest)))
     kinds = kinds_of(partition)
     if facts.get("State", "UP") != "UP" or not kinds:
         found = f"partition {partition} is {facts.get('State', 'UP')}, {sum(kind.nodes for kind in kinds)} nodes answer"
         yield failed(name, found, "a partition that is up", "name another in the site file: slurm.partition")
         return
     cores, memory = max(kind.cores for kind in kinds), max(kind.memory_mb for kind in kinds)
-    if ask.minutes > longest:
-        remedy = f"set slurm.longest_minutes: {longest:.0f} in the site file: jobs then end their work in parts"
-        yield failed(name, ask.words, f"at most {longest:.0f} min in {partition}", remedy)
-    elif ask.memory_mb > memory:
+    if ask.memory_mb > memory:
         remedy = f"set slurm.most_memory_mb: {memory} in the site file, or name a partition of larger nodes"
         yield failed(name, ask.words, f"at most {memory} MB a node of {partition}", remedy)
     elif ask.threads > cores:
@@ -235,20 +220,15 @@ def fits(ask: Ask, site: Site, profile: Mapping[str, Any]) -> Iterator[Finding]:
         remedy = "mend partition, account, qos or constraint below `slurm` in the site file"
         yield failed(name, f"{ask.words}: {refusal}", "a job that Slurm takes", remedy)
     else:
-        yield from _grown(ask, site, partition, longest, memory, 1 + int(profile.get("retries", 0)))
+        yield from _grown(ask, site, partition, memory, longest, 1 + int(profile.get("retries", 0)))
 
 
-def _grown(ask: Ask, site: Site, partition: str, longest: float, memory: int, attempts: int) -> Iterator[Finding]:
-    """What repeated jobs grow to."""
-    over = []
-    if ask.minutes * attempts > longest and site.slurm.longest_minutes is None:
-        over.append(f"slurm.longest_minutes: {longest:.0f}")
+def _grown(ask: Ask, site: Site, partition: str, memory: int, longest: float, attempts: int) -> Iterator[Finding]:
+    """What repeated jobs grow to; their time ends at the partition's limit by itself."""
     if ask.memory_mb * attempts > memory and site.slurm.most_memory_mb is None:
-        over.append(f"slurm.most_memory_mb: {memory}")
-    if over:
-        found = f"{ask.words}, repeated up to {ask.memory_mb * attempts} MB and {ask.minutes * attempts} min"
-        expected = f"at most {memory} MB and {longest:.0f} min in {partition}"
-        yield warning("Slurm: job", found, expected, f"set {' and '.join(over)} in the site file")
+        found = f"{ask.words}, repeated up to {ask.memory_mb * attempts} MB"
+        expected = f"at most {memory} MB in {partition}"
+        yield warning("Slurm: job", found, expected, f"set slurm.most_memory_mb: {memory} in the site file")
     else:
         yield ok("Slurm: job", f"{ask.words}; the partition allows {memory} MB and {longest:.0f} min")
 
@@ -259,7 +239,7 @@ def options(ask: Ask, log: Path) -> list[str]:
 
     resources = {**dict(ask.place), "mem_mb": ask.memory_mb, "runtime": ask.minutes}
     job = SimpleNamespace(threads=ask.threads, resources=resources)
-    return options_of(job, "mlpwf-doctor", "mlpwf-doctor", log)
+    return options_of(job, ask.minutes, "mlpwf-doctor", "mlpwf-doctor", log)
 
 
 def refused(ask: Ask, node: str = "") -> str:
