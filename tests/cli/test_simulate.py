@@ -190,6 +190,21 @@ def test_what_is_done_is_kept_whatever_its_config_file_says_of_other_things(runs
 
 
 @pytest.mark.engine
+def test_a_segment_is_kept_when_its_job_was_ended_after_its_summary(runs, tmp_path, caplog):
+    """Ctrl-C: Snakemake removes the summary, the output of a job it ended."""
+    place, _ = runs
+    copy = Place(tmp_path, place.model)
+    shutil.copytree(place.root / "300K", copy.root / "300K")
+    summary = copy.folder(1) / "summary.json"
+    before = read_json(summary)
+    summary.unlink()
+    with caplog.at_level("INFO", "mlpwf"):
+        copy.run(1, site={"lammps_launcher": ["false"]})
+    assert "300K segment 1: finished before under the same settings, kept" in caplog.text
+    assert read_json(summary) == before
+
+
+@pytest.mark.engine
 def test_damaged_files_are_named_and_made_again(runs, tmp_path, caplog):
     place, _ = runs
     copy = Place(tmp_path, place.model)

@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 app = typer.Typer(help="Production molecular dynamics.", no_args_is_help=True)
 
 FILES = ("trajectory.trr", "thermo.csv", "stress.npz", "restart.bin")
+TWIN = "kept.json"
+"""The summary once more: Snakemake removes the summary of a segment whose job it ends the moment after."""
 REMEDY = "explore this state longer, label and train again, then simulate"
 CLASSICAL_REMEDY = "look at the force field and take a shorter time step"
 
@@ -138,10 +140,14 @@ class _Segment:
 
     def kept(self) -> bool:
         """Whether this segment is done, from the same settings, model and restart file, and its files are whole."""
+        import shutil
+
         from mlpwf.errors import DataError
         from mlpwf.files import read_json, sha256
 
-        path = self.target / "summary.json"
+        path, twin = self.target / "summary.json", self.target / TWIN
+        if not path.is_file() and twin.is_file():
+            shutil.copyfile(twin, path)
         if not path.is_file():
             return False
         try:
@@ -319,6 +325,7 @@ class _Segment:
             "depends_on": self.depends_on,
             "sha256": {name: sha256(self.target / name) for name in FILES if (self.target / name).is_file()},
         }
+        write_json(self.target / TWIN, summary)
         write_json(self.target / "summary.json", summary)
         remedy = CLASSICAL_REMEDY if job.force_field else REMEDY
         if not result["stable"]:
