@@ -30,11 +30,12 @@ say() {{
     local draft="$ledger.status.$SLURM_JOB_ID"
     printf '%s\\n' "{submission} $* $SLURM_JOB_ID" >"$draft" && mv -f "$draft" "$ledger.status"
 }}
-exec 8>"$ledger.lock"
+exec 8>>"$ledger.lock"
 if ! flock -n 8; then
-    echo "waiting for a job that still works on these files"
+    echo "waiting for $(cat "$ledger.lock"), which still works on these files"
     flock 8
 fi
+echo "job $SLURM_JOB_ID on $SLURMD_NODENAME" >"$ledger.lock"
 read -r now _ <"$ledger.now"
 if [ "$now" != {submission} ]; then
     echo "another job has taken the place of this one; nothing to do"

@@ -147,9 +147,13 @@ def test_a_node_that_loses_its_network_and_whose_jobs_live_on(tmp_path: Path) ->
 
             wait_until(moved, f"the jobs to run elsewhere\n{small.said}")
             logs = small.folder / "logs" / "slurm" / "work"
-            waits = "waiting for a job that still works on these files"
+
+            def waits(job: int) -> bool:
+                words = rf"waiting for job {numbers[job]} on n\d, which still works on these files"
+                return re.search(words, (logs / f"work-{job}-{numbers[job]}.log").read_text()) is not None
+
             wait_until(
-                lambda: all(waits in (logs / f"work-{job}-{numbers[job]}.log").read_text() for job in (0, 1)),
+                lambda: waits(0) and waits(1),
                 "the second jobs to wait for the first",
             )
             assert [small.starts(job) for job in (0, 1)] == [[number] for number in numbers]

@@ -12,6 +12,8 @@ import pytest
 from snakemake_executor_plugin_mlpwf_slurm import slurm
 from snakemake_executor_plugin_mlpwf_slurm.ledger import Entry, Place
 
+NODE = {"SLURM_JOB_ID": "7", "SLURMD_NODENAME": "n1"}
+WAITS = "waiting for job 7 on n1, which still works on these files\n"
 BATCH = "Batch job submission failed:"
 POLICY = "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
 
@@ -98,9 +100,7 @@ def place(tmp_path, monkeypatch):
 
 
 def run(script):
-    return subprocess.run(
-        ["bash"], input=script, text=True, capture_output=True, env=os.environ | {"SLURM_JOB_ID": "7"}, check=False
-    )
+    return subprocess.run(["bash"], input=script, text=True, capture_output=True, env=os.environ | NODE, check=False)
 
 
 def test_the_script_says_how_the_job_ended(place):
@@ -132,9 +132,7 @@ def test_a_job_that_was_replaced_does_nothing(place):
 
 
 def begin(script):
-    return subprocess.Popen(
-        ["bash", "-c", script], text=True, stdout=subprocess.PIPE, env=os.environ | {"SLURM_JOB_ID": "7"}
-    )
+    return subprocess.Popen(["bash", "-c", script], text=True, stdout=subprocess.PIPE, env=os.environ | NODE)
 
 
 @pytest.mark.parametrize("code", [0, 3])
@@ -147,12 +145,12 @@ def test_a_job_that_slurm_started_twice_is_done_once(place, code):
     while not Path("made").exists():
         assert first.poll() is None
     second = begin(place.script(entry.submission, "name", 60, work))
-    assert second.stdout.readline() == "waiting for a job that still works on these files\n"
+    assert second.stdout.readline() == WAITS
     place.forget()  # Slurm says it was cancelled: a third is submitted, and waits for the first too
     third = Entry.new("f", "p")
     place.write(third)
     last = begin(place.script(third.submission, "name", 60, work))
-    assert last.stdout.readline() == "waiting for a job that still works on these files\n"
+    assert last.stdout.readline() == WAITS
     place.write(entry)
     Path("go").touch()
     assert [job.wait(60) for job in (first, second)] == [code, code]
