@@ -68,6 +68,19 @@ def test_extrapolation_to_the_glass_and_its_error():
     assert unknown.verdict == "E at T_g is not known"
     flat = cooperativity.at_glass(x, 10 + 0.01 * x, 0.02 * x, 5 * rng.normal(size=(300, 6)), 74.5, drawn, rng)
     assert (flat.verdict, np.isnan(flat.count)) == ("slope not known to better than half", True)
+    curved = cooperativity.at_glass(x, 10 + 6 * np.sqrt(x), 0.02 * x, exact, 74.5, drawn, rng)
+    assert (curved.verdict, np.isnan(curved.count)) == ("the points do not lie on a line", True)
+
+
+def test_the_misfit_of_a_true_line_is_as_probable_as_it_says():
+    rng = np.random.default_rng(3)
+    x = np.array([1.0, 2.0, 4.0, 7.0, 11.0, 17.0])
+    p = [
+        cooperativity.line(x + 0.2 * rng.normal(size=6), 3 + 0.5 * x + 0.1 * rng.normal(size=6), np.full(6, 0.2),
+                           np.full(6, 0.1)).misfit_p_value
+        for _ in range(200)
+    ]  # fmt: skip
+    assert np.mean(np.array(p) < 0.1) == pytest.approx(0.1, abs=0.06)
 
 
 def test_a_covariance_is_generalised_least_squares():

@@ -19,6 +19,8 @@ OK = "ok"
 TOO_FEW_STATES = "too few states"
 NOT_KNOWN = "E at T_g is not known"
 NO_SLOPE = "slope not known to better than half"
+NO_LINE = "the points do not lie on a line"
+MISFIT = 0.01  # a line whose points scatter so improbably is no description of them
 FEWEST_STATES = 3
 
 
@@ -34,6 +36,8 @@ class Line:
         rᵀ V⁻¹ r with r = y − a − bx and V = C_y + b² diag(σ_x²), at the minimum.
     proportional_chi2
         The same with a = 0.
+    misfit_p_value
+        Probability, were the line and the errors true, of a χ² at least this large.
     p_value
         Probability, were y = b x true, of an improvement by a free intercept at least this large.
     test
@@ -48,6 +52,7 @@ class Line:
     slope_error: float
     chi2: float
     proportional_chi2: float
+    misfit_p_value: float
     p_value: float
     test: str
     states: int
@@ -93,7 +98,7 @@ def line(x: Array, y: Array, x_error: Array, y_error: Array) -> Line:
     used &= x_error >= 0 if y_error.ndim == 1 else x_error > 0
     count = int(np.count_nonzero(used))
     if count < FEWEST_STATES or np.ptp(x[used]) == 0:
-        return Line(NAN, NAN, NAN, NAN, NAN, NAN, NAN, "", count, TOO_FEW_STATES)
+        return Line(NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, "", count, TOO_FEW_STATES)
     points = _Points(x[used], y[used], x_error[used] ** 2, spread[np.ix_(used, used)])
     slope, free = _minimum(points, through_origin=False)
     intercept = points.intercept(slope)
@@ -112,6 +117,7 @@ def line(x: Array, y: Array, x_error: Array, y_error: Array) -> Line:
         slope_error=float(np.sqrt(covariance[1, 1])),
         chi2=free,
         proportional_chi2=proportional,
+        misfit_p_value=float(chi2_law.sf(free, count - 2)),
         p_value=p,
         test=test,
         states=count,
@@ -156,7 +162,8 @@ def at_glass(
     -------
     AtGlass
         The error is half the distance of the 16th and 84th percentile of the draws. The verdict is
-        not ok where E(T_g) is unknown or the slope is not known to better than half.
+        not ok where E(T_g) is unknown, the points do not lie on a line, or its slope is not known to
+        better than half.
     """
     spread = covariance(energy_drawn)
     fit = line(counts, energy, count_errors, spread)
@@ -165,6 +172,8 @@ def at_glass(
     known = np.flatnonzero(np.isfinite(at_glass_drawn))
     if not np.isfinite(energy_at_glass) or len(known) <= len(at_glass_drawn) / 2:
         return AtGlass(NAN, NAN, NOT_KNOWN)
+    if fit.misfit_p_value < MISFIT:
+        return AtGlass(NAN, NAN, NO_LINE)
     if not fit.slope > 2 * fit.slope_error:
         return AtGlass(NAN, NAN, NO_SLOPE)
     widen = np.sqrt(max(1.0, fit.chi2 / (fit.states - 2)))

@@ -210,12 +210,14 @@ def _cooperativity(table: Columns | None) -> list[Table]:
             f"{table['against'][k]}, {_lower(quantity_name(str(table['correlator'][k])))}",
             count_name(str(table["count_definition"][k])),
             _cell(table, k, "intercept", "intercept_error", ""), _cell(table, k, "slope", "slope_error", ""),
-            _number(table, k, "proportional_p_value"), _cell(table, k, "count_at_glass", "count_at_glass_error", ""),
+            _number(table, k, "misfit_p_value"), _number(table, k, "proportional_p_value"),
+            _cell(table, k, "count_at_glass", "count_at_glass_error", ""),
             str(table["count_at_glass_verdict"][k]),
         )
         for k in np.flatnonzero((table["molecules"] == ALL) & (table["verdict"] == "ok")).tolist()
     ]  # fmt: skip
-    header = ("y", "x: number of molecules", "intercept", "slope", "p of y ∝ x", "x at T_g", "verdict at T_g")
+    line = ("intercept", "slope", "p of misfit", "p of y ∝ x")
+    header = ("y", "x: number of molecules", *line, "x at T_g", "verdict at T_g")
     caption = "Activation energy (kJ/mol) and stretching against each number of correlated molecules: y = a + bx."
     return [Table(caption, header, body)] if body else []
 

@@ -413,7 +413,7 @@ def _pairs(reader: Reader, name: str, definition: str, energy: str) -> tuple[Val
 
 
 def _line(reader: Reader, name: str, energy: str, definition: str, x: Values, colour: str) -> tuple[str, list[Curve]]:
-    """Legend of the points, with what the test of proportion says, and the fitted line."""
+    """Legend of the points, with what the tests of the line and of proportion say, and the fitted line."""
     table, label = "cooperativity", energy.split(" = ")[0]
     mine = np.flatnonzero(
         (reader.get(table, "correlator") == name)
@@ -424,10 +424,11 @@ def _line(reader: Reader, name: str, energy: str, definition: str, x: Values, co
     )
     if len(mine) == 0:
         return label, []
-    a, b, p = (float(reader.get(table, n)[mine[0]]) for n in ("intercept", "slope", "proportional_p_value"))
+    names = ("intercept", "slope", "misfit_p_value", "proportional_p_value")
+    a, b, misfit, p = (float(reader.get(table, n)[mine[0]]) for n in names)
     grid = np.array([x.min(), x.max()])
     line = Curve(f"_{label}, line", grid, a + b * grid, style="dashed", colour=colour)
-    return f"{label}; proportional: p = {p:.2g}", [line]
+    return f"{label}; line: p = {misfit:.2g}, proportional: {p:.2g}", [line]
 
 
 def _lower(text: str) -> str:

@@ -379,7 +379,8 @@ def _line_row(fit: Any, unit: str) -> Row:
     return {
         "states": fit.states, "unit": unit, "intercept": fit.intercept, "intercept_error": fit.intercept_error,
         "slope": fit.slope, "slope_error": fit.slope_error, "chi2": fit.chi2,
-        "proportional_chi2": fit.proportional_chi2, "proportional_p_value": fit.p_value, "test": fit.test,
+        "misfit_p_value": fit.misfit_p_value, "proportional_chi2": fit.proportional_chi2,
+        "proportional_p_value": fit.p_value, "test": fit.test,
         "proportional": fit.proportional, "verdict": fit.verdict,
     }  # fmt: skip
 

@@ -130,7 +130,8 @@ def definitions(settings: Analyse) -> dict[str, str]:
         "E(T) = RT ln(tau/tau_inf)": "τ as measured, τ∞ of the law named; for the parabolic law τ at its onset",
         "E_app(T) = R dlntau/d(1/T)": "of the law named; between neighbouring temperatures: Δln τ/Δ(1/T), no law",
         "cooperativity": (
-            "energy (or β) = intercept + slope × count, errors in both (10.1119/1.1632486); proportional_p_value: of "
+            "energy (or β) = intercept + slope × count, errors in both (10.1119/1.1632486); misfit_p_value: of "
+            "the scatter about the line, were it true; proportional_p_value: of "
             "the improvement by the free intercept, were energy ∝ count; count_at_glass: of the line, at the energy "
             "of the law at T_g"
         ),
