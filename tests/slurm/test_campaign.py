@@ -24,9 +24,10 @@ pytestmark = [
 
 # The shipped campaign with fewer frames and shorter runs: what is tested here is the way through Slurm.
 SMALLER = {
-    "build": {"bulk_frames": 10, "single_frames": 2, "dimer_frames": 2, "test_frames": 2, "steps_between_frames": 4},
+    "build": {"bulk_frames": 10, "single_frames": 2, "dimer_frames": 2, "test_frames": 2, "steps_between_frames": 4,
+              "pretraining_frames": 10},
     "label": {"batch_frames": 7},
-    "train": {"steps": 800},
+    "train": {"steps_pretrained": 400, "steps": 600},
     "explore": {"temperatures_kelvin": [300], "walkers": 1, "steps": 200, "steps_between_frames": 20},
     "select": {"budget": 4, "maximum_cycles": 1},
     "validate": {"molecules": 8, "nve_ps": 0.2, "nvt_ps": 0.2, "npt_ps": 0.2},
