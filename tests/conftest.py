@@ -14,8 +14,8 @@ import pytest
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest first, so that the other tests run beside it: campaigns, then jobs that wait for Slurm."""
-    items.sort(key=lambda item: (item.get_closest_marker("campaign") is None, "slurm" not in item.path.parts))
+    """What takes longest first, so that the other tests run beside it: campaigns, then the longest of the files."""
+    items.sort(key=lambda item: (item.get_closest_marker("campaign") is None, item.path.name != "test_survival.py"))
 
 
 @pytest.fixture(scope="session")
