@@ -67,7 +67,7 @@ def test_a_longer_run_and_one_more_temperature_repeat_nothing(tmp_path, water_mo
     place = Production(tmp_path, water_models[0])
     place.run(temperatures_kelvin=[300], length_ps=0.05)
     first = place.files("300K", 0)
-    assert set(first) == {"trajectory.trr", "thermo.csv", "stress.npz", "restart.bin", "summary.json"}
+    assert set(first) == {"trajectory.trr", "thermo.csv", "stress.npz", "restart.bin", "summary.json", "kept.json"}
 
     place.run(temperatures_kelvin=[300, 350], length_ps=[0.1, 0.05])
     assert place.files("300K", 0) == first

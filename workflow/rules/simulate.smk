@@ -2,7 +2,7 @@
 
 INPUTS   C/train/final/model.pb or the files of simulate.force_field, C/build/molecules.extxyz, C/config/{simulate,system,site}.json,
          C/config/simulate/STATE.json
-OUTPUTS  C/simulate/STATE/segment/SSS/{trajectory.trr,thermo.csv,stress.npz,restart.bin,summary.json},
+OUTPUTS  C/simulate/STATE/segment/SSS/{trajectory.trr,thermo.csv,stress.npz,restart.bin,summary.json,kept.json},
          C/simulate/STATE/run/LENGTHps.json
 
 A segment ends when the run is as long as asked, or before the wall time of its
