@@ -9,8 +9,7 @@ here=benchmarks/toluene system=config/systems/toluene.yaml campaign=results/tolu
 export PATH=$PWD/.venv/bin:$PATH
 
 # Labels as the store's records; of the campaign all that its next job reads, with its times, which
-# Snakemake goes by. Walkers, work in progress and models are left out (the last committee is trained anew), but for
-# the pretrained ones, which every committee starts from and which do not change.
+# Snakemake goes by. Models (11 MB each; the last committee is trained anew), walkers and work in progress are left out.
 keep() {
     mlpwf label export --config $campaign/config/label.json --site $campaign/config/site.json --out $here/labels.jsonl.gz
     local last before
@@ -21,9 +20,6 @@ keep() {
     done
     tar -c --sort=name --owner=0 --group=0 --numeric-owner "${before[@]}" $campaign 2>/dev/null | xz -9 >$here/.campaign.tar.xz
     mv $here/.campaign.tar.xz $here/campaign.tar.xz
-    if [ ! -e $here/pretraining.tar.xz ] && [ -e $campaign/train/pretraining/3/check.json ]; then
-        tar -c --owner=0 --group=0 --numeric-owner $campaign/train/pretraining/*/model.pb | xz -9 >$here/pretraining.tar.xz
-    fi
     python $here/tables.py $campaign $here
 }
 
@@ -32,10 +28,7 @@ if [ "${1:-}" = keep ]; then
     exit
 fi
 ./start setup
-if [ ! -d $campaign ]; then
-    tar -xJf $here/campaign.tar.xz
-    [ ! -e $here/pretraining.tar.xz ] || tar -xJf $here/pretraining.tar.xz
-fi
+[ -d $campaign ] || tar -xJf $here/campaign.tar.xz
 mlpwf config $system
 mlpwf label import $here/labels.jsonl.gz --config $campaign/config/label.json --site $campaign/config/site.json
 trap keep EXIT
