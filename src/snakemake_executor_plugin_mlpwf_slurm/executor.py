@@ -25,7 +25,7 @@ from snakemake_interface_executor_plugins.utils import format_cli_arg
 
 from snakemake_executor_plugin_mlpwf_slurm import slurm
 from snakemake_executor_plugin_mlpwf_slurm.ledger import Entry, Place, fingerprint_of, forget_ended, key_of
-from snakemake_executor_plugin_mlpwf_slurm.placement import asked_of, minutes_of, name_of, options_of, placement_of
+from snakemake_executor_plugin_mlpwf_slurm.placement import asked_of, minutes_asked, name_of, options_of, placement_of
 
 ROUND_SECONDS = 1.0  # between two looks at what the jobs say of themselves
 JOBS_A_ROUND_SECOND = 50  # so many status files are read a second at most
@@ -297,7 +297,7 @@ class Executor(RemoteExecutor):
     def _minutes(self, one: Watched) -> int:
         """The run time to ask for: what the rule says, or all the partition allows; more would wait for ever."""
         partition = str(one.job.resources.get("slurm_partition") or "")
-        asked = minutes_of(one.job)
+        asked = minutes_asked(one.job)
         if partition not in self.longest:
             self.longest[partition] = slurm.longest_minutes(partition)
         longest = self.longest[partition]
@@ -328,7 +328,7 @@ class Executor(RemoteExecutor):
             )
             return
         if kind != "passing":
-            asked = " ".join(asked_of(one.job, minutes_of(one.job)))
+            asked = " ".join(asked_of(one.job, minutes_asked(one.job)))
             raise _EndError(f"Slurm refuses this job: {error}. It asks for {asked}: mend the site file (config/sites).")
         self.hold_until = time.monotonic() + self.poll_seconds
         if self.hold_words != str(error):

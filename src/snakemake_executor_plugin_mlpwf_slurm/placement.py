@@ -32,7 +32,7 @@ def name_of(job: Any) -> str:
     return re.sub(r"[^A-Za-z0-9.+-]+", "_", words)[:100]
 
 
-def minutes_of(job: Any) -> int:
+def minutes_asked(job: Any) -> int:
     """The run time the job asks for (min)."""
     return max(1, int(job.resources.get("runtime", 60)))
 
