@@ -499,20 +499,6 @@ def sample(run: Run, sampler: Sampler) -> list[Atoms]:
     return kept
 
 
-def self_labelled(atoms: Atoms, method: str) -> Atoms | None:
-    """A copy with xTB's energy, forces and stress; None where it finds no solution."""
-    from ase.calculators.singlepoint import SinglePointCalculator
-
-    try:
-        energy, forces, stress = xtb.label(atoms, method)
-    except ValueError as error:
-        log.info("build: a frame to pretrain on is left out: %s", error)
-        return None
-    copy: Atoms = atoms.copy()
-    copy.calc = SinglePointCalculator(copy, energy=energy, forces=forces, stress=stress)
-    return copy
-
-
 def _intervals(start: Atoms, run: Run, sampler: Sampler, rng: np.random.Generator) -> Iterator[Atoms]:
     """Every `steps_between_frames`-th step of the dynamics, without end."""
     steps = xtb.langevin(

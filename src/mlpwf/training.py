@@ -123,28 +123,6 @@ def error_measures(
     }
 
 
-def energy_shifts(counts: Array, energies: Array, wanted_counts: Array, wanted_energies: Array) -> Array:
-    """Energy of an atom of each element that brings frames of one method to the energies of another.
-
-    The difference of two least-squares fits of the energy by a sum over atoms, each the shortest where
-    compositions are multiples of one another.
-
-    Parameters
-    ----------
-    counts, wanted_counts
-        Atoms of each element, shape (n_frames, n_elements); the frames may be others.
-    energies, wanted_energies
-        Energies in eV, shape (n_frames,).
-
-    Returns
-    -------
-    ndarray
-        Shifts in eV, shape (n_elements,).
-    """
-    fits = [np.linalg.lstsq(n, e, rcond=None)[0] for n, e in ((wanted_counts, wanted_energies), (counts, energies))]
-    return np.asarray(fits[0] - fits[1])
-
-
 def frame_force_errors(reference: Sequence[Quantities], predicted: Sequence[Quantities]) -> list[float]:
     """Mean square error of a force component in each frame, in (eV/Å)²."""
     _checked(reference, predicted)

@@ -17,7 +17,6 @@ from typer.testing import CliRunner
 from mlpwf.building import density
 from mlpwf.commands.build import build
 from mlpwf.config import Campaign
-from mlpwf.engines import xtb
 from mlpwf.errors import ConfigError, DataError
 from mlpwf.frames import minimum_distance, read_frames
 
@@ -28,10 +27,9 @@ SETTINGS = {
     "dimer_frames": 2,
     "bulk_frames": 6,
     "test_frames": 4,
-    "pretraining_frames": 5,
     "steps_between_frames": 2,
 }
-FILES = ("molecules.extxyz", "bulk.extxyz", "start.extxyz", "test.extxyz", "pretraining.extxyz")
+FILES = ("molecules.extxyz", "bulk.extxyz", "start.extxyz", "test.extxyz")
 
 
 def run(folder, *, molecules=None, settings=SETTINGS, options=(), seed=1):
@@ -96,7 +94,7 @@ def test_kinds_and_states(built):
 def test_frames_are_sound_and_unlabelled(built):
     for name in FILES[1:]:
         for atoms in read_frames(built / name):
-            assert (atoms.calc is None) == (name != "pretraining.extxyz")
+            assert atoms.calc is None
             assert "forces" not in atoms.arrays
             assert atoms.pbc.all()
             assert minimum_distance(atoms) >= 0.6
@@ -135,24 +133,11 @@ def test_held_out_frames_are_far_from_the_others(built):
             assert np.abs(difference).max() > 0.3
 
 
-def test_frames_to_pretrain_on_are_labelled_by_the_sampler_and_no_others(built):
-    frames = read_frames(built / "pretraining.extxyz")
-    assert len(frames) == 5
-    for atoms in frames:
-        energy, forces, stress = xtb.label(atoms, "gfn1")
-        assert atoms.get_potential_energy() == pytest.approx(energy, abs=1e-6)
-        np.testing.assert_allclose(atoms.get_forces(), forces, atol=1e-5)
-        np.testing.assert_allclose(atoms.get_stress(voigt=False), stress, atol=1e-6)
-    others = [atoms for name in ("start", "test") for atoms in read_frames(built / f"{name}.extxyz")]
-    assert not {atoms.positions.tobytes() for atoms in frames} & {atoms.positions.tobytes() for atoms in others}
-
-
 def test_summary(built):
     summary = json.loads((built / "summary.json").read_text())
     assert summary["seed"] == 1
     assert summary["start"]["kinds"] == {"single": 3, "dimer": 2, "bulk": 6}
     assert summary["test"]["frames"] == 4
-    assert summary["pretraining"]["frames"] == 5
     assert summary["start"]["minimum_distance_angstrom"]["bulk"] >= 0.6
     assert summary["molecules"] == {"water": 4}
     assert {"ase", "numpy", "packmol", "rdkit", "tblite"} == set(summary["versions"])

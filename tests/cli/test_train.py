@@ -294,33 +294,6 @@ def test_test_frames_must_not_be_training_frames(campaign: Campaign, tmp_path: P
         )
 
 
-@pytest.mark.engine
-def test_a_model_is_pretrained_on_another_methods_frames(tmp_path: Path) -> None:
-    """Their energies, some hundred eV off, are shifted to those of the labels; the first cycle begins there."""
-    campaign, out = Campaign(tmp_path), tmp_path / "pretraining"
-    campaign.configure(steps_pretrained=150, continue_models=False)
-    frames = [box(seed) for seed in range(50, 58)]
-    for atoms in frames:
-        atoms.calc.results["energy"] -= 137.0 * len(atoms)
-    write_frames(tmp_path / "frames.extxyz", frames)
-    words = ["model", "--config", f"{tmp_path}/config/train.json", "--site", f"{tmp_path}/config/site.json"]
-    own = ["--labels", tmp_path / "frames.extxyz", "--like", campaign.labels[0]]
-    mlpwf(*words, *own, "--index", 0, "--out", out)
-    check = read_json(out / "check.json")
-    assert (check["steps"], check["frames"], check["pretraining"]) == (150, 8, True)
-    assert set(check["inputs"]) == {str(tmp_path / "frames.extxyz"), str(campaign.labels[0])}
-    labels = [atoms for atoms in read_frames(campaign.labels[0]) if len(atoms) == 12]
-    off = [one.energy / 12 - atoms.get_potential_energy() / 12 for one, atoms in
-           zip(predict(out / "model.pb", labels), labels, strict=True)]  # fmt: skip
-    assert abs(np.mean(off)) < 3, "not 137"
-    mlpwf(*campaign.words(0), "--start", out)
-    check = read_json(campaign.model(0) / "check.json")
-    assert (check["steps"], check["started_from"]) == (200, str(out / "model.pb"))
-    assert "pretraining" not in check
-    before, after = (predict(path / "model.pb", labels) for path in (out, campaign.model(0)))
-    assert 0 < largest_differences(before, after).force_ev_angstrom < 1e-5, "it does not begin where the other ended"
-
-
 def test_the_final_model_is_trained_for_longer(tmp_path: Path) -> None:
     campaign, out = Campaign(tmp_path), tmp_path / "longer"
     campaign.configure(dp=[sys.executable, "-c", "raise SystemExit('Error: not today')"])

@@ -24,10 +24,9 @@ pytestmark = [
 
 # The shipped campaign with fewer frames and shorter runs: what is tested here is the way through Slurm.
 SMALLER = {
-    "build": {"bulk_frames": 10, "single_frames": 2, "dimer_frames": 2, "test_frames": 2, "steps_between_frames": 4,
-              "pretraining_frames": 10},
+    "build": {"bulk_frames": 10, "single_frames": 2, "dimer_frames": 2, "test_frames": 2, "steps_between_frames": 4},
     "label": {"batch_frames": 7},
-    "train": {"steps_pretrained": 400, "steps": 600},
+    "train": {"steps": 800},
     "explore": {"temperatures_kelvin": [300], "walkers": 1, "steps": 200, "steps_between_frames": 20},
     "select": {"budget": 4, "maximum_cycles": 1},
     "validate": {"molecules": 8, "nve_ps": 0.2, "nvt_ps": 0.2, "npt_ps": 0.2},

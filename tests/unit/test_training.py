@@ -9,7 +9,6 @@ from mlpwf.errors import DataError
 from mlpwf.training import (
     Quantities,
     committee_mean,
-    energy_shifts,
     error_measures,
     errors_by_state,
     largest_differences,
@@ -112,15 +111,3 @@ def test_refuses_what_does_not_match() -> None:
         error_measures(some(1), some(2, (9, 9, 6)), MASSES, MOLECULES)
     with pytest.raises(DataError, match="no frames"):
         error_measures([], [], [], [])
-
-
-@pytest.mark.parametrize("counts", [[[2, 1], [4, 2], [8, 4]], [[2, 1], [3, 1], [4, 2]]])
-def test_shifts_bring_energies_to_those_of_another_method(counts: list[list[int]]) -> None:
-    """Of one molecule alone, whose elements cannot be told apart, and of several compositions."""
-    rng = np.random.default_rng(1)
-    counts_a, counts_b = np.array(counts, float), np.array(counts[::-1], float)
-    energies_a, energies_b = counts_a @ [-3.0, -70.0], counts_b @ [-14.0, -430.0]
-    shifts = energy_shifts(counts_a, energies_a, counts_b, energies_b)
-    np.testing.assert_allclose(counts_b @ shifts + energies_a[::-1], energies_b)
-    noisy = energy_shifts(counts_a, energies_a + rng.normal(0, 0.1, 3), counts_b, energies_b)
-    assert np.abs(counts_a @ (noisy - shifts)).max() < 0.5

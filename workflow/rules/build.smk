@@ -1,7 +1,7 @@
 """build: the boxes a campaign starts from.
 
 INPUTS   C/config/{system,build}.json
-OUTPUTS  C/build/{start,test,bulk,molecules}.extxyz, summary.json, and pretraining.extxyz if frames are asked for
+OUTPUTS  C/build/{start,test,bulk,molecules}.extxyz, summary.json
 """
 
 
@@ -11,7 +11,6 @@ rule build_frames:
         system=f"{C}/config/system.json",
         config=f"{C}/config/build.json",
     output:
-        **PRETRAINING,
         start=f"{C}/build/start.extxyz",
         test=f"{C}/build/test.extxyz",
         bulk=f"{C}/build/bulk.extxyz",

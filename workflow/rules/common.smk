@@ -33,11 +33,6 @@ C = f"{RUN.results}/{CAMPAIGN.name}"
 LOGS = f"logs/{CAMPAIGN.name}"
 PLAN = int(config.get("plan", 0))
 MODELS = range(CAMPAIGN.train.models)
-PRETRAINING = (
-    {"pretraining": f"{C}/build/pretraining.extxyz"}
-    if CAMPAIGN.build.pretraining_frames
-    else {}
-)
 ARMS = CAMPAIGN.select.arm_lines  # such as arm/random/1
 EXPLORE_STATES = list(states(CAMPAIGN.explore, CAMPAIGN.system.density_g_cm3))
 FORCE_FIELD = (

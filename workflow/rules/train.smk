@@ -1,10 +1,9 @@
 """train: a committee of models a cycle, their errors, and the final model.
 
-INPUTS   labels of this cycle and all before, C/config/{train,site}.json, the previous committee,
-         C/build/pretraining.extxyz
+INPUTS   labels of this cycle and all before, C/config/{train,site}.json, the previous committee
 OUTPUTS  C/cycle/NNN/train/model/K/{model.pb,compressed.pb,check.json,lcurve.csv},
          C/cycle/NNN/train/{errors.json,parity.csv,calibration.json,pairs.csv}, C/train/final/{model.pb,final.json},
-         with train.steps_final C/train/longer/ as a model/K, with pretraining C/train/pretraining/K/ as a model/K
+         with train.steps_final C/train/longer/ as a model/K
 
 A model's files are outputs that Snakemake must not delete before a job: by them the verb knows a finished training.
 """
@@ -16,39 +15,11 @@ def line_before(wildcards):
 
 
 def start_of(wildcards):
-    """The model that one of this cycle starts from: its own of the cycle before, or one that was pretrained."""
+    """The model a later cycle's model starts from."""
     if wildcards.cycle == "000" or not CAMPAIGN.train.continue_models:
-        return (
-            f"{C}/train/pretraining/{wildcards.index}/check.json" if PRETRAINING else []
-        )
+        return []
     files = models_of(previous(wildcards.cycle), "check.json", wildcards.line)
     return files[int(wildcards.index)]
-
-
-rule train_pretraining:
-    """Train a model on frames of the cheap sampler, before it sees the first label."""
-    input:
-        frames=f"{C}/build/pretraining.extxyz",
-        labels=f"{C}/cycle/000/label/labels.extxyz",
-        config=f"{C}/config/train.json",
-        site=ancient(f"{C}/config/site.json"),
-    output:
-        model=update(f"{C}/train/pretraining/{{index}}/model.pb"),
-        compressed=update(f"{C}/train/pretraining/{{index}}/compressed.pb"),
-        check=update(f"{C}/train/pretraining/{{index}}/check.json"),
-        lcurve=update(f"{C}/train/pretraining/{{index}}/lcurve.csv"),
-    log:
-        f"{LOGS}/train/pretraining/{{index}}.log",
-    threads: cores("train", SITE.train_threads)
-    resources:
-        **SITE.resources("train"),
-        mem_mb=memory("train", 4000),
-        runtime=minutes("train", 720),
-    params:
-        out=f"{C}/train/pretraining/{{index}}",
-    shell:
-        "mlpwf --log {log:q} train model --config {input.config:q} --site {input.site:q} --labels {input.frames:q}"
-        " --like {input.labels:q} --index {wildcards.index} --threads {threads} --out {params.out:q}"
 
 
 rule train_model:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # Every part of a build draws from random streams of its own.
-_START_BOX, _TEST_BOX, _START_RUN, _TEST_RUN, _SINGLE_RUN, _DIMER, _PRETRAINING_RUN = range(7)
+_START_BOX, _TEST_BOX, _START_RUN, _TEST_RUN, _SINGLE_RUN, _DIMER = range(6)
 _Mapper = Callable[..., Iterable[Any]]
 
 
@@ -103,13 +103,10 @@ class _Builder:
         dimers = self._dimers(singles)
         bulk = self._sampled("bulk", self._bulk_runs(boxes, self.settings.bulk_frames, _START_RUN))
         test = self._sampled("test", self._bulk_runs(own_boxes, self.settings.test_frames, _TEST_RUN))
-        pretraining = self._pretraining(boxes)
-        if pretraining:
-            write_frames(self.out / "pretraining.extxyz", pretraining)
         start = [*singles, *dimers, *bulk]
         write_frames(self.out / "start.extxyz", start)
         write_frames(self.out / "test.extxyz", test)
-        write_json(self.out / "summary.json", self._summary(boxes, start, test, pretraining, began))
+        write_json(self.out / "summary.json", self._summary(boxes, start, test, began))
         shutil.rmtree(self.out / "work", ignore_errors=True)
         log.info("build: %d frames to start from, %d held out, in %s", len(start), len(test), self.out)
 
@@ -190,21 +187,6 @@ class _Builder:
             log.info("build: %s %s: %d/%d frames", what, run.name, len(frames), total)
         return frames
 
-    def _pretraining(self, boxes: list[Atoms]) -> list[Atoms]:
-        """Frames of runs of their own, labelled by the sampler's method; those it cannot solve are left out."""
-        from mlpwf.building import self_labelled
-
-        if not self.settings.pretraining_frames:
-            return []
-        runs = self._bulk_runs(boxes, self.settings.pretraining_frames, _PRETRAINING_RUN)
-        drawn = self._sampled("pretraining", runs)
-        done = list(self.map(self_labelled, drawn, [self.settings.sampler] * len(drawn)))
-        kept = [atoms for atoms in done if atoms is not None]
-        log.info("build: %d of %d frames labelled by %s, to pretrain on", len(kept), len(done), self.settings.sampler)
-        if not kept:
-            raise EngineError(f"{self.settings.sampler} solved none of {len(done)} frames to pretrain on")
-        return kept
-
     def _file(self, run: Run) -> Path:
         """Where the frames of a run are kept until the build is whole, named by all they depend on."""
         import hashlib
@@ -227,12 +209,7 @@ class _Builder:
         return [dimer(pool, self.counts, self.sampler, rng) for rng in streams]
 
     def _summary(
-        self,
-        boxes: list[Atoms],
-        start: list[Atoms],
-        test: list[Atoms],
-        pretraining: list[Atoms],
-        began: os.times_result,
+        self, boxes: list[Atoms], start: list[Atoms], test: list[Atoms], began: os.times_result
     ) -> dict[str, Any]:
         now = os.times()
         return {
@@ -244,7 +221,6 @@ class _Builder:
             "boxes": _census(boxes),
             "start": _census(start),
             "test": _census(test),
-            "pretraining": _census(pretraining),
             "versions": self.versions,
             "settings": self.settings.model_dump(mode="json"),
             "cpu_s": round(sum(now[:4]) - sum(began[:4]), 2),

@@ -95,12 +95,7 @@ class _Plan:
                 frames = start + c.build.test_frames
                 labels += c.build.test_frames
                 jobs["build"] += 1
-                drawn = frames * c.build.steps_between_frames
-                if extra := c.build.pretraining_frames:
-                    drawn += extra * (c.build.steps_between_frames + 1)
-                    jobs["train"] += c.train.models
-                    work["train"] += c.train.models * train_s(c.train.steps_pretrained, atoms)
-                work["build"] += sampler_s(drawn, atoms)
+                work["build"] += sampler_s(frames * c.build.steps_between_frames, atoms)
             lines = 1 + len(c.select.arm_lines) if cycle else 1
             labels += lines * start
             jobs["label"] += lines * -(-start // c.label.batch_frames)

@@ -46,10 +46,6 @@ def train_model(
     start: Annotated[Path | None, typer.Option(help="folder of the model to continue")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="cores of this job; unset: the site's")] = None,
     final: Annotated[bool, typer.Option("--final", help="train for train.steps_final, as the final model is")] = False,
-    like: Annotated[
-        Path | None,
-        typer.Option(help="pretrain for train.steps_pretrained: labels to whose energies --labels are shifted"),
-    ] = None,
 ) -> None:
     """Train one model, freeze and compress it, and check that compression changed nothing."""
     settings, seed = load_section(Train, config)
@@ -57,13 +53,13 @@ def train_model(
         if settings.steps_final is None:
             raise ConfigError(f"{config}: train.steps_final is not set; expected a number of steps")
         settings = settings.model_copy(update={"steps_continued": settings.steps_final})
-    if like is not None:
-        settings = settings.model_copy(update={"steps": settings.steps_pretrained})
     place, _ = load_section(Site, site)
     place = place.model_copy(update={"train_threads": threads or place.train_threads})
     with sole_writer(out), accounted(out, "train"):
-        origin, settings = _origin(start, settings)
-        inputs = {str(path): _hash(path) for path in (*labels, *([like] if like else []))}
+        origin = start / "model.pb" if start is not None and settings.continue_models else None
+        if origin is not None and not origin.is_file():
+            raise DataError(f"{origin}: no such model; expected the one to continue, or train.continue_models: false")
+        inputs = {str(path): _hash(path) for path in labels}
         if origin is not None:
             inputs[str(origin)] = sound_model(origin)
         recipe = {
@@ -73,72 +69,26 @@ def train_model(
             "index": index,
             "settings": settings.model_dump(mode="json"),
             "inputs": inputs,
-            **({"pretraining": True} if like else {}),
         }
         if _finished(out, recipe):
             log.info("train model %d: finished before, kept", index)
             return
-        frames = _read_labels(labels)
-        if _compressed_again(out, settings, place, frames, recipe):
+        if _compressed_again(out, settings, place, labels, recipe):
             log.info("train model %d: finished before, compressed again", index)
             return
-        others = [] if like is None else _read_labels([like])
-        _train(out, settings, place, _shifted(frames, others) if others else frames, others, origin, recipe)
-
-
-def _origin(start: Path | None, settings: Train) -> tuple[Path | None, Train]:
-    """The model to start from, and the settings: after a pretraining come the steps of a first cycle."""
-    if start is None:
-        return None, settings
-    model = start / "model.pb"
-    if not model.is_file():
-        raise DataError(f"{model}: no such model; expected the one to continue, or train.continue_models: false")
-    if read_json(start / "check.json").get("pretraining"):
-        return model, settings.model_copy(update={"steps_continued": settings.steps})
-    return (model if settings.continue_models else None), settings
-
-
-def _shifted(frames: Sequence[Atoms], others: Sequence[Atoms]) -> list[Atoms]:
-    """Copies of frames whose energies are shifted, by a constant an atom of each element, to those of the others."""
-    import numpy as np
-    from ase.calculators.singlepoint import SinglePointCalculator
-
-    from mlpwf.frames import element_order
-    from mlpwf.training import energy_shifts
-
-    elements = element_order([*frames, *others])
-
-    def counts(some: Sequence[Atoms]) -> Any:
-        return np.array([[one.get_chemical_symbols().count(e) for e in elements] for one in some], float)
-
-    def energies(some: Sequence[Atoms]) -> Any:
-        return np.array([one.get_potential_energy() for one in some])
-
-    shifts = energy_shifts(counts(frames), energies(frames), counts(others), energies(others))
-    copies = []
-    for atoms, energy in zip(frames, energies(frames) + counts(frames) @ shifts, strict=True):
-        copy: Atoms = atoms.copy()
-        stress = atoms.get_stress(voigt=False)
-        copy.calc = SinglePointCalculator(copy, energy=float(energy), forces=atoms.get_forces(), stress=stress)
-        copies.append(copy)
-    return copies
+        _train(out, settings, place, labels, origin, recipe)
 
 
 def _train(
-    out: Path,
-    settings: Train,
-    site: Site,
-    frames: list[Atoms],
-    others: list[Atoms],
-    origin: Path | None,
-    recipe: dict[str, Any],
+    out: Path, settings: Train, site: Site, labels: list[Path], origin: Path | None, recipe: dict[str, Any]
 ) -> None:
-    """Train in out/work, then put the outputs in place, check.json last; a pretraining leaves room for the others."""
+    """Train in out/work, then put the outputs in place, check.json last."""
     from mlpwf.engines import deepmd
     from mlpwf.frames import element_order
 
-    elements = element_order([*frames, *others])
-    most = deepmd.most_neighbours([*frames, *others], elements, settings.cutoff_angstrom)
+    frames = _read_labels(labels)
+    elements = element_order(frames)
+    most = deepmd.most_neighbours(frames, elements, settings.cutoff_angstrom)
     slots = deepmd.neighbour_slots(most)
     if origin is not None:
         kept = _inherited_slots(origin, settings, elements, most)
@@ -163,7 +113,6 @@ def _train(
     )
     index, steps = recipe["index"], written["training"]["numb_steps"]
     begun = f"continued from {origin}" if origin else "from new weights"
-    begun = f"{begun}, to pretrain" if recipe.get("pretraining") else begun
     begun = f"goes on from its checkpoint of step {found[1]}" if found else begun
     log.info("train model %d: %d frames, %d steps, %s", index, len(frames), steps, begun)
 
@@ -228,7 +177,7 @@ def _finished(out: Path, recipe: dict[str, Any], names: Sequence[str] = ("model.
     return same
 
 
-def _compressed_again(out: Path, settings: Train, site: Site, frames: Sequence[Atoms], recipe: dict[str, Any]) -> bool:
+def _compressed_again(out: Path, settings: Train, site: Site, labels: list[Path], recipe: dict[str, Any]) -> bool:
     """Compress a sound model of this recipe whose compressed form is missing or damaged; False where there is none."""
     from mlpwf.engines import deepmd
 
@@ -240,7 +189,9 @@ def _compressed_again(out: Path, settings: Train, site: Site, frames: Sequence[A
     shutil.copy2(out / "model.pb", work)
     deepmd.DeePMD(site.dp, site.train_threads).compress(work)
     check = read_json(out / "check.json")
-    check["conversion_difference"] = _conversion_difference(work, frames, settings.conversion_tolerance_ev_angstrom)
+    check["conversion_difference"] = _conversion_difference(
+        work, _read_labels(labels), settings.conversion_tolerance_ev_angstrom
+    )
     _copy(work / "compressed.pb", out / "compressed.pb")
     check["sha256"]["compressed.pb"] = sha256(out / "compressed.pb")
     write_json(out / "check.json", check)

@@ -28,12 +28,6 @@ class Build(Section):
     dimer_frames: int = Field(4, ge=0, description="frames of isolated pairs of molecules")
     bulk_frames: int = Field(48, ge=1, description="frames of packed boxes, over all temperatures, sizes and densities")
     test_frames: int = Field(12, ge=2, description="held-out frames, from runs of their own; never trained on")
-    pretraining_frames: int = Field(
-        0,
-        ge=0,
-        description="frames of packed boxes, labelled by the sampler itself, on which models are trained "
-        "before they see the first label; 0: none",
-    )
     steps_between_frames: int = Field(20, ge=1, description="sampler steps from one kept frame to the next")
     timestep_fs: float = Field(1.0, gt=0, le=2, description="sampler time step in fs")
     rattle_angstrom: float = Field(

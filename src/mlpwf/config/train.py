@@ -21,9 +21,6 @@ class Train(Section):
     fitting_neurons: list[int] = Field([120, 120, 120], min_length=1, description="fitting network")
     axis_neurons: int = Field(8, ge=1, le=64, description="axis neurons of the descriptor")
     steps: int = Field(200_000, ge=10, description="training steps of the first cycle")
-    steps_pretrained: int = Field(
-        100_000, ge=10, description="training steps on build.pretraining_frames, before those of the first cycle"
-    )
     steps_continued: int = Field(
         100_000, ge=10, description="training steps of later cycles, started from the models before"
     )

@@ -247,10 +247,6 @@ def what_ran(record: Record) -> Part:
         )
         facts["Functional"] = _physics(summary.physics)
         facts["Settings"] = _settings(summary.physics)
-    build = record.sections.get("build", {})
-    if build.get("pretraining_frames"):
-        sampler = ENGINES.get(str(build.get("sampler")), build.get("sampler"))
-        facts["Pretraining"] = f"on {build['pretraining_frames']} frames of {sampler}, before the first label"
     sets = [*(c.labels for c in record.cycles), record.test]
     table = [
         (s.name, f"{s.requested:,}", f"{s.accepted:,}", f"{sum(s.aside.values()):,}", f"{s.reused:,}",
