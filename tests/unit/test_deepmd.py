@@ -126,6 +126,17 @@ def test_input_follows_the_section() -> None:
     assert continued["learning_rate"]["start_lr"] == SETTINGS.learning_rate_continued
 
 
+def test_learning_rate_is_kept_up_before_it_falls() -> None:
+    from deepmd.dpmodel.utils.learning_rate import BaseLR
+
+    asked = deepmd.training_input(
+        SETTINGS, elements=ELEMENTS, slots=[24, 16], systems=[], seed=deepmd.seeds(1, 0), continued=False
+    )["learning_rate"]
+    rates = [BaseLR(**asked, num_steps=SETTINGS.steps).value(step) for step in (0, 49, 75, 100)]
+    first, last = SETTINGS.learning_rate, SETTINGS.learning_rate_final
+    assert rates == pytest.approx([first, first, (first + last) / 2, last])
+
+
 def test_seeds_differ_between_models_and_stay() -> None:
     assert deepmd.seeds(1, 0) == deepmd.seeds(1, 0)
     every = [value for index in range(4) for value in deepmd.seeds(1, index).values()]

@@ -32,7 +32,7 @@ class Train(Section):
     )
     continue_models: bool = Field(True, description="start from the previous cycle's models")
     learning_rate: float = Field(1e-2, gt=0, lt=1, description="first learning rate")
-    learning_rate_continued: float = Field(2e-3, gt=0, lt=1, description="first learning rate of a continued model")
+    learning_rate_continued: float = Field(1e-2, gt=0, lt=1, description="first learning rate of a continued model")
     learning_rate_final: float = Field(1e-6, gt=0, lt=1, description="last learning rate")
     virial_weight: float = Field(0.02, ge=0, description="weight of the virial in the loss (start and end)")
     conversion_tolerance_ev_angstrom: float = Field(

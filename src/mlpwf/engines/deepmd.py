@@ -35,7 +35,7 @@ Array = NDArray[np.float64]
 
 NEIGHBOUR_RESERVE = 1.25  # room for denser frames than those of the first cycle
 PRECISION = "float64"  # float32 takes 14 ms instead of 20 ms a step, but its energy drifts in NVE
-LEARNING_RATE_STAGES = 100
+LEARNING_RATE_DECAY = 0.5  # share of the steps in which the learning rate falls; before, it stays as it begins
 CURVE_POINTS = 50
 POINTS_PER_CHECKPOINT = 3  # dp saves only where it also writes a point of the curve
 HARMLESS = re.compile(r"libcudart|implib-gen")  # what the CPU build prints on every start
@@ -145,7 +145,12 @@ def training_input(
     seed: dict[str, int],
     continued: bool,
 ) -> dict[str, Any]:
-    """The input of `dp train`: se_e2_a, energy, force and virial loss, exponential learning rate."""
+    """The input of `dp train`: se_e2_a, energy, force and virial loss.
+
+    The learning rate is high for the first half of the steps and falls on half a cosine then. Weights of the loss
+    follow it: forces are learnt first, energies as it falls. Falling exponentially from the start it does far less
+    in as many steps (docs/selection.md).
+    """
     steps = section.steps_continued if continued else section.steps
     between = max(1, steps // CURVE_POINTS)
     virial = section.virial_weight
@@ -172,10 +177,11 @@ def training_input(
             },
         },
         "learning_rate": {
-            "type": "exp",
+            "type": "wsd",
             "start_lr": section.learning_rate_continued if continued else section.learning_rate,
             "stop_lr": section.learning_rate_final,
-            "decay_steps": max(1, steps // LEARNING_RATE_STAGES),
+            "decay_phase_ratio": LEARNING_RATE_DECAY,
+            "decay_type": "cosine",
         },
         "loss": {
             "type": "ener",
