@@ -62,6 +62,33 @@ def bonds(atoms: Atoms, tolerance: float = 1.25) -> NDArray[np.int64]:
     return np.unique(np.stack([i[near], j[near]], axis=1), axis=0)
 
 
+def contacts(atoms: Atoms, reach_angstrom: float = 3.0) -> dict[tuple[str, str], float]:
+    """How close two molecules, or a molecule and its own image, come.
+
+    Parameters
+    ----------
+    atoms
+        A frame of whole molecules, with the array ``molecule``.
+    reach_angstrom
+        Contacts farther than this are not looked for, in Å.
+
+    Returns
+    -------
+    dict
+        Smallest distance in Å of each pair of elements that meets, the two in alphabetical order.
+    """
+    from ase.neighborlist import neighbor_list
+
+    i, j, distances, images = neighbor_list("ijdS", atoms, reach_angstrom)
+    molecule, symbols = atoms.arrays["molecule"], np.array(atoms.get_chemical_symbols())
+    other = (molecule[i] != molecule[j]) | images.any(axis=1)
+    pairs = np.sort(np.stack([symbols[i], symbols[j]], axis=1)[other], axis=1)
+    names, place = np.unique(pairs, axis=0, return_inverse=True)
+    smallest = np.full(len(names), np.inf)
+    np.minimum.at(smallest, place.ravel(), distances[other])
+    return {(str(a), str(b)): float(distance) for (a, b), distance in zip(names, smallest, strict=True)}
+
+
 def intact(atoms: Atoms, bonded: NDArray[np.int64], tolerance: float = 1.5) -> bool:
     """Whether every bond of the reference is still shorter than `tolerance` covalent sums."""
     from ase.data import covalent_radii

@@ -42,6 +42,13 @@ def box(seed: int, stretch: float = 1.0) -> Atoms:
     return atoms
 
 
+def dense(seed: int, apart: float = 1.1) -> Atoms:
+    """Two waters alike, so close that none of the others come closer."""
+    atoms = box(seed)
+    atoms.positions[3:] = atoms.positions[:3] + [0, 0, apart]
+    return atoms
+
+
 def explored(seed: int, state: str, deviation: float | None, stretch: float = 1.0) -> Atoms:
     atoms = box(seed, stretch)
     atoms.info |= {"state": state, "walker": seed // 10, "step": 20 * (seed % 10)}
@@ -60,7 +67,7 @@ class Campaign:
         template = molecule("H2O")
         template.arrays["molecule"] = np.zeros(3, int)
         write_frames(root / "molecules.extxyz", [template])
-        write_frames(root / "labels.extxyz", [box(900), box(901)])
+        write_frames(root / "labels.extxyz", [box(900), dense(901)])
         (root / "model.pb").write_bytes(b"stand-in")
         self.rate(None)
 
@@ -436,6 +443,23 @@ def test_what_cannot_be_labelled_does_not_take_budget(calibrated: Campaign) -> N
     assert rows[0]["verdict"] == "broken"
     assert "Å apart, closer than 0.6 Å" in rows[0]["why"]
     assert [atoms.info["state"] for atoms in chosen] == ["hot"] * 3
+
+
+def test_molecules_closer_than_in_any_label(calibrated: Campaign) -> None:
+    """A committee may agree where it knows nothing: a bit closer is worth a label, much closer is no liquid."""
+    write_frames(calibrated.root / "labels.extxyz", [dense(900, apart=1.7)])
+    sure = [explored(seed, "cold", 0.01) for seed in range(4)]
+    for atoms, apart in zip(sure, (1.7, 1.6, 1.5, 1.7), strict=True):
+        atoms.positions = dense(900, apart).positions
+    calibrated.explore(cold=sure)
+    _, rows, chosen = calibrated.select()
+    assert word_of(rows) == ["accurate", "candidate", "broken", "broken"]
+    assert rows[2]["why"].endswith("0.20 Å closer than in any label")
+    assert rows[3]["why"] == "the walker had blown up at step 40"
+    assert [atoms.info["step"] for atoms in chosen] == [20]
+    assert rows[1]["why"] == "the last candidate before its walker blew up"
+    calibrated.configure(contact_margin_angstrom=0.05)
+    assert word_of(calibrated.select()[1]) == ["accurate", "broken", "broken", "broken"]
 
 
 def test_the_frame_before_a_blow_up_comes_first(calibrated: Campaign) -> None:

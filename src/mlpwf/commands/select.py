@@ -59,6 +59,8 @@ class Explored:
     """Largest deviation between and inside molecules in eV/Å."""
     errors: Mapping[str, float] = field(default_factory=lambda: MISSING)
     """Largest expected error of a molecule and of an atom in eV/Å."""
+    closer: bool = False
+    """Whether two molecules are closer than in any label."""
     verdict: str = ""
     choice: Choice | None = None
 
@@ -99,7 +101,7 @@ def select(
             sound_model(path)
         committee = _Committee(model or [], calibration, settings)
         closest = DEFAULT_MINIMUM_DISTANCE if label is None else load_section(Label, label)[0].minimum_distance_angstrom
-        frames = _examined(_read_explored(explored), read_frames(molecules), closest)
+        frames = _examined(_read_explored(explored), read_frames(molecules), closest, _known_contacts(labels), settings)
         frames = _classified(committee.rated(frames), settings)
         frames = _chosen(frames, labels, descriptor_model, settings)
         counts = Counter(frame.verdict for frame in frames)
@@ -295,17 +297,46 @@ def _read_explored(sources: Sequence[Path]) -> list[Explored]:
     return sorted(found, key=lambda frame: frame.key)
 
 
-def _examined(frames: Sequence[Explored], templates: list[Atoms], closest: float) -> list[Explored]:
-    """Frames with what is wrong with them: broken molecules, clashes, and all that a walker did after it broke."""
+def _known_contacts(labels: Sequence[Path]) -> dict[tuple[str, str], float]:
+    """How close two molecules come in the training set, by pair of elements, in Å."""
+    from mlpwf.frames import read_frames
+    from mlpwf.molecules import contacts
+
+    closest: dict[tuple[str, str], float] = {}
+    for atoms in (atoms for source in labels for atoms in read_frames(source)):
+        for pair, distance in contacts(atoms).items():
+            closest[pair] = min(distance, closest.get(pair, math.inf))
+    return closest
+
+
+def _examined(
+    frames: Sequence[Explored],
+    templates: list[Atoms],
+    closest: float,
+    known: Mapping[tuple[str, str], float],
+    settings: Select,
+) -> list[Explored]:
+    """Frames with what is wrong with them: broken molecules, clashes, and all that a walker did after it broke.
+
+    Where molecules come much closer than in any label, all models of a committee go on alike from what they know,
+    and their deviation does not tell that they err.
+    """
     from mlpwf.frames import minimum_distance
+    from mlpwf.molecules import contacts
 
     whole = _intact([frame.atoms for frame in frames], templates)
     found = []
     for frame, intact in zip(frames, whole, strict=True):
-        fault = "" if intact else "a molecule is not intact"
+        fault, closer = "" if intact else "a molecule is not intact", 0.0
         if intact and (distance := minimum_distance(frame.atoms)) < closest:
             fault = f"atoms {distance:.2f} Å apart, closer than {closest:g} Å"
-        found.append(dataclasses.replace(frame, fault=fault))
+        if not fault:
+            met = {pair: (known[pair] - r, r) for pair, r in contacts(frame.atoms).items() if pair in known}
+            pair, (closer, distance) = max(met.items(), key=lambda one: one[1], default=(("", ""), (0.0, 0.0)))
+            if closer > settings.contact_margin_angstrom:
+                names = " and ".join(pair)
+                fault = f"{names} of two molecules {distance:.2f} Å apart, {closer:.2f} Å closer than in any label"
+        found.append(dataclasses.replace(frame, fault=fault, closer=closer > 0))
     for members in _walkers(found):
         broken = next((found[index].step for index in members if found[index].fault), None)
         for index in members:
@@ -326,7 +357,7 @@ def _classified(frames: Sequence[Explored], settings: Select) -> list[Explored]:
     """Verdicts: by the user's levels of the deviation, or by the expected errors in units of their targets."""
     import numpy as np
 
-    from mlpwf.selection import classify
+    from mlpwf.selection import ACCURATE, CANDIDATE, classify
 
     own, targets = settings.force_trust, settings.targets
     if own is None:
@@ -343,6 +374,8 @@ def _classified(frames: Sequence[Explored], settings: Select) -> list[Explored]:
         force_levels=own or (1.0, settings.failed_error_factor),
         virial_levels=(settings.virial_trust_lower_ev, settings.virial_trust_upper_ev),
     )
+    doubtful = [frame.closer and verdict == ACCURATE for frame, verdict in zip(frames, verdicts, strict=True)]
+    verdicts = [CANDIDATE if doubt else verdict for doubt, verdict in zip(doubtful, verdicts, strict=True)]
     return [dataclasses.replace(frame, verdict=verdict) for frame, verdict in zip(frames, verdicts, strict=True)]
 
 
