@@ -4,22 +4,21 @@
     python benchmarks/dpgen.py run --dpgen dpgen/bin/python --cpu-minutes 60
     python benchmarks/dpgen.py table
 
-All rules start from the same labels and the same committee, choose from the same pool, buy as many labels a
-cycle from the same engine, and train alike; only the choice differs. Labels are GFN2-xTB's, a stand-in for DFT
-that costs a second.
+All rules start from the same labels and the same committee, let their own committee explore from the same boxes,
+buy as many labels a cycle, and train alike; only the choice differs. Labels are RPBE-D3(BJ)'s by pw.x, with the
+settings of benchmarks/label_cost.csv.
 
 mlpwf      `mlpwf train test` and `mlpwf select`, as a campaign runs them
 dpgen      DP-GEN's own function, run by its own Python: fixed levels of the largest force deviation, then
            random picks
-calm       `mlpwf select` of whole frames that have forgotten their walkers, so that none counts as the last
-           before a blow-up: what that preference is worth
 random     seeded picks among frames of whole molecules
 diversity  farthest points from the own training set among them, whatever the committee thinks
 
-Half of the pool is GFN1-xTB dynamics at the states of the ladder, every second frame distorted; half are
-walkers of a weak model, most of which collapse, as those of a first cycle do. A frame that was bought leaves
-the pool. The test set is GFN1-xTB dynamics of other boxes, and no rule sees it, but that mlpwf calibrates its
-first cycle on it, as a campaign does.
+After each cycle a walker explores each state of the ladder, as mlpwf runs it, and is cut when it blows up: how
+long they lasted is a result beside the error. A committee whose walkers all come to their end is asked for more:
+`stable` runs 50 ps at each state, and labels where they end: the force error there has to be at most three times
+that of the test set. The test set is GFN1-xTB dynamics of boxes nobody else sees, but that mlpwf
+calibrates its first cycle on it, as a campaign does.
 
 Every unit (system, seed, rule, cycle) is kept in --work: a stopped run goes on where it was.
 """
@@ -44,31 +43,34 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.singlepoint import SinglePointCalculator
 
 from mlpwf import building
-from mlpwf.config import Select, Train
+from mlpwf.config import Label, Select, Site, Train
 from mlpwf.engines import deepmd, lammps, xtb
 from mlpwf.files import read_json, write_json, write_text
 from mlpwf.frames import element_order, minimum_distance, quantised, read_frames, write_frames
+from mlpwf.labels.labeller import Labeller
+from mlpwf.labels.store import canonical, labelled
 from mlpwf.molecules import bonds, intact
 from mlpwf.sampling import molecules_in_cell
-from mlpwf.selection import farthest_points, geometry_key
+from mlpwf.selection import farthest_points
+from mlpwf.states import states
 
 HERE = Path(__file__).parent
-RULES = ("mlpwf", "calm", "dpgen", "random", "diversity")
-COMMITTEE = {"mlpwf": 4, "calm": 4, "dpgen": 4, "random": 2, "diversity": 2}
-START_FRAMES, BUDGET, CYCLES = 12, 12, 4
-WALKERS = 8
-SAMPLER = building.Sampler(rattle_angstrom=0.05)
+RULES = ("mlpwf", "dpgen", "random", "diversity")
+START_FRAMES, BUDGET, CYCLES = 6, 6, 4
+COMMITTEE = 4
+WALKERS, STEPS, BOXES = 1, 4000, 12
+STABLE_STEPS = 100_000
+TEST_RUNS = 3
+SAMPLER = building.Sampler(steps_between_frames=10, rattle_angstrom=0.05)
 TRAIN = Train(
     cutoff_angstrom=4.0,
-    embedding_neurons=[8, 16, 32],
-    axis_neurons=4,
-    fitting_neurons=[48, 48, 48],
-    steps=1500,
-    steps_continued=600,
-    learning_rate_continued=3e-3,
+    embedding_neurons=[16, 32, 64],
+    axis_neurons=8,
+    fitting_neurons=[80, 80, 80],
+    steps=8000,
+    learning_rate_final=1e-5,
     virial_weight=0.0,
 )
 
@@ -82,17 +84,19 @@ class System:
     density_g_cm3: float
     ladder_kelvin: tuple[int, ...]
     sampled_kelvin: tuple[int, ...]
-    """Of the GFN1-xTB dynamics that teach the explorer and make the test set."""
-    breaking_kelvin: int
+    """Of the GFN1-xTB dynamics that make the test set."""
     target_mev_angstrom: float
     """mlpwf's target error."""
     trust: tuple[float, float]
     """DP-GEN's levels in eV/Å: what a user would choose who has seen the deviations of a start committee."""
+    label: Label
 
 
+WATER = Label(cutoff_ry=45, density_cutoff_ry=181, fft_grid_ry=365, convergence_ry=1e-6)
+TOLUENE = Label(cutoff_ry=40, density_cutoff_ry=161, fft_grid_ry=363, convergence_ry=1e-5)
 SYSTEMS = {
-    "water": System("O", 8, 0.997, (250, 350, 420), (250, 350, 500), 600, 150, (0.3, 1.0)),
-    "toluene": System("Cc1ccccc1", 2, 0.867, (150, 300, 400), (150, 300, 500), 1000, 150, (0.3, 1.0)),
+    "water": System("O", 8, 0.997, (250, 350, 420), (250, 350, 500), 100, (0.15, 0.5), WATER),
+    "toluene": System("Cc1ccccc1", 2, 0.867, (200, 300, 400), (200, 300, 500), 100, (0.15, 0.5), TOLUENE),
 }
 
 
@@ -115,7 +119,7 @@ def children_cpu_s() -> float:
 
 
 class Stage:
-    """A system's folder: molecule, pool, test set, labels."""
+    """A system's folder: molecule, boxes to start from, test set, labels."""
 
     def __init__(self, name: str, work: Path) -> None:
         self.name, self.system, self.folder = name, SYSTEMS[name], work / name
@@ -142,129 +146,61 @@ class Stage:
         return building.relaxed_box(packed, "start", SAMPLER)
 
     def start(self, seed: int) -> list[Atoms]:
-        """Labelled frames that all rules begin with: relaxed boxes, distorted."""
+        """Labelled frames that all rules begin with, as `mlpwf build` samples them: every second one distorted."""
         kept = self.folder / f"start{seed}.extxyz"
         if not kept.exists():
-            rng = building.generator(7, 1, seed)
-            boxes = [self.box(2, 4 * seed + index) for index in range(4)]
-            drawn = [building.distorted(boxes[index % 4], SAMPLER, rng) for index in range(START_FRAMES)]
-            write_frames(kept, [molecules_in_cell(atoms) for atoms in drawn])
+            frames: list[Atoms] = []
+            for index, share in enumerate(building.even_shares(START_FRAMES, 3)):
+                box, kelvin = self.box(2, 3 * seed + index), self.system.sampled_kelvin[index]
+                run = building.Run(f"start {index}", "bulk", f"{kelvin}K", box, kelvin, share, (7, 1, 3 * seed + index))
+                frames += [quantised(molecules_in_cell(atoms)) for atoms in building.sample(run, SAMPLER)]
+            write_frames(kept, frames)
         return self.labelled(read_frames(kept))
 
-    def dynamics(self, walker: int, kelvin: int, every: int, steps: int) -> list[Atoms]:
-        """Frames of GFN1-xTB dynamics from a relaxed box, `every` fs apart."""
-        kept = self.folder / "gfn1" / f"{walker:03d}.extxyz"
+    @cached_property
+    def boxes(self) -> Path:
+        """Relaxed boxes that walkers start from."""
+        kept = self.folder / "boxes.extxyz"
+        if not kept.exists():
+            write_frames(kept, [self.box(5, index) for index in range(BOXES)])
+        return kept
+
+    def sampled(self, index: int) -> list[Atoms]:
+        """Frames of GFN1-xTB dynamics, 28 fs apart from 60 fs on; run `index` is at one of three temperatures."""
+        kept = self.folder / "gfn1" / f"{index:03d}.extxyz"
+        kelvin = self.system.sampled_kelvin[index % 3]
         if not kept.exists():
             moving = xtb.langevin(
-                self.box(3, walker), "gfn1", building.generator(7, 4, walker),
+                self.box(3, index), "gfn1", building.generator(7, 4, index),
                 temperature_kelvin=kelvin, timestep_fs=1.0, starting_kelvin=2 * kelvin,
             )  # fmt: skip
             frames = []
-            for step in range(1, steps + 1):
+            for step in range(1, 201):
                 atoms = next(moving)
-                atoms.info = {"kind": "bulk", "state": f"{kelvin}K", "walker": walker, "step": step}
+                atoms.info = {"kind": "bulk", "state": f"{kelvin}K", "walker": index, "step": step}
                 frames.append(quantised(molecules_in_cell(atoms)))
             kept.parent.mkdir(exist_ok=True)
-            write_frames(kept, frames[every - 1 :: every])
+            write_frames(kept, frames[59::28])
         return read_frames(kept)
 
-    def sampled(self, index: int) -> list[Atoms]:
-        """40 frames at each of three temperatures, 5 fs apart: they teach the explorer, and the latter are the test."""
-        return self.dynamics(index, self.system.sampled_kelvin[index], 5, 200)
-
-    def labelled(self, frames: Sequence[Atoms], method: str = "gfn2") -> list[Atoms]:
-        """Copies with labels, those that the engine gave; each geometry is computed once."""
+    def labelled(self, frames: Sequence[Atoms]) -> list[Atoms]:
+        """Copies with labels, those that pw.x gave; each geometry is computed once."""
+        scratch = self.folder / "scratch"
+        scratch.mkdir(exist_ok=True)
+        site = Site(label_store=str(self.folder / "store"))
+        labeller = Labeller(self.system.label, site, scratch, self.elements)
         done = []
         for atoms in frames:
-            kept = self.folder / "labels" / method / f"{geometry_key(atoms)}.json"
-            if not kept.exists():
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                try:
-                    energy, forces, stress = xtb.label(atoms, method)
-                    write_json(kept, {"energy": energy, "forces": forces.tolist(), "stress": stress.tolist()})
-                except ValueError as error:
-                    write_json(kept, {"failed": str(error)})
-            label = read_json(kept)
-            if "failed" in label:
-                continue
-            copy = atoms.copy()
-            results = {name: np.array(value) for name, value in label.items()}
-            copy.calc = SinglePointCalculator(copy, **(results | {"energy": label["energy"]}))
-            done.append(copy)
+            outcome = labeller.label(atoms)
+            if outcome["accepted"]:
+                record = labeller.store.get(outcome["key"])
+                done.append(labelled(atoms, canonical(atoms), record))
         return done
-
-    # ------------------------------------------------------------ the pool and the test set
-
-    @cached_property
-    def pool(self) -> list[Atoms]:
-        """Explored frames: half of GFN1-xTB dynamics, every second distorted, half of a model's walkers."""
-        kept = self.folder / "pool.extxyz"
-        if not kept.exists():
-            frames = [atoms for walker in range(2 * len(self.system.ladder_kelvin)) for atoms in self.thermal(walker)]
-            frames += [atoms for walker in range(WALKERS) for atoms in self.walk(walker)]
-            write_frames(kept, frames)
-        return read_frames(kept)
-
-    def thermal(self, walker: int) -> list[Atoms]:
-        """40 frames of one of two runs at each state, 4 fs apart; of every second a distorted copy."""
-        kelvin, rng = self.system.ladder_kelvin[walker // 2], building.generator(7, 6, walker)
-        frames = []
-        for number, found in enumerate(self.dynamics(100 + walker, kelvin, 4, 160)):
-            atoms = building.distorted(found, SAMPLER, rng) if number % 2 else found
-            atoms.info = dict(found.info)
-            frames.append(quantised(atoms))
-        return frames
 
     @cached_property
     def test(self) -> list[Atoms]:
-        """Labelled frames of GFN1-xTB dynamics: 10 at each of three temperatures, 15 fs apart."""
-        return self.labelled([atoms for index in range(3) for atoms in self.sampled(index)[12::3]])
-
-    @cached_property
-    def explorers(self) -> list[Path]:
-        """Two models of GFN1-xTB labels."""
-        frames = [atoms for index in range(3) for atoms in self.sampled(index)]
-        folders = [self.folder.resolve() / "explorer" / str(index) for index in range(2)]
-        for index, folder in enumerate(folders):
-            if not (folder / "model.pb").exists():
-                own = self.labelled(frames, "gfn1")
-                in_child(train, folder, own, self.elements, self.slots(frames), index, None)
-        return [folder / "model.pb" for folder in folders]
-
-    def walk(self, walker: int) -> list[Atoms]:
-        """The first 32 frames of a walker of the explorer, 25 fs apart, fewer if it broke."""
-        states = (*self.system.ladder_kelvin, self.system.breaking_kelvin)
-        kelvin, folder = states[walker * len(states) // WALKERS], self.folder.resolve() / "walker" / f"{walker:03d}"
-        start = folder / "start.extxyz"
-        if not (folder / "result.json").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-            write_frames(start, [self.box(5, walker)])
-            references = self.folder.resolve() / "molecules.extxyz"
-            job = lammps.WalkerJob(
-                models=[str(path) for path in self.explorers], elements=self.elements, box=str(start),
-                references=str(references), seed=walker, temperature_kelvin=kelvin, pressure_bar=None,
-                timestep_fs=0.5, steps=1600, steps_between_frames=50, blow_up_ev_angstrom=50,
-                state=f"{kelvin}K", walker=walker,
-            )  # fmt: skip
-            if lammps.run_worker(job, folder, launcher=[]) != 0:
-                raise SystemExit(f"{folder}: the walker crashed, see output.txt")
-        frames = read_frames(folder / "frames.extxyz")[:32]
-        for atoms in frames:
-            atoms.info = {key: atoms.info[key] for key in ("kind", "state", "walker", "step")}
-        return frames
-
-    @cached_property
-    def whole(self) -> set[str]:
-        """Keys of pool frames whose molecules are intact, no atoms closer than 0.6 Å."""
-        bonded = bonds(self.start(0)[0])
-        pairs = zip(self.keys, self.pool, strict=True)
-        return {key for key, atoms in pairs if intact(atoms, bonded) and minimum_distance(atoms) > 0.6}
-
-    @cached_property
-    def keys(self) -> list[str]:
-        """The names of all pool frames."""
-        return [name(atoms) for atoms in self.pool]
+        """Labelled frames of GFN1-xTB dynamics: some runs at each of three temperatures."""
+        return self.labelled([atoms for index in range(3 * TEST_RUNS) for atoms in self.sampled(index)])
 
     def slots(self, frames: Sequence[Atoms]) -> list[int]:
         """Neighbour slots of all models."""
@@ -272,13 +208,11 @@ class Stage:
 
 
 def name(atoms: Atoms) -> str:
-    """What names a pool frame: walker and step."""
-    return f"{atoms.info['walker']:06d} {atoms.info['step']:06d}"
+    """What names an explored frame of a cycle: state, walker and step."""
+    return "{state} {walker} {step}".format(**atoms.info)
 
 
-def train(
-    folder: Path, frames: list[Atoms], elements: list[str], slots: list[int], seed: int, start: Path | None
-) -> None:
+def train(folder: Path, frames: list[Atoms], elements: list[str], slots: list[int], seed: int) -> None:
     """Train one model in `folder`, in this process."""
     from deepmd.main import main
 
@@ -286,15 +220,14 @@ def train(
     folder.mkdir(parents=True)
     systems = deepmd.write_data(folder / "data", frames, elements)
     settings = deepmd.training_input(
-        TRAIN, elements=elements, slots=slots, systems=systems, seed=deepmd.seeds(seed, 0), continued=start is not None
+        TRAIN, elements=elements, slots=slots, systems=systems, seed=deepmd.seeds(seed, 0), continued=False
     )
     (folder / "input.json").write_text(json.dumps(settings))
-    words = ["train", "input.json", "--skip-neighbor-stat", *(["--init-frz-model", str(start)] if start else [])]
     with (folder / "train.out").open("w") as sink:
         os.dup2(sink.fileno(), 1)
         os.dup2(sink.fileno(), 2)
     os.chdir(folder)
-    main(words)
+    main(["train", "input.json", "--skip-neighbor-stat"])
     main(["freeze", "-c", ".", "-o", "model.pb"])
     for path in [*Path().glob("model.ckpt*"), Path("checkpoint")]:
         path.unlink(missing_ok=True)
@@ -306,7 +239,7 @@ def train(
 
 @dataclass(frozen=True)
 class Unit:
-    """A cycle of a rule: its labels, committee and errors. Cycle 0 is the start, the same for all rules."""
+    """A cycle of a rule: its labels, committee, errors and walkers. Cycle 0 is the start, the same for all rules."""
 
     stage: Stage
     seed: int
@@ -325,32 +258,26 @@ class Unit:
 
     @property
     def models(self) -> list[Path]:
-        return [self.folder / str(index) / "model.pb" for index in range(self.committee)]
-
-    @property
-    def committee(self) -> int:
-        return COMMITTEE[self.rule] if self.cycle else 4
+        return [self.folder / str(index) / "model.pb" for index in range(COMMITTEE)]
 
     @property
     def label_files(self) -> list[Path]:
         own = [self.folder / "labels.extxyz"]
         return own if self.cycle == 0 else [*self.before.label_files, own[0]]
 
-    def picks(self) -> list[str]:
-        """Keys of the pool frames bought in this cycle."""
-        return [] if self.cycle == 0 else list(read_json(self.folder / "picks.json"))
+    def explored(self) -> list[Atoms]:
+        """Frames of this committee's walkers, with its deviations."""
+        return [
+            atoms for path in sorted((self.folder / "explore").glob("*/frames.extxyz")) for atoms in read_frames(path)
+        ]
 
     def chosen(self) -> list[Atoms]:
-        """The pool frames bought in this cycle."""
-        wanted = set(self.picks())
-        return [atoms for key, atoms in zip(self.stage.keys, self.stage.pool, strict=True) if key in wanted]
-
-    def bought(self) -> set[str]:
-        """Keys of all pool frames bought up to this cycle."""
-        return set() if self.cycle == 0 else self.before.bought() | set(self.picks())
+        """The frames bought in this cycle, from the walkers of the one before."""
+        wanted = set(read_json(self.folder / "picks.json"))
+        return [atoms for atoms in self.before.explored() if name(atoms) in wanted]
 
     def run(self) -> None:
-        """Pick, label, train, rate."""
+        """Pick, label, train, rate, explore."""
         if (self.folder / "done.json").exists():
             return
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -364,14 +291,80 @@ class Unit:
         slots = self.stage.slots(self.stage.start(self.seed))
         for index, model in enumerate(self.models):
             if not model.exists():
-                start = self.before.models[index] if self.cycle else None
-                in_child(train, model.parent, frames, self.stage.elements, slots, 10 * self.seed + index, start)
+                in_child(train, model.parent, frames, self.stage.elements, slots, 10 * self.seed + index)
         in_child(rate, self)
+        in_child(explore, self)
         cost = {"cpu_s": children_cpu_s() - before, "bought": len(chosen), "labels": len(frames)}
         write_json(self.folder / "done.json", cost)
         errors = read_json(self.folder / "errors.json")["test"]["models"]
         found = [one["overall"]["force_inter_rmse_ev_angstrom"] for one in errors]
         print(self.stage.name, self.seed, self.rule, self.cycle, cost, np.round(found, 3), flush=True)
+
+
+def explore(unit: Unit) -> None:
+    """A walker at each state."""
+    walk(unit, unit.folder / "explore", walkers=WALKERS, steps=STEPS)
+
+
+def endure(unit: Unit) -> None:
+    """50 ps at each state, down to the first that fails; stable/done.json has the errors where they end."""
+    folder = unit.folder / "stable"
+    walk(unit, folder, walkers=1, steps=STABLE_STEPS, steps_between_frames=500)
+    ends = [read_frames(path)[-1] for path in sorted(folder.glob("*/frames.extxyz"))] if survived(folder) else []
+    errors = [
+        float(np.sqrt(np.mean((found.forces - atoms.get_forces()) ** 2)))
+        for atoms in unit.stage.labelled(ends)
+        for found in deepmd.predict(unit.models[0], [atoms])
+    ]
+    test = read_json(unit.folder / "errors.json")["test"]["models"][0]["overall"]["force_rmse_ev_angstrom"]
+    sound = len(errors) == len(unit.stage.system.ladder_kelvin) and max(errors) <= 3 * test
+    write_json(folder / "done.json", {"errors": errors, "test": test, "stable": sound})
+
+
+def stable(unit: Unit) -> bool:
+    """Whether 50 ps at each state ended well; not tried where a short walker did not."""
+    if not survived(unit.folder / "explore"):
+        return False
+    done = unit.folder / "stable" / "done.json"
+    if not done.exists():
+        in_child(endure, unit)
+    return bool(read_json(done)["stable"])
+
+
+def survived(folder: Path) -> bool:
+    """Whether all walkers came to their end."""
+    return min(lasted(folder)) == 1
+
+
+def walk(unit: Unit, folder: Path, **settings: Any) -> None:
+    """`mlpwf explore` at each state of the ladder from the hottest on, by the unit's committee."""
+    from mlpwf.commands.explore import explore
+    from mlpwf.config import Explore, System
+
+    stage = unit.stage
+    system = {"molecules": {stage.name: {"smiles": stage.system.smiles, "count": stage.system.molecules}}}
+    sections = {
+        "explore": Explore(temperatures_kelvin=stage.system.ladder_kelvin, **settings),
+        "site": Site(),
+        "system": System(**system, density_g_cm3=stage.system.density_g_cm3),
+    }
+    folder.mkdir(exist_ok=True)
+    files = {key: folder / f"{key}.json" for key in sections}
+    for key, section in sections.items():
+        write_json(files[key], section.model_dump(mode="json") | {"seed": unit.seed})
+    for state in reversed(states(sections["explore"], stage.system.density_g_cm3)):
+        if folder.name == "stable" and list(folder.glob("*/walkers.json")) and not survived(folder):
+            return
+        explore(
+            config=files["explore"], site=files["site"], system=files["system"], model=unit.models, starts=stage.boxes,
+            molecules=stage.folder / "molecules.extxyz", state=state, cycle=unit.cycle, out=folder / state,
+        )  # fmt: skip
+
+
+def lasted(folder: Path) -> list[float]:
+    """The parts of their way that walkers came before they blew up."""
+    walkers = [walker for path in sorted(folder.glob("*/walkers.json")) for walker in read_json(path)]
+    return [walker["steps"] / walker["wanted_steps"] for walker in walkers]
 
 
 def rate(unit: Unit) -> None:
@@ -383,40 +376,33 @@ def rate(unit: Unit) -> None:
     former = unit.before if unit.cycle else None
     train_test(
         model=unit.models, test=test, train_labels=unit.label_files, out=unit.folder / "errors.json",
-        new=unit.label_files[-1] if former else None, previous=former.models[: unit.committee] if former else None,
+        new=unit.label_files[-1] if former else None, previous=former.models if former else None,
         calibration=former.folder / "calibration.json" if former else None,
     )  # fmt: skip
 
 
 def pick(unit: Unit) -> None:
-    """Write picks.json: what the rule takes from the pool less what it has bought."""
-    stage, former = unit.stage, unit.before
-    gone = former.bought()
-    left = [index for index, key in enumerate(stage.keys) if key not in gone]
-    frames = [stage.pool[index] for index in left]
-    rng = np.random.default_rng([unit.seed, unit.cycle])
-    if unit.rule == "random":
-        names = sorted(key for key in stage.whole if key not in gone)
-        keys = [names[index] for index in rng.permutation(len(names))[:BUDGET]]
-    elif unit.rule == "diversity":
-        keys = by_diversity(unit, [index for index in left if stage.keys[index] in stage.whole])
+    """Write picks.json: what the rule takes of what its committee explored."""
+    stage, frames = unit.stage, unit.before.explored()
+    if unit.rule in ("random", "diversity"):
+        bonded = bonds(stage.start(0)[0])
+        whole = [atoms for atoms in frames if intact(atoms, bonded) and minimum_distance(atoms) > 0.6]
+        if unit.rule == "random":
+            order = np.random.default_rng([unit.seed, unit.cycle]).permutation(len(whole))[:BUDGET]
+            keys = [name(whole[index]) for index in order]
+        else:
+            keys = by_diversity(unit, whole)
     else:
-        forces = deepmd.committee_forces(former.models, frames)
-        from mlpwf.calibration import spread
-
-        for atoms, values in zip(frames, forces, strict=True):
-            atoms.info |= {"max_devi_f": float(spread(values).max()), "max_devi_v": 0.0}
         keys = (by_dpgen if unit.rule == "dpgen" else by_mlpwf)(unit, frames)
     write_json(unit.folder / "picks.json", sorted(keys))
 
 
-def by_diversity(unit: Unit, indices: list[int]) -> list[str]:
+def by_diversity(unit: Unit, frames: list[Atoms]) -> list[str]:
     """Farthest points from the own training set in the own model's descriptors."""
     known = [atoms for path in unit.before.label_files for atoms in read_frames(path)]
-    pool = [unit.stage.pool[index] for index in indices]
-    vectors = deepmd.descriptors(unit.before.models[0], [*pool, *known], unit.stage.elements)
-    keys = [unit.stage.keys[index] for index in indices]
-    choices = farthest_points(vectors[: len(pool)], keys, vectors[len(pool) :], budget=BUDGET, duplicate_distance=1e-6)
+    vectors = deepmd.descriptors(unit.before.models[0], [*frames, *known], unit.stage.elements)
+    keys, own, others = [name(atoms) for atoms in frames], vectors[: len(frames)], vectors[len(frames) :]
+    choices = farthest_points(own, keys, others, budget=BUDGET, duplicate_distance=1e-6)
     return [key for key, choice in zip(keys, choices, strict=True) if choice.selected]
 
 
@@ -425,12 +411,6 @@ def by_mlpwf(unit: Unit, frames: list[Atoms]) -> list[str]:
     from mlpwf.commands.select import select
 
     explored, config, out = unit.folder / "explored.extxyz", unit.folder / "select.json", unit.folder / "select"
-    names = {(atoms.info["walker"], atoms.info["step"]): name(atoms) for atoms in frames}
-    if unit.rule == "calm":
-        frames = [atoms for atoms in frames if name(atoms) in unit.stage.whole]
-        names = {(number, atoms.info["step"]): name(atoms) for number, atoms in enumerate(frames)}
-        for number, atoms in enumerate(frames):
-            atoms.info["walker"] = number
     write_frames(explored, frames)
     target = unit.stage.system.target_mev_angstrom
     settings = Select(
@@ -444,7 +424,7 @@ def by_mlpwf(unit: Unit, frames: list[Atoms]) -> list[str]:
         out=out, model=former.models, calibration=former.folder / "calibration.json",
     )  # fmt: skip
     explored.unlink()
-    return [names[atoms.info["walker"], atoms.info["step"]] for atoms in read_frames(out / "frames.extxyz")]
+    return [name(atoms) for atoms in read_frames(out / "frames.extxyz")]
 
 
 def by_dpgen(unit: Unit, frames: list[Atoms]) -> list[str]:
@@ -452,11 +432,12 @@ def by_dpgen(unit: Unit, frames: list[Atoms]) -> list[str]:
     work = unit.folder / "dpgen"
     shutil.rmtree(work, ignore_errors=True)
     (work / "fp").mkdir(parents=True)
-    for walker in sorted({int(atoms.info["walker"]) for atoms in frames}):
-        task = work / "model_devi" / f"task.000.{walker:06d}"
+    walkers = sorted({name(atoms).rpartition(" ")[0] for atoms in frames})
+    for number, walker in enumerate(walkers):
+        task = work / "model_devi" / f"task.000.{number:06d}"
         (task / "traj").mkdir(parents=True)
         (task / "job.json").write_text("{}")
-        own = [atoms for atoms in frames if atoms.info["walker"] == walker]
+        own = [atoms for atoms in frames if name(atoms).rpartition(" ")[0] == walker]
         rows = [f"{a.info['step']} 0 0 0 {a.info['max_devi_f']:.8g} 0 0" for a in own]
         (task / "model_devi.out").write_text("\n".join(["# step devi_v devi_f", *rows]) + "\n")
         for atoms in own:
@@ -468,7 +449,7 @@ def by_dpgen(unit: Unit, frames: list[Atoms]) -> list[str]:
     (unit.folder / "dpgen.out").write_text(done.stdout + done.stderr)
     shutil.rmtree(work)
     lines = [line.split() for line in done.stdout.splitlines() if line.startswith("picked ")]
-    return [f"{task.split('.')[-1]} {int(step):06d}" for _, task, step in lines]
+    return [f"{walkers[int(task.split('.')[-1])]} {step}" for _, task, step in lines]
 
 
 def write_dump(target: Path, atoms: Atoms, elements: list[str]) -> None:
@@ -489,7 +470,9 @@ def write_dump(target: Path, atoms: Atoms, elements: list[str]) -> None:
 # ---------------------------------------------------------------- tables
 
 
-COLUMNS = ["system", "rule", "seed", "labels", "inter, meV/Å", "intra, meV/Å", "force, meV/Å", "CPU-s"]
+COLUMNS = ["system", "rule", "seed", "labels"]
+COLUMNS += ["inter, meV/Å", "intra, meV/Å", "force, meV/Å", "walkers lasted, %", "CPU-s"]
+STABLE = ["system", "rule", "seed", "labels to 50 ps at every state"]
 REACH = ["system", "goal, meV/Å", "rule", "seeds", "labels", "standard error"]
 
 
@@ -509,9 +492,24 @@ def rows(work: Path) -> list[list[Any]]:
         models = [one["overall"] for one in read_json(done.parent / "errors.json")["test"]["models"]]
         names = [f"force_{kind}rmse_ev_angstrom" for kind in ("inter_", "intra_", "")]
         errors = [f"{1e3 * np.sqrt(np.mean([one[name] ** 2 for one in models])):.1f}" for name in names]
-        cost = read_json(done)
-        found.append([system, rule, int(seed[4:]), cost["labels"], *errors, f"{cost['cpu_s']:.0f}"])
+        cost, walkers = read_json(done), f"{100 * np.mean(lasted(done.parent / 'explore')):.0f}"
+        found.append([system, rule, int(seed[4:]), cost["labels"], *errors, walkers, f"{cost['cpu_s']:.0f}"])
     return found
+
+
+def stability(work: Path) -> list[list[Any]]:
+    """A row for each curve: the labels with which its committee first lasts 50 ps at every state."""
+    table, curves = [], sorted({done.parent.parent for done in work.glob("*/seed*/*/*/done.json")})
+    for curve in curves:
+        if curve.name == "start":
+            continue
+        cycles = [curve.parent / "start" / "00", *sorted(done.parent for done in curve.glob("*/done.json"))]
+        labels = [read_json(cycle / "done.json")["labels"] for cycle in cycles]
+        tried = [cycle / "stable" / "done.json" for cycle in cycles]
+        ended = [done.exists() and read_json(done)["stable"] for done in tried]
+        found = f"{labels[ended.index(True)]}" if any(ended) else f">{labels[-1]}"
+        table.append([curve.parts[-3], curve.name, int(curve.parent.name[4:]), found])
+    return table
 
 
 def reached(labels: Sequence[float], errors: Sequence[float], goal: float) -> float:
@@ -561,7 +559,7 @@ def _mean_labels(curves: list[list[tuple[float, float]]], goal: float) -> tuple[
 def main() -> None:
     """Run units, or write the table of those that are finished."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["run", "table"])
+    parser.add_argument("what", choices=["run", "stable", "table"])
     parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), choices=list(SYSTEMS))
     parser.add_argument("--rules", nargs="+", default=list(RULES), choices=RULES)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
@@ -571,11 +569,12 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=HERE / "dpgen.work")
     parser.add_argument("--out", type=Path, default=HERE / "dpgen.csv")
     arguments = parser.parse_args()
-    if arguments.what == "run":
+    if arguments.what != "table":
         run(arguments)
     found = rows(arguments.work)
     write_table(arguments.out, COLUMNS, found)
     write_table(arguments.out.with_stem(f"{arguments.out.stem}_reach"), REACH, reach(found))
+    write_table(arguments.out.with_stem(f"{arguments.out.stem}_stable"), STABLE, stability(arguments.work))
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -594,7 +593,11 @@ def run(arguments: argparse.Namespace) -> None:
                     if spent() > 60 * arguments.cpu_minutes:
                         print(f"{spent() / 60:.1f} CPU-minutes spent")
                         return
-                    Unit(stage, seed, rule, cycle, dpgen).run()
+                    unit = Unit(stage, seed, rule, cycle, dpgen)
+                    if arguments.what == "run":
+                        unit.run()
+                    elif not (unit.folder / "done.json").exists() or stable(unit):
+                        break
 
 
 def spent() -> float:
