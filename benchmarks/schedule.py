@@ -33,7 +33,7 @@ COLUMNS += ["between molecules", "inside", "energy, meV/atom", "CPU-s"]
 
 
 def schedules(rates: dict[str, Any], steps: int) -> dict[str, dict[str, Any]]:
-    """Schedules of DeePMD-kit between the same two rates."""
+    """Schedules of DeePMD-kit between the same two rates; `rates` are those of mlpwf's plateau."""
     ends = {name: rates[name] for name in ("start_lr", "stop_lr")}
     return {
         "exp": {"type": "exp", **ends, "decay_steps": max(1, steps // 100)},

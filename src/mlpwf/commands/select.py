@@ -330,7 +330,7 @@ def _examined(
         fault, closer = "" if intact else "a molecule is not intact", 0.0
         if intact and (distance := minimum_distance(frame.atoms)) < closest:
             fault = f"atoms {distance:.2f} Å apart, closer than {closest:g} Å"
-        if not fault:
+        if not fault and settings.contact_margin_angstrom is not None:
             met = {pair: (known[pair] - r, r) for pair, r in contacts(frame.atoms).items() if pair in known}
             pair, (closer, distance) = max(met.items(), key=lambda one: one[1], default=(("", ""), (0.0, 0.0)))
             if closer > settings.contact_margin_angstrom:

@@ -37,10 +37,11 @@ class Select(Section):
         gt=0,
         description="max virial deviation per atom above which a frame is failed, in eV; unset: forces alone",
     )
-    contact_margin_angstrom: float = Field(
+    contact_margin_angstrom: float | None = Field(
         0.15,
         ge=0,
-        description="two molecules may come so much closer than in any label, in Å: beyond, the walker has blown up",
+        description="two molecules may come so much closer than in any label, in Å: beyond, the walker has blown up; "
+        "null: not asked",
     )
     budget: int = Field(200, ge=1, le=100_000, description="labels a cycle may buy")
     maximum_cycles: int = Field(10, ge=1, le=200, description="cycles before the campaign ends unconverged")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -31,6 +31,10 @@ class Train(Section):
         "labels; unset: it is that model",
     )
     continue_models: bool = Field(True, description="start from the previous cycle's models")
+    learning_rate_schedule: Literal["plateau", "exponential"] = Field(
+        "plateau",
+        description="learning rate: high for half of the steps, then half a cosine down, or falling exponentially",
+    )
     learning_rate: float = Field(1e-2, gt=0, lt=1, description="first learning rate")
     learning_rate_continued: float = Field(1e-2, gt=0, lt=1, description="first learning rate of a continued model")
     learning_rate_final: float = Field(1e-6, gt=0, lt=1, description="last learning rate")

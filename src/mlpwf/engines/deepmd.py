@@ -35,7 +35,8 @@ Array = NDArray[np.float64]
 
 NEIGHBOUR_RESERVE = 1.25  # room for denser frames than those of the first cycle
 PRECISION = "float64"  # float32 takes 14 ms instead of 20 ms a step, but its energy drifts in NVE
-LEARNING_RATE_DECAY = 0.5  # share of the steps in which the learning rate falls; before, it stays as it begins
+LEARNING_RATE_DECAY = 0.5  # share of the steps in which the rate of a plateau falls; before, it stays as it begins
+LEARNING_RATE_STAGES = 100
 CURVE_POINTS = 50
 POINTS_PER_CHECKPOINT = 3  # dp saves only where it also writes a point of the curve
 HARMLESS = re.compile(r"libcudart|implib-gen")  # what the CPU build prints on every start
@@ -136,6 +137,12 @@ def seeds(seed: int, index: int) -> dict[str, int]:
     return dict(zip(("descriptor", "fitting", "training"), (int(value) for value in state), strict=True))
 
 
+SCHEDULES: dict[str, Callable[[int], dict[str, Any]]] = {
+    "plateau": lambda steps: {"type": "wsd", "decay_phase_ratio": LEARNING_RATE_DECAY, "decay_type": "cosine"},
+    "exponential": lambda steps: {"type": "exp", "decay_steps": max(1, steps // LEARNING_RATE_STAGES)},
+}
+
+
 def training_input(
     section: Train,
     *,
@@ -147,9 +154,9 @@ def training_input(
 ) -> dict[str, Any]:
     """The input of `dp train`: se_e2_a, energy, force and virial loss.
 
-    The learning rate is high for the first half of the steps and falls on half a cosine then. Weights of the loss
-    follow it: forces are learnt first, energies as it falls. Falling exponentially from the start it does far less
-    in as many steps (docs/selection.md).
+    A learning rate with a plateau is high for the first half of the steps and falls on half a cosine then. Weights of
+    the loss follow it: forces are learnt first, energies as it falls. Falling exponentially from the start it does far
+    less in as many steps (docs/selection.md).
     """
     steps = section.steps_continued if continued else section.steps
     between = max(1, steps // CURVE_POINTS)
@@ -177,11 +184,9 @@ def training_input(
             },
         },
         "learning_rate": {
-            "type": "wsd",
+            **SCHEDULES[section.learning_rate_schedule](steps),
             "start_lr": section.learning_rate_continued if continued else section.learning_rate,
             "stop_lr": section.learning_rate_final,
-            "decay_phase_ratio": LEARNING_RATE_DECAY,
-            "decay_type": "cosine",
         },
         "loss": {
             "type": "ener",
