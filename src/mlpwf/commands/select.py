@@ -101,7 +101,8 @@ def select(
             sound_model(path)
         committee = _Committee(model or [], calibration, settings)
         closest = DEFAULT_MINIMUM_DISTANCE if label is None else load_section(Label, label)[0].minimum_distance_angstrom
-        frames = _examined(_read_explored(explored), read_frames(molecules), closest, _known_contacts(labels), settings)
+        met = {} if settings.contact_margin_angstrom is None else _known_contacts(labels)
+        frames = _examined(_read_explored(explored), read_frames(molecules), closest, met, settings)
         frames = _classified(committee.rated(frames), settings)
         frames = _chosen(frames, labels, descriptor_model, settings)
         counts = Counter(frame.verdict for frame in frames)
