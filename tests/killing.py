@@ -1,4 +1,4 @@
-"""Kill a production segment in flight, as a lost node would."""
+"""Kill a verb in flight, as a lost node would."""
 
 import os
 import signal
@@ -9,12 +9,18 @@ from pathlib import Path
 
 
 def kill(words, work, checkpoints=3):
-    """SIGKILL a segment after some checkpoints; the folder of its checkpoints."""
+    """SIGKILL a production segment after some checkpoints; the folder of its checkpoints."""
     code = "import sys; from mlpwf.commands.simulate import app; app(sys.argv[1:])"
+    kill_once(code, words, work, (work / "checkpoint" / f"{checkpoints:06d}.json").exists)
+    return work / "checkpoint"
+
+
+def kill_once(code, words, work, due):
+    """SIGKILL a Python program once `due()`, and wait until LAMMPS in `work` is gone too."""
     process = subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 900
-    while not (work / "checkpoint" / f"{checkpoints:06d}.json").exists():
-        assert process.poll() is None, "the segment ended before it could be killed"
+    while not due():
+        assert process.poll() is None, "it ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
@@ -22,7 +28,6 @@ def kill(words, work, checkpoints=3):
     while any(str(work) in command for command in commands()):
         assert time.monotonic() < deadline, "LAMMPS outlived the verb that started it"
         time.sleep(0.05)
-    return work / "checkpoint"
 
 
 def commands():

@@ -9,6 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from killing import kill_once
 from mlpwf.commands.validate import RUN_FILES, validate
 from mlpwf.errors import ConfigError, DataError
 from mlpwf.files import read_json, write_json
@@ -28,7 +29,7 @@ def run(tmp_path, water_models):
         atoms.info |= {"kind": "bulk", "state": f"state{index % 2}"}
     write_frames(tmp_path / "labels.extxyz", frames)
 
-    def run(model=water_models[0], site=None, out="validate", more=(), **changes):
+    def run(model=water_models[0], site=None, out="validate", more=(), killed_when=None, **changes):
         write_json(tmp_path / "validate.json", SETTINGS | changes | {"seed": 5})
         write_json(tmp_path / "system.json", SYSTEM | {"seed": 5})
         write_json(tmp_path / "site.json", (site or {}) | {"seed": 5})
@@ -40,7 +41,12 @@ def run(tmp_path, water_models):
         }
         files |= {"test-labels": "labels.extxyz", "out": out}
         words = [word for key, name in files.items() for word in (f"--{key}", str(tmp_path / name))]
-        result = CliRunner().invoke(app, [*words, "--model", str(model), *map(str, more)])
+        words += ["--model", str(model), *map(str, more)]
+        if killed_when:
+            code = "import sys, typer, mlpwf.commands.validate as v; v.CHECKPOINT_S = 0; typer.run(v.validate)"
+            kill_once(code, words, tmp_path / out / "work", killed_when)
+            return tmp_path / out
+        result = CliRunner().invoke(app, words)
         if result.exception is not None:
             raise result.exception
         return tmp_path / out
@@ -90,6 +96,28 @@ def test_runs_of_the_same_model_are_made_once(run, tmp_path):
     assert short["density"] == short["g"] == [], "blocks so short are not independent"
     other = read_json(run(site=broken, more=known, nve_ps=0.02, nvt_ps=0.02, npt_ps=0.03) / "runs.json")
     assert not other["npt"]["stable"], "other settings, other runs"
+
+
+@pytest.mark.engine
+def test_a_killed_validation_goes_on_where_it_was(run, tmp_path):
+    lengths = {"nve_ps": 0.1, "nvt_ps": 0.3, "npt_ps": 0.3}
+    whole = run(out="whole", **lengths)
+    work = tmp_path / "validate" / "work"
+    run(killed_when=(work / "equilibration.npz").exists, **lengths)
+    assert not (work / "equilibrated.bin").exists()
+    run(killed_when=(work / "nvt.npz").exists, **lengths)
+    assert set(read_json(work / "phases.json")) == {"nve"}
+    assert "minimize" not in (work / "log.lammps").read_text(), "it had begun anew"
+    run(killed_when=(work / "npt.npz").exists, **lengths)
+    again = run(**lengths)
+    log = (work / "log.lammps").read_text()
+    assert "fix motion all npt" in log
+    assert "fix motion all nve" not in log
+    for name in ("nve.csv", "rdf.csv", "liquid.json", "runs.json"):
+        assert (again / name).read_bytes() == (whole / name).read_bytes()
+    anew = run(nve_ps=0.02, nvt_ps=0.02, npt_ps=0.02)
+    assert "minimize" in (work / "log.lammps").read_text(), "a finished one is made anew if asked again"
+    assert read_json(anew / "runs.json")["npt"]["steps"] == 40
 
 
 @pytest.mark.engine

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SAMPLE_FS = 10.0
+CHECKPOINT_S = 300.0
+UNFINISHED = "unfinished.json"  # in the runs' folder: what they are of
 RUNS = {"nvt": "constant volume", "npt": "constant pressure"}
 ENSEMBLES = ("nve", "nvt", "npt")
 RUN_FILES = ("nve.csv", "rdf.csv", "liquid.json")
@@ -60,9 +62,10 @@ def validate(
         )
         verdicts = None if known is None else _taken_over(known, asked, out)
         if verdicts is None:
-            verdicts = _runs(section, composition, place, seed, model, molecules, out)
+            verdicts = _runs(asked, section, composition, place, seed, model, molecules, out)
             write_json(out / "liquid.json", {**about, "cycle": cycle, **_liquid(verdicts, out / "work")})
         write_json(out / "runs.json", {**asked, **verdicts})
+        (out / "work" / UNFINISHED).unlink(missing_ok=True)
 
 
 def _taken_over(known: Path, asked: dict[str, Any], out: Path) -> dict[str, Any] | None:
@@ -96,24 +99,35 @@ def _errors(model: Path, frames: list[Atoms], source: Path, out: Path) -> dict[s
 
 
 def _runs(
-    section: Validate, system: System, site: Site, seed: int, model: Path, molecules: Path, out: Path
+    asked: dict[str, Any],
+    section: Validate,
+    system: System,
+    site: Site,
+    seed: int,
+    model: Path,
+    molecules: Path,
+    out: Path,
 ) -> dict[str, Any]:
-    """Run the three ensembles in one child; a run that fails is a verdict."""
+    """Run the three ensembles in one child, or go on with what a killed one left; a run that fails is a verdict."""
     import shutil
 
     import numpy as np
 
     from mlpwf.building import pack_box, scaled_counts
     from mlpwf.engines.lammps import ValidationJob, describe_exit, last_words, run_worker
-    from mlpwf.files import read_json
+    from mlpwf.files import read_json, write_json
     from mlpwf.frames import element_order, quantised, read_frames, write_frames
 
     references = read_frames(molecules)
     counts = scaled_counts([species.count for species in system.molecules.values()], section.molecules)
     work = out / "work"
-    shutil.rmtree(work, ignore_errors=True)
-    box = pack_box(references, counts, system.density_g_cm3, np.random.default_rng([seed, 1]))
-    write_frames(work / "box.extxyz", [quantised(box)])
+    if (work / UNFINISHED).exists() and read_json(work / UNFINISHED) == asked:
+        log.info("validate: goes on with the runs in %s", work)
+    else:
+        shutil.rmtree(work, ignore_errors=True)
+        box = pack_box(references, counts, system.density_g_cm3, np.random.default_rng([seed, 1]))
+        write_frames(work / "box.extxyz", [quantised(box)])
+        write_json(work / UNFINISHED, asked)
     steps = {name: _steps(getattr(section, f"{name}_ps"), section.timestep_fs) for name in ENSEMBLES}
     sample = max(1, min(round(SAMPLE_FS / section.timestep_fs), min(steps.values()) // 10))
     job = ValidationJob(
@@ -130,8 +144,10 @@ def _runs(
         nvt_steps=steps["nvt"],
         npt_steps=steps["npt"],
         sample_steps=sample,
+        checkpoint_s=CHECKPOINT_S,
     )
-    status = run_worker(job, work, launcher=site.lammps_launcher, threads=site.md_threads)
+    launcher, threads = site.lammps_launcher, site.md_threads
+    status = run_worker(job, work, launcher=launcher, threads=threads, label="validate")
     verdicts: dict[str, Any] = {}
     for name in ("result.json", "phases.json"):
         if (work / name).exists():
@@ -139,7 +155,7 @@ def _runs(
             break
     reason = f"crashed, {describe_exit(status)}: {last_words(work / 'output.txt')}"
     verdicts = {name: verdicts.get(name, {"stable": False, "reason": reason}) for name in ENSEMBLES}
-    _energy(verdicts["nve"], work, len(box), out)
+    _energy(verdicts["nve"], work, sum(n * len(one) for n, one in zip(counts, references, strict=True)), out)
     _structure(verdicts["nvt"], work, out)
     _density(verdicts["npt"], work, system.density_g_cm3)
     for name, verdict in verdicts.items():

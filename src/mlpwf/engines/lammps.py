@@ -106,6 +106,7 @@ class ValidationJob:
     nvt_steps: int
     npt_steps: int
     sample_steps: int
+    checkpoint_s: float
 
 
 Job = WalkerJob | SegmentJob | ValidationJob

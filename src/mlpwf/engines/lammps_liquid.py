@@ -160,16 +160,6 @@ class Liquid:
             if not begin == written.read() == RESTART_MAGIC:
                 raise OSError(errno.ENOSPC, "LAMMPS wrote part of a restart file", str(target))
 
-    def equilibrate(self, seed: int, steps: int) -> None:
-        """Take the clashes away, heat gently, then run at constant volume for `steps`."""
-        self.heat(seed)
-        if steps > 0:
-            self.command(f"fix motion all {self.nvt(FRICTION_TIME_PS)}")
-            self.run(steps, setup=True)
-            self.command("unfix motion")
-        self.check_temperature()
-        self.command("velocity all zero linear")
-
     def heat(self, seed: int) -> None:
         """Take the clashes away and heat gently.
 

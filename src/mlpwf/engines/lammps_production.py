@@ -28,8 +28,9 @@ TELL_S = 2.0
 SETTLED, LAST_QUARTER = 0.25, 0.75
 """At constant pressure: the parts of the equilibration between which volumes are averaged. The rest is NVT."""
 RENEWAL = 20
-"""At constant pressure all is set up anew every so many strides, and checkpoints lie there: the mesh of a long-range
-solver follows the box only then, so that a continued run is the uninterrupted one."""
+"""At constant pressure all is set up anew every so many strides, and checkpoints lie there: what LAMMPS derives from
+the box at set-up, as the mesh of a long-range solver, follows it only then, so that a continued run is the
+uninterrupted one."""
 
 
 def simulate(job: SegmentJob) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,14 @@ from mlpwf.engines.lammps_liquid import (
     lammps_seed,
     setup_failed,
 )
-from mlpwf.engines.lammps_production import simulate
+from mlpwf.engines.lammps_production import RENEWAL, TELL_S, simulate
 from mlpwf.files import NO_ROOM, replacing, write_json, write_text
 from mlpwf.frames import quantised
 from mlpwf.molecules import centres_of_mass, intact
 from mlpwf.sampling import molecules_in_cell
 
 Array = NDArray[np.float64]
+EQUILIBRATED, PHASES = Path("equilibrated.bin"), Path("phases.json")
 
 
 def append_frame(file: Path, atoms: Atoms) -> None:
@@ -134,58 +136,148 @@ def _verdict(
 
 def validate(job: ValidationJob) -> dict[str, Any]:
     """Constant energy, constant volume, constant pressure, each from the same equilibrated box."""
-    liquid = Liquid(job, job.sample_steps)
-    try:
-        liquid.open()
-    except Exception as error:
-        raise SystemExit(setup_failed(error)) from None
-    try:
-        liquid.equilibrate(job.seed, job.equilibration_steps)
-    except BlowUpError as error:
-        return {name: {"stable": False, "reason": f"while equilibrating: {error}"} for name in ("nve", "nvt", "npt")}
-    liquid.command("reset_timestep 0", "write_restart equilibrated.bin")
-    runs = {
-        "nve": ("nve", job.nve_steps),
-        "nvt": (liquid.nvt(FRICTION_TIME_PS), job.nvt_steps),
-        "npt": (liquid.npt(FRICTION_TIME_PS, job.pressure_bar), job.npt_steps),
-    }
-    verdicts = {}
-    for name, (motion, steps) in runs.items():
-        verdicts[name] = _phase(liquid, job, name, motion, steps)
-        write_json("phases.json", verdicts)
-    return verdicts
+    return _Validation(job).run()
 
 
-def _phase(liquid: Liquid, job: ValidationJob, name: str, motion: str, steps: int) -> dict[str, Any]:
-    """One run; its samples go to NAME.npz as far as it came."""
-    liquid.open(restart="equilibrated.bin")
-    liquid.command(f"fix motion all {motion}", f"thermo {job.sample_steps}")
-    masses, molecule = liquid.template.get_masses(), liquid.template.arrays["molecule"]
-    rows: list[list[float]] = []
-    centres: list[Array] = []
-    cells: list[Array] = []
-    whole, reason, step = True, "", 0
-    while True:
+class _Validation:
+    """The phases of a validation; killed, it goes on from the last checkpoint of the phase it was in.
+
+    NAME.npz holds a phase's samples as far as it came and, while it runs, LAMMPS' restart file of that step.
+    """
+
+    def __init__(self, job: ValidationJob) -> None:
+        self.job = job
+        self.liquid = Liquid(job, job.sample_steps)
+        liquid = self.liquid
+        self.phases = {
+            "equilibration": (liquid.nvt(FRICTION_TIME_PS), job.equilibration_steps),
+            "nve": ("nve", job.nve_steps),
+            "nvt": (liquid.nvt(FRICTION_TIME_PS), job.nvt_steps),
+            "npt": (liquid.npt(FRICTION_TIME_PS, job.pressure_bar), job.npt_steps),
+        }
+        self.done_steps = self.own_steps = 0
+        self.began = self.saved = self.told = time.monotonic()
+
+    def run(self) -> dict[str, Any]:
+        """All phases that are not done yet."""
+        liquid = self.liquid
+        if not EQUILIBRATED.exists():
+            found = self._phase("equilibration")
+            if found["reason"]:
+                verdict = {"stable": False, "reason": f"while equilibrating: {found['reason']}"}
+                return {name: dict(verdict) for name in self.phases if name != "equilibration"}
+            liquid.command("unfix motion", "velocity all zero linear", "reset_timestep 0")
+            with replacing(EQUILIBRATED) as temporary:
+                liquid.write_restart(temporary)
+        self.done_steps = self.job.equilibration_steps
+        verdicts = json.loads(PHASES.read_text()) if PHASES.exists() else {}
+        for name, (_, steps) in self.phases.items():
+            if name != "equilibration" and name not in verdicts:
+                verdicts[name] = self._phase(name)
+                write_json(PHASES, verdicts)
+                Path(f"{name}.bin").unlink(missing_ok=True)
+            self.done_steps += steps if name != "equilibration" else 0
+        return verdicts
+
+    def _phase(self, name: str) -> dict[str, Any]:
+        """One run; its samples go to NAME.npz as far as it came."""
+        job, liquid, (motion, steps) = self.job, self.liquid, self.phases[name]
+        samples = _Samples(name, liquid)
+        begun = samples.restart()
         try:
-            liquid.run(job.sample_steps if rows else 0, setup=not rows)
-            temperature = liquid.check_temperature()
-            atoms = liquid.frame()
+            liquid.open(begun or (None if name == "equilibration" else str(EQUILIBRATED)))
+        except Exception as error:
+            raise SystemExit(setup_failed(error)) from None
+        reason, step, fresh = "", samples.steps(job.sample_steps), True
+        try:
+            if name == "equilibration" and begun is None:
+                liquid.heat(job.seed)
+                liquid.command("reset_timestep 0")
+            liquid.command(f"fix motion all {motion}", f"thermo {job.sample_steps}")
+            if begun is None:
+                liquid.run(0, setup=True)
+                samples.take(0.0)
+            while step + job.sample_steps <= steps:
+                liquid.run(job.sample_steps, setup=fresh)
+                step, fresh = step + job.sample_steps, False
+                samples.take(step * liquid.timestep_ps)
+                self.own_steps += job.sample_steps
+                fresh = self._pause(samples, step)
         except BlowUpError as error:
             reason = str(error)
-            break
-        rows.append(
-            [step * liquid.timestep_ps, temperature, *(liquid.thermo(key) for key in ("pe", "etotal", "press", "vol"))]
-        )
-        centres.append(centres_of_mass(atoms.positions, masses, molecule))
-        cells.append(atoms.cell.array)
-        whole = whole and intact(atoms, liquid.bonded)
-        if step + job.sample_steps > steps:
-            break
-        step += job.sample_steps
-    with replacing(f"{name}.npz") as temporary:
-        table = np.array(rows).reshape(len(rows), 6)
-        np.savez(temporary, thermo=table, centres=np.array(centres), cells=np.array(cells), mass=masses.sum())
-    return {"stable": not reason, "reason": reason, "intact": whole, "steps": step}
+        samples.save(None)
+        return {"stable": not reason, "reason": reason, "intact": samples.whole, "steps": step}
+
+    def _pause(self, samples: _Samples, step: int) -> bool:
+        """Every so many samples write a checkpoint, if one is due; whether the run is to be set up anew."""
+        now = time.monotonic()
+        if now - self.told > TELL_S:
+            self.told = now
+            total = sum(steps for _, steps in self.phases.values())
+            ns = self.own_steps * self.liquid.timestep_ps * 1e-3
+            progress = {"fraction": (self.done_steps + step) / total, "ns_per_day": 86400 * ns / (now - self.began)}
+            write_json("progress.json", progress)
+        if (step // self.job.sample_steps) % RENEWAL:
+            return False
+        if now - self.saved >= self.job.checkpoint_s:
+            restart = Path("checkpoint.bin")
+            self.liquid.write_restart(restart)
+            samples.save(restart.read_bytes())
+            self.saved = time.monotonic()
+        return True
+
+
+class _Samples:
+    """What is kept of a phase, in NAME.npz."""
+
+    def __init__(self, name: str, liquid: Liquid) -> None:
+        self.name, self.liquid = name, liquid
+        self.file = Path(f"{name}.npz")
+        self.masses, self.molecule = liquid.template.get_masses(), liquid.template.arrays["molecule"]
+        self.rows: list[Any] = []
+        self.centres: list[Array] = []
+        self.cells: list[Array] = []
+        self.whole = True
+
+    def restart(self) -> str | None:
+        """Take up what a killed run left; its restart file, or None if it left none."""
+        if not self.file.exists():
+            return None
+        with np.load(self.file, allow_pickle=False) as kept:
+            if not len(kept["restart"]):
+                return None
+            self.rows, self.centres, self.cells = (list(kept[key]) for key in ("thermo", "centres", "cells"))
+            self.whole = bool(kept["whole"])
+            target = Path(f"{self.name}.bin")
+            target.write_bytes(kept["restart"].tobytes())
+        return str(target)
+
+    def steps(self, interval: int) -> int:
+        """The step of the last sample."""
+        return max(0, len(self.rows) - 1) * interval
+
+    def take(self, time_ps: float) -> None:
+        """Keep the present state; a blow-up is none that is kept."""
+        liquid = self.liquid
+        temperature, atoms = liquid.check_temperature(), liquid.frame()
+        energies = (liquid.thermo(key) for key in ("pe", "etotal", "press", "vol"))
+        self.rows.append([time_ps, temperature, *energies])
+        self.centres.append(centres_of_mass(atoms.positions, self.masses, self.molecule))
+        self.cells.append(atoms.cell.array)
+        self.whole = self.whole and intact(atoms, liquid.bonded)
+
+    def save(self, restart: bytes | None) -> None:
+        """Write all samples and, in a checkpoint, LAMMPS' restart file."""
+        with replacing(self.file) as temporary:
+            np.savez(
+                temporary,
+                thermo=np.array(self.rows).reshape(len(self.rows), 6),
+                centres=np.array(self.centres),
+                cells=np.array(self.cells),
+                mass=self.masses.sum(),
+                whole=self.whole,
+                restart=np.frombuffer(restart or b"", dtype=np.uint8),
+            )
 
 
 def main(argument: str) -> int:
