@@ -71,6 +71,7 @@ TRAIN = Train(
     fitting_neurons=[80, 80, 80],
     steps=8000,
     learning_rate_final=1e-5,
+    energy_weight=0.02,
     virial_weight=0.0,
 )
 

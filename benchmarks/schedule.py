@@ -5,7 +5,7 @@
 takes the labels of a campaign's cycles and its test labels, trains one model a row, rates it on both, and writes
 WORK/schedule.csv: `wsd` is what mlpwf asks for (high for half of the steps, then half a cosine), `exp` is what
 DeePMD-kit's examples ask for (falling exponentially from the first step), `cosine` falls on half a cosine from the
-first step. What is done is kept.
+first step. The weights of energy and virial are those mlpwf had then (weights.py measures them). What is done is kept.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from mlpwf.files import read_json, write_json
 from mlpwf.frames import element_order, read_frames
 from mlpwf.training import errors_by_state
 
+LOSS = {"start_pref_e": 0.02, "start_pref_v": 0.02, "limit_pref_v": 0.02}
 COLUMNS = ["schedule", "steps", "seed", "training set: force, meV/Å", "test set: force, meV/Å"]
 COLUMNS += ["between molecules", "inside", "energy, meV/atom", "CPU-s"]
 
@@ -88,6 +89,7 @@ def main() -> None:
             settings = deepmd.training_input(
                 asked, elements=elements, slots=slots, systems=[], seed=deepmd.seeds(seed, 0), continued=False
             )
+            settings["loss"] |= LOSS
             for name, schedule in schedules(settings["learning_rate"], steps).items():
                 folder = options.work / f"{name}_{steps}_{seed}"
                 if not (folder / "done.json").exists():

@@ -294,7 +294,8 @@ def test_test_frames_must_not_be_training_frames(campaign: Campaign, tmp_path: P
         )
 
 
-def test_the_final_model_is_trained_for_longer(tmp_path: Path) -> None:
+@pytest.mark.parametrize("continue_models", [True, False])
+def test_the_final_model_is_trained_for_longer(tmp_path: Path, continue_models: bool) -> None:
     campaign, out = Campaign(tmp_path), tmp_path / "longer"
     campaign.configure(dp=[sys.executable, "-c", "raise SystemExit('Error: not today')"])
     campaign.model(0).mkdir(parents=True)
@@ -307,7 +308,7 @@ def test_the_final_model_is_trained_for_longer(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="steps_final is not set"):
         mlpwf(*words)
     section = read_json(tmp_path / "config" / "train.json")
-    write_json(tmp_path / "config" / "train.json", section | {"steps_final": 120})
+    write_json(tmp_path / "config" / "train.json", section | {"steps_final": 120, "continue_models": continue_models})
     with pytest.raises(EngineError, match="not today"):
         mlpwf(*words)
     asked = read_json(out / "work" / "input.json")

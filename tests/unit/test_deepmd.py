@@ -120,21 +120,30 @@ def test_input_follows_the_section() -> None:
     assert new["training"]["numb_steps"] == 100
     assert new["learning_rate"]["start_lr"] == SETTINGS.learning_rate
     assert new["model"]["descriptor"]["sel"] == [24, 16]
-    assert new["loss"]["start_pref_v"] == new["loss"]["limit_pref_v"] == SETTINGS.virial_weight
+    weights = {key: new["loss"][f"start_pref_{key}"] for key in "efv"}
+    assert weights == {"e": SETTINGS.energy_weight, "f": 1000.0, "v": SETTINGS.virial_weight}
+    assert {new["loss"][f"limit_pref_{key}"] for key in "efv"} == {1.0}
+    without = deepmd.training_input(SETTINGS.model_copy(update={"virial_weight": 0.0}), continued=False, **common)
+    assert without["loss"]["start_pref_v"] == without["loss"]["limit_pref_v"] == 0.0
     continued = deepmd.training_input(SETTINGS, continued=True, **common)
     assert continued["training"]["numb_steps"] == 20
     assert continued["learning_rate"]["start_lr"] == SETTINGS.learning_rate_continued
 
 
-def test_learning_rate_is_kept_up_before_it_falls() -> None:
+@pytest.mark.parametrize("schedule", ["plateau", "exponential"])
+def test_learning_rate_is_what_the_schedule_says(schedule: str) -> None:
     from deepmd.dpmodel.utils.learning_rate import BaseLR
 
+    section = SETTINGS.model_copy(update={"learning_rate_schedule": schedule})
     asked = deepmd.training_input(
-        SETTINGS, elements=ELEMENTS, slots=[24, 16], systems=[], seed=deepmd.seeds(1, 0), continued=False
+        section, elements=ELEMENTS, slots=[24, 16], systems=[], seed=deepmd.seeds(1, 0), continued=False
     )["learning_rate"]
-    rates = [BaseLR(**asked, num_steps=SETTINGS.steps).value(step) for step in (0, 49, 75, 100)]
-    first, last = SETTINGS.learning_rate, SETTINGS.learning_rate_final
-    assert rates == pytest.approx([first, first, (first + last) / 2, last])
+    rates = [BaseLR(**asked, num_steps=section.steps).value(step) for step in (0, 49, 75, 100)]
+    first, last = section.learning_rate, section.learning_rate_final
+    if schedule == "plateau":
+        assert rates == pytest.approx([first, first, (first + last) / 2, last])
+    else:
+        assert rates == pytest.approx([first * (last / first) ** (step / 100) for step in (0, 49, 75, 100)], rel=0.1)
 
 
 def test_seeds_differ_between_models_and_stay() -> None:

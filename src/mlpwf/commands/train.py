@@ -56,9 +56,10 @@ def train_model(
     place, _ = load_section(Site, site)
     place = place.model_copy(update={"train_threads": threads or place.train_threads})
     with sole_writer(out), accounted(out, "train"):
-        origin = start / "model.pb" if start is not None and settings.continue_models else None
+        origin = start / "model.pb" if start is not None and (final or settings.continue_models) else None
         if origin is not None and not origin.is_file():
-            raise DataError(f"{origin}: no such model; expected the one to continue, or train.continue_models: false")
+            remedy = "" if final else ", or train.continue_models: false"
+            raise DataError(f"{origin}: no such model; expected the one to continue{remedy}")
         inputs = {str(path): _hash(path) for path in labels}
         if origin is not None:
             inputs[str(origin)] = sound_model(origin)

@@ -30,7 +30,9 @@ class Train(Section):
         description="training steps of the campaign's final model, from the last committee's first model and on all "
         "labels; unset: it is that model",
     )
-    continue_models: bool = Field(True, description="start from the previous cycle's models")
+    continue_models: bool = Field(
+        True, description="start from the previous cycle's models; the final model always continues the last one"
+    )
     learning_rate_schedule: Literal["plateau", "exponential"] = Field(
         "plateau",
         description="learning rate: high for half of the steps, then half a cosine down, or falling exponentially",
@@ -38,7 +40,15 @@ class Train(Section):
     learning_rate: float = Field(1e-2, gt=0, lt=1, description="first learning rate")
     learning_rate_continued: float = Field(1e-2, gt=0, lt=1, description="first learning rate of a continued model")
     learning_rate_final: float = Field(1e-6, gt=0, lt=1, description="last learning rate")
-    virial_weight: float = Field(0.02, ge=0, description="weight of the virial in the loss (start and end)")
+    energy_weight: float = Field(
+        100.0,
+        gt=0,
+        description="weight of the energy in the loss at the first learning rate, where forces have 1000; each goes to "
+        "1 as the rate falls",
+    )
+    virial_weight: float = Field(
+        100.0, ge=0, description="the same for the virial; 0: none, as where cut-offs are too low for a stress"
+    )
     conversion_tolerance_ev_angstrom: float = Field(
         1e-3, gt=0, description="largest force difference between a compressed model and its original, in eV/Å"
     )

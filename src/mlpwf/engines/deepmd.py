@@ -160,7 +160,6 @@ def training_input(
     """
     steps = section.steps_continued if continued else section.steps
     between = max(1, steps // CURVE_POINTS)
-    virial = section.virial_weight
     return {
         "model": {
             "type_map": list(elements),
@@ -190,12 +189,12 @@ def training_input(
         },
         "loss": {
             "type": "ener",
-            "start_pref_e": 0.02,
+            "start_pref_e": section.energy_weight,
             "limit_pref_e": 1.0,
             "start_pref_f": 1000.0,
             "limit_pref_f": 1.0,
-            "start_pref_v": virial,
-            "limit_pref_v": virial,
+            "start_pref_v": section.virial_weight,
+            "limit_pref_v": 1.0 if section.virial_weight else 0.0,
         },
         "training": {
             "training_data": {"systems": list(systems), "batch_size": 1},
