@@ -400,13 +400,14 @@ def _verdicts(explored: Sequence[Cycle]) -> Drawing:
 
 def _selection_tables(record: Record) -> list[Table]:
     counted = ("explored", "accurate", "candidate", "failed", "broken", "selected")
-    header = ("cycle", *counted, "candidate share", "error on new labels, eV/Å", "verdict", "reason")
+    header = ("cycle", *counted, "candidate share", "error on new labels, eV/Å", "verdict")
     table = [
         (str(c.number), *(_count(number(c.status, key)) for key in counted),
          _figures(number(c.status, "candidate_fraction")), _figures(number(c.status, "new_label_error")),
-         str(c.status.get("verdict", "–")), str(c.status.get("reason", "")))
+         str(c.status.get("verdict", "–")))
         for c in record.cycles if c.status
     ]  # fmt: skip
+    reasons = [(str(c.number), str(c.status.get("reason", "–"))) for c in record.cycles if c.status]
     walkers = [
         (str(c.number), w.state, str(sum(w.outcomes.values())), f"{w.steps:,}",
          ", ".join(f"{n} {o}" for o, n in w.outcomes.items()))
@@ -415,6 +416,7 @@ def _selection_tables(record: Record) -> list[Table]:
     tables = []
     if table:
         tables.append(Table("Selection by cycle.", header, table))
+        tables.append(Table("Why the campaign went on or ended.", ("cycle", "reason"), reasons))
     if walkers:
         tables.append(
             Table("Walkers by cycle and state.", ("cycle", "state", "walkers", "steps", "how they ended"), walkers)
