@@ -8,19 +8,23 @@ cd "$(dirname "$0")/../.."
 here=benchmarks/toluene system=config/systems/toluene.yaml campaign=results/toluene
 export PATH=$PWD/.venv/bin:$PATH
 
-# Labels as the store's records; of the campaign all that its next job reads, with its times, which
-# Snakemake goes by. Models (11 MB each; the last committee is trained anew), walkers and work in progress are left out.
+# Labels as the store's records; of the campaign all that its next cycle reads, with its times, which
+# Snakemake goes by. Models (11 MB each; the last committee is trained anew), walkers, production runs and work in
+# progress are left out; of the final model, once it is there, the part that is not compressed is kept, and what its
+# liquid is like.
 keep() {
     mlpwf label export --config $campaign/config/label.json --site $campaign/config/site.json --out $here/labels.jsonl.gz
     local last before
     last=$(find $campaign/cycle -path '*/train/errors.json' 2>/dev/null | sort | tail -n 1 | cut -d/ -f4)
-    before=(--exclude='work' --exclude='*.work' --exclude='walker' --exclude='.*' --exclude='pairs.csv' --exclude='*.pb')
+    before=(--exclude="$campaign/simulate" --exclude='work' --exclude='*.work' --exclude='walker' --exclude='.*' --exclude='pairs.csv' --exclude='*.pb')
     for cycle in $campaign/cycle/*; do
         [ -n "$last" ] && [[ ${cycle##*/} < $last ]] && before+=(--exclude="$cycle/explore")
     done
     tar -c --sort=name --owner=0 --group=0 --numeric-owner "${before[@]}" $campaign 2>/dev/null | xz -9 >$here/.campaign.tar.xz
     mv $here/.campaign.tar.xz $here/campaign.tar.xz
     python $here/tables.py $campaign $here
+    [ ! -f $campaign/train/longer/model.pb ] || cp $campaign/train/longer/model.pb $here/model.pb
+    [ ! -f $campaign/validate/liquid.json ] || python $here/liquid.py $campaign $here docs/toluene.png
 }
 
 if [ "${1:-}" = keep ]; then
