@@ -499,7 +499,7 @@ def rows(work: Path) -> list[list[Any]]:
 
 
 def stability(work: Path) -> list[list[Any]]:
-    """A row for each curve: the labels with which its committee first lasts 50 ps at every state."""
+    """A row for each curve that was tried: the labels with which its committee first lasts 50 ps at every state."""
     table, curves = [], sorted({done.parent.parent for done in work.glob("*/seed*/*/*/done.json")})
     for curve in curves:
         if curve.name == "start":
@@ -507,6 +507,8 @@ def stability(work: Path) -> list[list[Any]]:
         cycles = [curve.parent / "start" / "00", *sorted(done.parent for done in curve.glob("*/done.json"))]
         labels = [read_json(cycle / "done.json")["labels"] for cycle in cycles]
         tried = [cycle / "stable" / "done.json" for cycle in cycles]
+        if not any(done.exists() for done in tried):
+            continue
         ended = [done.exists() and read_json(done)["stable"] for done in tried]
         found = f"{labels[ended.index(True)]}" if any(ended) else f">{labels[-1]}"
         table.append([curve.parts[-3], curve.name, int(curve.parent.name[4:]), found])
