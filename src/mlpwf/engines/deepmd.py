@@ -155,8 +155,7 @@ def training_input(
     """The input of `dp train`: se_e2_a, energy, force and virial loss.
 
     A learning rate with a plateau is high for the first half of the steps and falls on half a cosine then. Weights of
-    the loss follow it: forces are learnt first, energies as it falls. Falling exponentially from the start it does far
-    less in as many steps (docs/selection.md).
+    the loss follow it. Falling exponentially from the start it does far less in as many steps (docs/selection.md).
     """
     steps = section.steps_continued if continued else section.steps
     between = max(1, steps // CURVE_POINTS)
