@@ -149,8 +149,7 @@ class _Validation:
         self.job = job
         self.liquid = Liquid(job, job.sample_steps)
         liquid = self.liquid
-        self.phases = {
-            "equilibration": (liquid.nvt(FRICTION_TIME_PS), job.equilibration_steps),
+        self.runs = {
             "nve": ("nve", job.nve_steps),
             "nvt": (liquid.nvt(FRICTION_TIME_PS), job.nvt_steps),
             "npt": (liquid.npt(FRICTION_TIME_PS, job.pressure_bar), job.npt_steps),
@@ -162,35 +161,35 @@ class _Validation:
         """All phases that are not done yet."""
         liquid = self.liquid
         if not EQUILIBRATED.exists():
-            found = self._phase("equilibration")
+            found = self._phase("equilibration", liquid.nvt(FRICTION_TIME_PS), self.job.equilibration_steps, None)
             if found["reason"]:
                 verdict = {"stable": False, "reason": f"while equilibrating: {found['reason']}"}
-                return {name: dict(verdict) for name in self.phases if name != "equilibration"}
+                return {name: dict(verdict) for name in self.runs}
             liquid.command("unfix motion", "velocity all zero linear", "reset_timestep 0")
             with replacing(EQUILIBRATED) as temporary:
                 liquid.write_restart(temporary)
         self.done_steps = self.job.equilibration_steps
         verdicts = json.loads(PHASES.read_text()) if PHASES.exists() else {}
-        for name, (_, steps) in self.phases.items():
-            if name != "equilibration" and name not in verdicts:
-                verdicts[name] = self._phase(name)
+        for name, (motion, steps) in self.runs.items():
+            if name not in verdicts:
+                verdicts[name] = self._phase(name, motion, steps, str(EQUILIBRATED))
                 write_json(PHASES, verdicts)
                 Path(f"{name}.bin").unlink(missing_ok=True)
-            self.done_steps += steps if name != "equilibration" else 0
+            self.done_steps += steps
         return verdicts
 
-    def _phase(self, name: str) -> dict[str, Any]:
-        """One run; its samples go to NAME.npz as far as it came."""
-        job, liquid, (motion, steps) = self.job, self.liquid, self.phases[name]
+    def _phase(self, name: str, motion: str, steps: int, start: str | None) -> dict[str, Any]:
+        """One run, from a restart file or the packed box; its samples go to NAME.npz as far as it came."""
+        job, liquid = self.job, self.liquid
         samples = _Samples(name, liquid)
         begun = samples.restart()
         try:
-            liquid.open(begun or (None if name == "equilibration" else str(EQUILIBRATED)))
+            liquid.open(begun or start)
         except Exception as error:
             raise SystemExit(setup_failed(error)) from None
         reason, step, fresh = "", samples.steps(job.sample_steps), True
         try:
-            if name == "equilibration" and begun is None:
+            if begun is None and start is None:
                 liquid.heat(job.seed)
                 liquid.command("reset_timestep 0")
             liquid.command(f"fix motion all {motion}", f"thermo {job.sample_steps}")
@@ -213,7 +212,7 @@ class _Validation:
         now = time.monotonic()
         if now - self.told > TELL_S:
             self.told = now
-            total = sum(steps for _, steps in self.phases.values())
+            total = self.job.equilibration_steps + sum(steps for _, steps in self.runs.values())
             ns = self.own_steps * self.liquid.timestep_ps * 1e-3
             progress = {"fraction": (self.done_steps + step) / total, "ns_per_day": 86400 * ns / (now - self.began)}
             write_json("progress.json", progress)
