@@ -1,7 +1,14 @@
-"""What every finished campaign must hold; shared by the campaign tests."""
+"""What every finished campaign must hold, and what is planned; shared by the campaign tests."""
 
 import json
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
+
+PROJECT = Path(__file__).parents[1]
+SNAKEMAKE = [str(Path(sys.executable).parent / "snakemake"), "--snakefile", str(PROJECT / "Snakefile")]
 
 
 def read(path):
@@ -38,3 +45,31 @@ def check_complete(campaign):
     terminal = (campaign.parents[1] / "terminal.log").read_text()
     assert f"open results/{campaign.name}/report/report.html" in terminal
     return final
+
+
+def plan(folder, system, *config, options=("--cores", "2")):
+    """A dry run of a system file in a folder."""
+    site = PROJECT / "config" / "sites" / "local.yaml"
+    return subprocess.run(
+        [
+            *SNAKEMAKE,
+            "-n",
+            *options,
+            "--directory",
+            str(folder),
+            "--config",
+            f"system={system}",
+            f"site={site}",
+            *config,
+        ],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        check=False,
+    )
+
+
+def planned_files(lines):
+    """All files that the jobs of a dry run's report would write: outputs and logs."""
+    written = [line.split(": ", 1) for line in lines if line.strip().startswith(("output: ", "log: "))]
+    return {re.sub(r" \((checkpoint|update)\)$", "", name) for _, names in written for name in names.split(", ")}

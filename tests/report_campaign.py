@@ -157,7 +157,8 @@ def _liquid(path: Path, number: int, rng: np.random.Generator) -> None:
     r = np.arange(3.05, 9, 0.1)
     g = 1 + np.exp(-((r - 6) ** 2)) + rng.normal(0, 0.03, (5, r.size))
     samples = {"density": 0.85 + rng.normal(0, 0.01, 5), "r": r, "g": g, "diffusion": 0.2 + rng.normal(0, 0.1, 32)}
-    put(path, {"cycle": number, "fault": "", **{name: values.tolist() for name, values in samples.items()}})
+    about = {"cycle": number, "fault": "", "conditions": "64 molecules"}
+    put(path, about | {name: values.tolist() for name, values in samples.items()})
 
 
 def _calibration(number: int, scale: float, rng: np.random.Generator) -> dict[str, Any]:

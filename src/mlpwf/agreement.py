@@ -33,6 +33,8 @@ class Liquid:
     """Apparent coefficient of each molecule, shape (n_molecules,)."""
     fault: str = ""
     """Why the model gave no liquid; empty: it did."""
+    conditions: str = ""
+    """Molecules, temperature and pressure, in words."""
 
 
 def from_document(document: Mapping[str, Any]) -> Liquid:
@@ -46,7 +48,8 @@ def from_document(document: Mapping[str, Any]) -> Liquid:
     try:
         density, r, g, diffusion = (np.array(document[name], float) for name in ("density", "r", "g", "diffusion"))
         curves = g.reshape(len(g), len(r))
-        return Liquid(int(document["cycle"]), density, r, curves, diffusion, str(document["fault"]))
+        said = str(document["fault"]), str(document["conditions"])
+        return Liquid(int(document["cycle"]), density, r, curves, diffusion, *said)
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"the liquid of a cycle lacks {error}; run mlpwf validate for this cycle again") from None
 

@@ -97,6 +97,10 @@ def same_liquid(liquids: Sequence[Liquid], wanted: int) -> list[Criterion]:
     names = ("density", "g(r)", "diffusion")
     if len(liquids) < wanted:
         return [Criterion(name, None, f"the {name} has fewer than {wanted} cycles to compare") for name in names]
+    conditions = dict.fromkeys(one.conditions for one in liquids)
+    if len(conditions) > 1:
+        said = f"the {{}} of the cycles' models is not comparable: {' and '.join(conditions)}"
+        return [Criterion(name, None, said.format(name)) for name in names]
     faults = [f"the {{}} by the model of cycle {one.cycle} is none: {one.fault}" for one in liquids if one.fault]
     if faults:
         return [Criterion(name, False, faults[-1].format(name)) for name in names]

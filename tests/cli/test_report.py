@@ -171,6 +171,23 @@ def test_arms_are_drawn_beside_the_committee(tmp_path: Path) -> None:
     assert all(float(row["y_error"]) > 0 for row in drawn)
 
 
+def test_the_settings_that_done_cycles_ran_with_are_shown(tmp_path: Path) -> None:
+    root = campaign(tmp_path, cycles=4)
+    for cycle, steps in enumerate((111, 111, 222, 333)):
+        for section in ("train", "explore", "select", "validate"):
+            values = {"seed": 1} | ({"steps": steps} if section == "train" else {})
+            target = root / "config" / "cycle" / f"{cycle:03d}" / f"{section}.json"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(json.dumps(values))
+            (root / "config" / f"{section}.json").write_text(json.dumps(values))
+    html = _make(root)
+    assert "config: train of cycles 0 to 1" in html
+    assert "config: train of cycle 2" in html
+    assert "train of cycle 3" not in html, "the last one goes by the present config"
+    assert "explore of" not in html
+    assert html.index("&#34;steps&#34;: 333") < html.index("&#34;steps&#34;: 111") < html.index("&#34;steps&#34;: 222")
+
+
 def test_seeds_of_an_arm_give_it_error_bars(tmp_path: Path) -> None:
     root = campaign(tmp_path, cycles=2)
     section = root / "config" / "select.json"
@@ -194,7 +211,8 @@ def test_seeds_of_an_arm_give_it_error_bars(tmp_path: Path) -> None:
 def test_the_liquids_of_the_cycles_are_drawn(tmp_path: Path) -> None:
     root = campaign(tmp_path, cycles=4)
     path = root / "cycle" / "001" / "validate" / "liquid.json"
-    path.write_text(json.dumps({"cycle": 1, "fault": "the run at constant volume blew up", **NO_LIQUID}))
+    about = {"cycle": 1, "fault": "the run at constant volume blew up", "conditions": ""}
+    path.write_text(json.dumps(about | NO_LIQUID))
     _make(root)
     with (root / "report" / "figures" / "liquids.csv").open() as handle:
         drawn = list(csv.DictReader(handle))

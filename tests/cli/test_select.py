@@ -192,7 +192,7 @@ def write_liquid(path: Path, cycle: int, density: float = 1.0, fault: str = "") 
     g = 1 + np.exp(-((r - 3) ** 2)) + rng.normal(0, 0.02, (5, len(r)))
     samples = {"density": density + rng.normal(0, 0.01, 5), "diffusion": 0.2 + rng.normal(0, 0.1, 20)}
     found = {name: values.tolist() for name, values in samples.items()} | {"r": r.tolist(), "g": g.tolist()}
-    write_json(path, {"cycle": cycle, "fault": fault, **found})
+    write_json(path, {"cycle": cycle, "fault": fault, "conditions": "64 molecules", **found})
     return path
 
 

@@ -82,7 +82,8 @@ def test_groups_of_other_shapes_are_refused() -> None:
 
 
 def test_a_document_that_is_no_liquid_is_refused() -> None:
-    whole = {"cycle": 2, "fault": "", "density": [1.0, 1.1], "r": [1.0], "g": [[1.0], [1.2]], "diffusion": []}
+    samples = {"density": [1.0, 1.1], "r": [1.0], "g": [[1.0], [1.2]], "diffusion": []}
+    whole = {"cycle": 2, "fault": "", "conditions": "", **samples}
     assert from_document(whole).g.shape == (2, 1)
     assert from_document(whole | {"r": [], "g": []}).g.shape == (0, 0)
     for damage in ({"density": ["x"]}, {"g": [[1.0, 2.0]]}, {"cycle": None}, {"r": None}):

@@ -1,6 +1,8 @@
 """Config: what is shipped is valid, what is generated is fresh, what is wrong is one clear line."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mlpwf.config import Build, load_campaign, load_section, load_site
-from mlpwf.config.resolve import write_sections
+from mlpwf.config import Build, Train, load_campaign, load_section, load_site
+from mlpwf.config.resolve import cycle_section, kept_settings, said_of_kept, write_sections
 from mlpwf.config.schema import documents
 from mlpwf.errors import ConfigError
 
@@ -120,6 +122,101 @@ def test_a_key_that_is_new_in_this_version_touches_no_section(tmp_path):
         (folder / "build.json").write_text(text)
         write_sections(campaign, site, tmp_path)
         assert json.loads((folder / "build.json").read_text()) == older | {"box_multiples": [1]}
+
+
+class Cycles:
+    """A campaign's folder with cycles in it, and the times of what they go by."""
+
+    def __init__(self, root):
+        self.root, self.folder = root, root / MINIMAL["name"]
+        self.site = load_site(PROJECT / "config" / "sites" / "local.yaml")
+        self.write()
+
+    def write(self, cycles=0, **changes):
+        values = {**MINIMAL, **{key: {**MINIMAL.get(key, {}), **given} for key, given in changes.items()}}
+        return write_sections(load_campaign(write(self.root, values)), self.site, self.root, cycles)
+
+    def run(self, cycle, verdict):
+        status = self.folder / "cycle" / f"{cycle:03d}" / "select" / "status.json"
+        status.parent.mkdir(parents=True)
+        status.write_text(json.dumps({"verdict": verdict}))
+
+    def times(self):
+        return {path: path.stat().st_mtime_ns for path in self.folder.rglob("config/cycle/*/*.json")}
+
+    def touched(self, before):
+        changed = [path for path, time in self.times().items() if before.get(path) != time]
+        return sorted(f"{path.parent.name}/{path.name}" for path in changed)
+
+
+def test_a_cycle_that_another_follows_keeps_its_settings(tmp_path):
+    campaign = Cycles(tmp_path)
+    campaign.run(0, "continue")
+    campaign.run(1, "converged")
+    before = campaign.times()
+    assert len(before) == 4 * 10
+    assert not said_of_kept(campaign.write())
+    folder = campaign.write(train={"steps": 99}, explore={"walkers": 7}, select={"maximum_cycles": 2})
+    changed = [f"001/{section}.json" for section in ("explore", "select", "train")]
+    assert [name for name in campaign.touched(before) if name < "002"] == changed
+    assert [cycle_section(Train, campaign.folder, name).steps for name in ("000", "001")] == [200_000, 99]
+    assert kept_settings(folder) == {"train": [0], "explore": [0], "select": [0]}
+    assert said_of_kept(folder) == (
+        "done cycles keep the settings they ran with (train of cycle 0; explore of cycle 0; select of cycle 0); "
+        f"to begin again by the edited ones, remove {campaign.folder}/cycle (labels stay in the store)"
+    )
+    shutil.rmtree(campaign.folder / "cycle")
+    campaign.write(train={"steps": 99})
+    assert cycle_section(Train, campaign.folder, "000").steps == 99
+
+
+def test_a_cycle_is_open_until_the_next_has_begun(tmp_path):
+    campaign = Cycles(tmp_path)
+    campaign.run(0, "continue")
+    campaign.write(train={"steps": 99})
+    assert cycle_section(Train, campaign.folder, "000").steps == 99
+    (campaign.folder / "cycle" / "001").mkdir()
+    campaign.write(train={"steps": 98})
+    assert [cycle_section(Train, campaign.folder, name).steps for name in ("000", "001")] == [99, 98]
+
+
+def test_the_length_of_the_final_training_is_no_setting_of_a_cycle(tmp_path):
+    campaign = Cycles(tmp_path)
+    before = campaign.times()
+    campaign.write(train={"steps_final": 12345})
+    assert not campaign.touched(before)
+    assert load_section(Train, campaign.folder / "config" / "train.json")[0].steps_final == 12345
+
+
+def test_a_campaign_of_an_older_version_keeps_its_settings_and_their_times(tmp_path):
+    campaign = Cycles(tmp_path)
+    campaign.run(0, "continue")
+    campaign.run(1, "continue")
+    (campaign.folder / "cycle" / "002").mkdir()
+    shutil.rmtree(campaign.folder / "config" / "cycle")
+    old = campaign.folder / "config" / "train.json"
+    os.utime(old, (1e9, 1e9))
+    campaign.write(train={"steps": 99})
+    assert [cycle_section(Train, campaign.folder, f"00{k}").steps for k in range(3)] == [200_000, 200_000, 99]
+    assert (campaign.folder / "config" / "cycle" / "001" / "train.json").stat().st_mtime == 1e9
+
+
+def test_arms_begin_with_the_first_cycle(tmp_path):
+    campaign = Cycles(tmp_path)
+    campaign.run(0, "continue")
+    campaign.write(select={"arms": ["random"]})
+    (campaign.folder / "cycle" / "001").mkdir()
+    before = campaign.times()
+    with pytest.raises(ConfigError, match=r"asks for arm/diversity/1, and cycle 0 was done without; arms begin"):
+        campaign.write(select={"arms": ["random", "diversity"]})
+    assert not campaign.touched(before)
+    campaign.write(select={"arms": []})
+
+
+def test_a_plan_of_more_cycles_has_settings_for_them(tmp_path):
+    campaign = Cycles(tmp_path)
+    campaign.write(cycles=12)
+    assert len(campaign.times()) == 4 * 12
 
 
 def test_help_and_config_import_nothing_heavy():

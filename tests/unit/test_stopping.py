@@ -148,6 +148,14 @@ def test_what_cannot_be_told_is_not_met() -> None:
     assert said == "the density by the models of cycles 3, 4 is not measured: run longer (validate.npt_ps)"
 
 
+def test_liquids_of_other_conditions_are_not_compared() -> None:
+    cold, warm = (liquid(3 + k, conditions=f"64 molecules at {kelvin} K") for k, kelvin in enumerate((293, 300)))
+    found = same_liquid([cold, warm], 2)
+    assert [one.met for one in found] == [None] * 3
+    said = "the g(r) of the cycles' models is not comparable: 64 molecules at 293 K and 64 molecules at 300 K"
+    assert found[1].said == said
+
+
 def test_a_model_that_gives_no_liquid_does_not_agree() -> None:
     found = same_liquid([liquid(3), liquid(4, fault="the run at constant pressure blew up")], 2)
     assert [one.met for one in found] == [False] * 3

@@ -13,31 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from campaign import PROJECT, SNAKEMAKE, plan, planned_files
 from mlpwf.config import Campaign
-
-PROJECT = Path(__file__).parents[2]
-SNAKEMAKE = [str(Path(sys.executable).parent / "snakemake"), "--snakefile", str(PROJECT / "Snakefile")]
-
-
-def plan(folder, system, *config, options=("--cores", "2")):
-    site = PROJECT / "config" / "sites" / "local.yaml"
-    return subprocess.run(
-        [
-            *SNAKEMAKE,
-            "-n",
-            *options,
-            "--directory",
-            str(folder),
-            "--config",
-            f"system={system}",
-            f"site={site}",
-            *config,
-        ],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
-        check=False,
-    )
 
 
 @pytest.mark.parametrize("system", sorted((PROJECT / "config" / "systems").glob("*.yaml")), ids=lambda path: path.stem)
@@ -199,12 +176,6 @@ def touch(*folders):
     for folder in folders:
         for path in folder.rglob("*"):
             os.utime(path, (now, now))
-
-
-def planned_files(lines):
-    """All files that the jobs of a dry run's report would write: outputs and logs."""
-    written = [line.split(": ", 1) for line in lines if line.strip().startswith(("output: ", "log: "))]
-    return {re.sub(r" \((checkpoint|update)\)$", "", name) for _, names in written for name in names.split(", ")}
 
 
 @pytest.mark.parametrize(

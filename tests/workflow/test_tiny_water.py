@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
-from campaign import check_complete, label_keys, read
+from campaign import PROJECT, check_complete, label_keys, plan, planned_files, read
 
 pytestmark = [
     pytest.mark.engine,
@@ -53,6 +54,28 @@ def test_production_is_readable_and_analysed(tiny_water):
         assert np.allclose(np.linalg.norm(axes, axis=-1), 1.0, atol=1e-3)
     table = pd.read_csv(tiny_water / "analyse" / "states.csv")
     assert sorted(table["temperature_kelvin"]) == [300, 325, 350]
+
+
+def test_an_edited_config_repeats_no_cycle_that_another_follows(tiny_water, tmp_path):
+    """Only what follows the edit is planned: the last cycle anew, none of its labels, none before it."""
+    last = read(tiny_water / "train" / "final" / "final.json")["cycle"]
+    assert last >= 1
+    shutil.copytree(tiny_water, tmp_path / "results" / "tiny_water")
+    shutil.copytree(tiny_water.parents[1] / ".snakemake" / "metadata", tmp_path / ".snakemake" / "metadata")
+    values = yaml.safe_load((PROJECT / "config" / "systems" / "tiny_water.yaml").read_text())
+    system = tmp_path / "edited.yaml"
+    options = ("--cores", "2", "--rerun-triggers", "mtime", "input")
+    edits = ("select", "contact_margin_angstrom", 0.1), ("explore", "walkers", 3), ("train", "models", 3)
+    for section, key, value in edits:
+        values[section][key] = value
+        system.write_text(yaml.safe_dump(values))
+        done = plan(tmp_path, system, options=options)
+        assert done.returncode == 0, done.stderr
+        assert f"{section} of cycle" in done.stderr
+        cycles = {name.split("/cycle/")[1] for name in planned_files(done.stdout.splitlines()) if "/cycle/" in name}
+        assert any(name.startswith(f"{last:03d}/{section}/") for name in cycles), f"{section}.{key} plans nothing"
+        assert all(name.startswith(f"{last:03d}/") for name in cycles), cycles
+        assert not any("/label/" in name for name in cycles)
 
 
 def wait_for(condition, process, seconds=900):

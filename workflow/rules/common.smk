@@ -3,12 +3,16 @@
 Parsed in every job of a cluster: only the standard library, yaml and what of mlpwf imports no more.
 """
 
+import functools
+import itertools
 import json
 import os
 import sys
 from pathlib import Path
 
 from mlpwf.accounting import book_snakemake
+from mlpwf.config import Explore, Select, Train
+from mlpwf.config.resolve import cycle_section
 from mlpwf.config.run import only_looks, open_run
 from mlpwf.errors import MlpwfError
 from mlpwf.states import simulate_lengths, states
@@ -32,9 +36,7 @@ CAMPAIGN, SITE = RUN.campaign, RUN.site
 C = f"{RUN.results}/{CAMPAIGN.name}"
 LOGS = f"logs/{CAMPAIGN.name}"
 PLAN = int(config.get("plan", 0))
-MODELS = range(CAMPAIGN.train.models)
 ARMS = CAMPAIGN.select.arm_lines  # such as arm/random/1
-EXPLORE_STATES = list(states(CAMPAIGN.explore, CAMPAIGN.system.density_g_cm3))
 FORCE_FIELD = (
     CAMPAIGN.simulate.force_field
 )  # where there is one, nothing is labelled, trained or validated
@@ -96,10 +98,19 @@ def repeated(flag, name):
     return words
 
 
+@functools.cache
+def settings(section, cycle):
+    """A section as a cycle goes by it: a cycle that is done keeps the settings it ran with."""
+    return cycle_section(section, C, cycle)
+
+
 def models_of(cycle, file, line="cycle"):
     """The files of a cycle's whole committee; the arms of `select.arms` share the first cycle."""
     line = "cycle" if cycle == "000" else line
-    return [f"{C}/{line}/{cycle}/train/model/{k}/{file}" for k in MODELS]
+    return [
+        f"{C}/{line}/{cycle}/train/model/{k}/{file}"
+        for k in range(settings(Train, cycle).models)
+    ]
 
 
 def labels_until(cycle, line="cycle"):
@@ -112,7 +123,7 @@ def labels_until(cycle, line="cycle"):
 
 def compared_cycles(cycle):
     """The cycles whose models' liquids must agree for the campaign to have converged in this one."""
-    wanted = CAMPAIGN.select.liquid_cycles
+    wanted = settings(Select, cycle).liquid_cycles
     first = int(cycle) - wanted + 1
     return [f"{first + k:03d}" for k in range(wanted)] if first >= 0 else []
 
@@ -121,14 +132,11 @@ def final_cycle(wildcards):
     """The cycle the campaign ends with: found by walking the finished selections."""
     if PLAN:
         return f"{PLAN - 1:03d}"
-    for number in range(CAMPAIGN.select.maximum_cycles):
+    for number in itertools.count():
         cycle = f"{number:03d}"
         status = checkpoints.select_frames.get(cycle=cycle).output.status
         if json.loads(Path(status).read_text())["verdict"] != "continue":
             return cycle
-    raise WorkflowError(
-        f"no selection below {C}/cycle ends the campaign; expected one within select.maximum_cycles"
-    )
 
 
 def arms_errors(wildcards):

@@ -1,6 +1,6 @@
 """explore: molecular dynamics with the committee, over states and walkers.
 
-INPUTS   the cycle's committee, C/build/{bulk,molecules}.extxyz, C/config/{explore,system,site}.json
+INPUTS   the cycle's committee, C/build/{bulk,molecules}.extxyz, C/config/cycle/NNN/explore.json, C/config/{system,site}.json
 OUTPUTS  C/cycle/NNN/explore/STATE/{frames.extxyz,deviations.csv,walkers.json}
 """
 
@@ -11,7 +11,7 @@ rule explore_state:
         models=lambda wildcards: models_of(wildcards.cycle, "compressed.pb"),
         starts=f"{C}/build/bulk.extxyz",
         molecules=f"{C}/build/molecules.extxyz",
-        config=f"{C}/config/explore.json",
+        config=f"{C}/config/cycle/{{cycle}}/explore.json",
         system=f"{C}/config/system.json",
         site=ancient(f"{C}/config/site.json"),
     output:

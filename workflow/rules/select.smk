@@ -1,7 +1,7 @@
 """select: which explored frames are worth a label, and whether the campaign ends.
 
 INPUTS   explored frames of every state, labels so far, a model's descriptors, C/cycle/NNN/train/{errors,calibration}.json,
-         C/cycle/NNN/validate/liquid.json of the cycles compared
+         C/cycle/NNN/validate/liquid.json of the cycles compared, C/config/cycle/NNN/select.json, C/config/label.json
 OUTPUTS  C/cycle/NNN/select/{frames.extxyz,decisions.csv,status.json}
 """
 
@@ -11,7 +11,9 @@ checkpoint select_frames:
     input:
         explored=lambda wildcards: [
             f"{C}/cycle/{wildcards.cycle}/explore/{state}/frames.extxyz"
-            for state in EXPLORE_STATES
+            for state in states(
+                settings(Explore, wildcards.cycle), CAMPAIGN.system.density_g_cm3
+            )
         ],
         labels=lambda wildcards: labels_until(wildcards.cycle),
         model=lambda wildcards: models_of(wildcards.cycle, "model.pb")[0],
@@ -28,7 +30,7 @@ checkpoint select_frames:
             for cycle in compared_cycles(wildcards.cycle)
         ],
         molecules=f"{C}/build/molecules.extxyz",
-        config=f"{C}/config/select.json",
+        config=f"{C}/config/cycle/{{cycle}}/select.json",
         label=f"{C}/config/label.json",
     output:
         frames=f"{C}/cycle/{{cycle}}/select/frames.extxyz",

@@ -1,6 +1,7 @@
 """train: a committee of models a cycle, their errors, and the final model.
 
-INPUTS   labels of this cycle and all before, C/config/{train,site}.json, the previous committee
+INPUTS   labels of this cycle and all before, C/config/cycle/NNN/train.json, C/config/{train,site}.json,
+         the previous committee
 OUTPUTS  C/cycle/NNN/train/model/K/{model.pb,compressed.pb,check.json,lcurve.csv},
          C/cycle/NNN/train/{errors.json,parity.csv,calibration.json,pairs.csv}, C/train/final/{model.pb,final.json},
          with train.steps_final C/train/longer/ as a model/K
@@ -16,17 +17,17 @@ def line_before(wildcards):
 
 def start_of(wildcards):
     """The model a later cycle's model starts from."""
-    if wildcards.cycle == "000" or not CAMPAIGN.train.continue_models:
+    if wildcards.cycle == "000" or not settings(Train, wildcards.cycle).continue_models:
         return []
     files = models_of(previous(wildcards.cycle), "check.json", wildcards.line)
-    return files[int(wildcards.index)]
+    return files[int(wildcards.index) : int(wildcards.index) + 1]
 
 
 rule train_model:
     """Train, freeze and compress one model of the committee."""
     input:
         labels=lambda wildcards: labels_until(wildcards.cycle, wildcards.line),
-        config=f"{C}/config/train.json",
+        config=f"{C}/config/cycle/{{cycle}}/train.json",
         site=ancient(f"{C}/config/site.json"),
         start=start_of,
     output:

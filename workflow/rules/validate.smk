@@ -1,6 +1,7 @@
 """validate: is a model to be trusted? The final one, and those of the cycles whose liquids must agree.
 
-INPUTS   the model, held-out labels, C/build/molecules.extxyz, C/config/{validate,system,site}.json
+INPUTS   the model, held-out labels, C/build/molecules.extxyz, C/config/{validate,system,site}.json (a cycle's:
+         C/config/cycle/NNN/validate.json)
 OUTPUTS  C/validate/{errors.json,parity.csv,runs.json,nve.csv,rdf.csv,liquid.json}, C/cycle/NNN/validate/… alike
 """
 
@@ -19,7 +20,7 @@ rule validate_cycle:
         model=lambda wildcards: models_of(wildcards.cycle, "compressed.pb")[0],
         test=f"{C}/test/label/labels.extxyz",
         molecules=f"{C}/build/molecules.extxyz",
-        config=f"{C}/config/validate.json",
+        config=f"{C}/config/cycle/{{cycle}}/validate.json",
         system=f"{C}/config/system.json",
         site=ancient(f"{C}/config/site.json"),
     output:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from mlpwf.config import load_campaign, load_site
-from mlpwf.config.resolve import write_sections
+from mlpwf.config.resolve import said_of_kept, write_sections
 
 log = logging.getLogger(__name__)
 
@@ -23,3 +23,5 @@ def config(
     campaign = load_campaign(system)
     folder = write_sections(campaign, load_site(site), results)
     log.info("%s: %s is sound; resolved sections are in %s", system, campaign.name, folder)
+    if said := said_of_kept(folder):
+        log.info("%s", said)

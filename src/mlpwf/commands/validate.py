@@ -63,7 +63,8 @@ def validate(
         verdicts = None if known is None else _taken_over(known, asked, out)
         if verdicts is None:
             verdicts = _runs(asked, section, composition, place, seed, model, molecules, out)
-            write_json(out / "liquid.json", {**about, "cycle": cycle, **_liquid(verdicts, out / "work")})
+            found = {"cycle": cycle, "conditions": _conditions(section), **_liquid(verdicts, out / "work")}
+            write_json(out / "liquid.json", {**about, **found})
         write_json(out / "runs.json", {**asked, **verdicts})
         (out / "work" / UNFINISHED).unlink(missing_ok=True)
 
@@ -230,6 +231,10 @@ def _densities(work: Path) -> Any:
     samples = _samples(work, "npt")
     volumes = samples["thermo"][:, 5]
     return samples["mass"] / volumes[int(DISCARDED * len(volumes)) :] / AMU_PER_A3_PER_G_CM3
+
+
+def _conditions(section: Validate) -> str:
+    return f"{section.molecules} molecules at {section.temperature_kelvin:g} K and {section.pressure_bar:g} bar"
 
 
 def _liquid(verdicts: dict[str, Any], work: Path) -> dict[str, Any]:

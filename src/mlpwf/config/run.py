@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from mlpwf.config import Campaign, Site, load_campaign, load_site
-from mlpwf.config.resolve import write_sections
+from mlpwf.config.resolve import said_of_kept, write_sections
 from mlpwf.errors import ConfigError
 from mlpwf.files import write_json_if_changed, write_text
 
@@ -55,7 +55,7 @@ def open_run(config: Mapping[str, Any], *, job: bool, look: bool) -> Run:
     Parameters
     ----------
     config
-        Snakemake's config: `system`, `site`, perhaps `results`.
+        Snakemake's config: `system`, `site`, perhaps `results` and `plan`.
     job
         This Snakemake runs a job of a workflow.
     look
@@ -82,7 +82,9 @@ def open_run(config: Mapping[str, Any], *, job: bool, look: bool) -> Run:
     if not job and not look:
         _remove_stale_lock()
         os.environ[SNAPSHOT] = str(_write(run).absolute())
-    write_sections(run.campaign, run.site, results)
+    folder = write_sections(run.campaign, run.site, results, int(config.get("plan", 0)))
+    if not job and (said := said_of_kept(folder)):
+        print(f"mlpwf: {said}", file=sys.stderr)
     return run
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -126,6 +127,8 @@ class Record:
 
     folder: Path
     sections: Mapping[str, Mapping[str, Any]]
+    kept: Mapping[str, Mapping[str, Any]]
+    """Sections as done cycles went by them, where they have been edited since: `train of cycles 0 to 2`."""
     cycles: Sequence[Cycle]
     test: Labels | None
     final: Mapping[str, Any] | None
@@ -261,6 +264,7 @@ def gather(folder: Path | str) -> Record:
     return Record(
         folder=folder,
         sections={name: values for name, values in sections.items() if values},
+        kept=_kept(folder / "config"),
         cycles=_cycles(reader),
         test=_labels(reader, "test set", "test"),
         final=reader.json("train", "final", "final.json"),
@@ -272,6 +276,19 @@ def gather(folder: Path | str) -> Record:
         arms=_arms(reader, sections["select"].get("arms") or []),
         missing=tuple(path for path in reader.missing if not (classical and path.startswith(OF_A_MODEL))),
     )
+
+
+def _kept(folder: Path) -> dict[str, dict[str, Any]]:
+    from mlpwf.config.resolve import cycles_in_words, kept_settings
+
+    kept: dict[str, dict[str, Any]] = {}
+    for section, cycles in kept_settings(folder).items():
+        alike: dict[str, list[int]] = {}
+        for cycle in cycles:
+            values = read_json(folder / "cycle" / f"{cycle:03d}" / f"{section}.json")
+            alike.setdefault(json.dumps(values), []).append(cycle)
+        kept |= {f"{section} of {cycles_in_words(group)}": json.loads(text) for text, group in alike.items()}
+    return kept
 
 
 def _cycles(reader: _Reader) -> list[Cycle]:

@@ -680,7 +680,7 @@ def provenance(record: Record) -> Part:
     tables = [Table("Models.", header, table)] if table else []
     details = [
         Block(f"config: {name}", json.dumps(values, indent=1, ensure_ascii=False))
-        for name, values in record.sections.items()
+        for name, values in {**record.sections, **record.kept}.items()
     ]
     if record.analysis.summary and isinstance(record.analysis.summary.get("definitions"), dict):
         text = "\n".join(f"{key}: {value}" for key, value in record.analysis.summary["definitions"].items())
