@@ -40,7 +40,8 @@ onstart:
 
 
 onsuccess:
-    print(f"mlpwf: {CAMPAIGN.name} is complete; open {C}/report/report.html")
+    if Path(f"{C}/report/report.html").is_file():
+        print(f"mlpwf: {CAMPAIGN.name} is complete; open {C}/report/report.html")
 
 
 onerror:

@@ -65,8 +65,10 @@ def kept_settings(folder: Path) -> dict[str, list[int]]:
     kept: dict[str, list[int]] = {}
     settled = [path for path in sorted((folder / "cycle").glob("[0-9][0-9][0-9]")) if _settled(folder, path.name)]
     for section in OF_A_CYCLE if settled else ():
-        current = _of_a_cycle(section, _filled_in(folder / f"{section}.json", section))
-        differing = [int(path.name) for path in settled if _filled_in(path / f"{section}.json", section) != current]
+        values, *ran = (
+            _of_a_cycle(section, _filled_in(path / f"{section}.json", section)) for path in (folder, *settled)
+        )
+        differing = [int(path.name) for path, one in zip(settled, ran, strict=True) if one != values]
         if differing:
             kept[section] = differing
     return kept
