@@ -23,7 +23,7 @@ keep() {
     tar -c --sort=name --owner=0 --group=0 --numeric-owner "${before[@]}" $campaign 2>/dev/null | xz -9 >$here/.campaign.tar.xz
     mv $here/.campaign.tar.xz $here/campaign.tar.xz
     python $here/tables.py $campaign $here
-    [ ! -f $campaign/train/longer/model.pb ] || cp $campaign/train/longer/model.pb $here/model.pb
+    [ ! -f $campaign/train/final/model.pb ] || cp $campaign/cycle/$last/train/model/0/model.pb $here/model.pb
     [ ! -f $campaign/validate/liquid.json ] || python $here/liquid.py $campaign $here docs/toluene.png
 }
 

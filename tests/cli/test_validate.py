@@ -81,7 +81,7 @@ def test_a_sound_model_passes(run, monkeypatch):
     assert np.mean(liquid["density"]) == pytest.approx(runs["npt"]["density_g_cm3"], rel=1e-2)
     assert np.mean(liquid["g"], axis=0) == pytest.approx(rdf[:, 1], abs=0.1 * rdf[:, 1].max())
     assert liquid["fault"] == ""
-    assert liquid["conditions"] == "CHECK"
+    assert liquid["conditions"] == "12 molecules at 300 K and 1 bar"
 
 
 @pytest.mark.engine
