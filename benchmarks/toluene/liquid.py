@@ -14,14 +14,15 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mlpwf.dynamics.reading import read_trajectory
 from mlpwf.dynamics.trajectory import MolecularTrajectory
@@ -79,13 +80,34 @@ def orientations(run: MolecularTrajectory, offset: Array) -> tuple[Array, Array]
     return distances, cosines
 
 
+def mean_of_blocks(values: ArrayLike) -> Array:
+    """Mean over blocks, the first axis, and its error: shape (2, …)."""
+    blocks = np.asarray(values, float)
+    return np.array([blocks.mean(axis=0), blocks.std(axis=0, ddof=1) / np.sqrt(len(blocks))])
+
+
 def order(distances: Array, cosines: Array, low: float, high: float) -> tuple[float, float]:
     """⟨P2(cos)⟩ of pairs between two distances: 1 parallel, 0 isotropic, -1/2 perpendicular; error from five blocks."""
-    values = [
-        np.mean(1.5 * angle[(apart > low) & (apart <= high)] ** 2 - 0.5)
-        for apart, angle in zip(np.array_split(distances, 5), np.array_split(cosines, 5), strict=True)
-    ]
-    return float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(5))
+    parts = zip(np.array_split(distances, 5), np.array_split(cosines, 5), strict=True)
+    mean, error = mean_of_blocks(
+        [np.mean(1.5 * angle[(apart > low) & (apart <= high)] ** 2 - 0.5) for apart, angle in parts]
+    )
+    return float(mean), float(error)
+
+
+@dataclass(frozen=True)
+class State:
+    """One production run, and its pairs of rings where it is sound."""
+
+    name: str
+    length_ps: float
+    sound: bool
+    distances: Array
+    cosines: Array
+
+    def order(self, low: float, high: float) -> tuple[float, float]:
+        """⟨P2⟩ of pairs of rings between two distances in Å, and its error."""
+        return order(self.distances, self.cosines, low, high)
 
 
 def validated(campaign: Path) -> Iterator[Row]:
@@ -102,39 +124,35 @@ def validated(campaign: Path) -> Iterator[Row]:
     if liquid["g"]:
         r, blocks = np.array(liquid["r"]), np.array(liquid["g"])
         density = npt["density_expected_g_cm3"] * AMU_PER_A3_PER_G_CM3 / sum_of_masses(campaign)
-        shells = np.array([first_shell(r, g, density) for g in blocks])
+        shells = mean_of_blocks([first_shell(r, g, density) for g in blocks])
+        names = ("first peak, Å", "its height", "first minimum, Å", "neighbours up to there")
         known = ("", "", "", f"about 12 ({HEADEN})")
-        for k, name in enumerate(("first peak, Å", "its height", "first minimum, Å", "neighbours up to there")):
-            error = shells[:, k].std(ddof=1) / np.sqrt(len(shells))
-            yield row(f"g(r) of centres of mass at {kelvin:g} K: {name}", shells[:, k].mean(), error, known[k])
+        for name, value, error, experiment in zip(names, *shells, known, strict=True):
+            yield row(f"g(r) of centres of mass at {kelvin:g} K: {name}", value, error, experiment)
 
 
-def simulated(campaign: Path) -> Iterator[Row]:
-    """How long each state's run held, and how its rings lie."""
+def simulated(campaign: Path) -> Iterator[State]:
+    """All runs there are."""
+    offset = ring_offset(read_frames(campaign / "build/molecules.extxyz")[0])
     for folder in sorted(path.parent for path in (campaign / "simulate").glob("*/topology.pdb")):
         summaries = segments(folder)
         if not summaries:
             continue
-        good = all(one["stable"] and one["intact"] for one in summaries)
-        yield row(
-            f"{folder.name}: ps run, {'stable, molecules whole' if good else 'not sound'}", summaries[-1]["end_ps"]
-        )
-        if good:
-            distances, cosines = orientations(trajectory(folder, summaries), offset_of(campaign))
-            for low, high, known in ((0, CLOSE, "> 0: parallel"), (CLOSE, SHELL, "< 0: perpendicular")):
-                name = f"{folder.name}: P2 of ring planes, centres {low:g} to {high:g} Å apart"
-                yield row(name, *order(distances, cosines, low, high), f"{known} ({HEADEN})")
+        sound = all(one["stable"] and one["intact"] for one in summaries)
+        pairs = np.empty((0, 0)), np.empty((0, 0))
+        if sound:
+            files = sorted(folder.glob("segment/*/trajectory.trr"))
+            pairs = orientations(read_trajectory(folder / "topology.pdb", files, summaries[0]["timestep_fs"]), offset)
+        yield State(folder.name, summaries[-1]["end_ps"], sound, *pairs)
 
 
-def trajectory(folder: Path, summaries: list[dict[str, Any]]) -> MolecularTrajectory:
-    """All segments of a state."""
-    files = sorted(folder.glob("segment/*/trajectory.trr"))
-    return read_trajectory(folder / "topology.pdb", files, summaries[0]["timestep_fs"])
-
-
-def offset_of(campaign: Path) -> Array:
-    """`ring_offset` of the campaign's molecule."""
-    return ring_offset(read_frames(campaign / "build/molecules.extxyz")[0])
+def rows_of(state: State) -> Iterator[Row]:
+    """How long a state's run held, and how its rings lie."""
+    said = "stable, molecules whole" if state.sound else "not sound"
+    yield row(f"{state.name}: ps run, {said}", state.length_ps)
+    for low, high, known in ((0, CLOSE, "> 0: parallel"), (CLOSE, SHELL, "< 0: perpendicular")) if state.sound else ():
+        name = f"{state.name}: P2 of ring planes, centres {low:g} to {high:g} Å apart"
+        yield row(name, *state.order(low, high), f"{known} ({HEADEN})")
 
 
 def sum_of_masses(campaign: Path) -> float:
@@ -148,7 +166,7 @@ def row(quantity: str, value: float, error: float = float("nan"), experiment: st
     return dict(zip(COLUMNS, (quantity, *numbers), strict=True))
 
 
-def draw(campaign: Path, target: Path) -> None:
+def draw(campaign: Path, states: Sequence[State], target: Path) -> None:
     """Errors against labels, g(r), and how rings lie at each distance."""
     from matplotlib.figure import Figure
 
@@ -167,16 +185,14 @@ def draw(campaign: Path, target: Path) -> None:
     errors.set(xlabel="labels", ylabel="error on held-out labels, meV/Å", ylim=(0, None))
     liquid = read_json(campaign / "validate/liquid.json")
     if liquid["g"]:
-        g = np.array(liquid["g"])
-        structure.errorbar(liquid["r"], g.mean(axis=0), g.std(axis=0, ddof=1) / np.sqrt(len(g)), lw=1)
-    structure.set(xlabel="distance of centres of mass, Å", ylabel="g(r), 293 K")
+        structure.errorbar(liquid["r"], *mean_of_blocks(liquid["g"]), lw=1)
+    structure.set(xlabel="distance of centres of mass, Å", ylabel=f"g(r), {liquid['conditions']}")
     structure.axhline(1, color="0.7", lw=0.8)
-    for folder in sorted(path.parent for path in (campaign / "simulate").glob("*/topology.pdb")):
-        if summaries := segments(folder):
-            distances, cosines = orientations(trajectory(folder, summaries), offset_of(campaign))
-            edges = np.arange(3.5, SHELL + 0.01, 0.5)
-            values = np.array([order(distances, cosines, a, b) for a, b in pairwise(edges)])
-            rings.errorbar((edges[1:] + edges[:-1]) / 2, values[:, 0], values[:, 1], fmt="o-", label=folder.name)
+    edges = np.arange(3.5, SHELL + 0.01, 0.5)
+    for state in states:
+        if state.sound:
+            values = np.array([state.order(a, b) for a, b in pairwise(edges)])
+            rings.errorbar((edges[1:] + edges[:-1]) / 2, *values.T, fmt="o-", label=state.name)
     rings.axhline(0, color="0.7", lw=0.8)
     rings.set(xlabel="distance of ring centres, Å", ylabel="P2 of ring planes")
     for axis in (errors, rings):
@@ -191,19 +207,16 @@ def main() -> None:
     with (out / "liquid.csv").open("w", newline="") as handle:
         writer = csv.DictWriter(handle, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows([*validated(campaign), *simulated(campaign)])
+        states = list(simulated(campaign))
+        writer.writerows([*validated(campaign), *(line for state in states for line in rows_of(state))])
     liquid = read_json(campaign / "validate/liquid.json")
     with (out / "rdf.csv").open("w", newline="") as handle:
         table = csv.writer(handle, lineterminator="\n")
         table.writerow(["r_angstrom", "g", "error"])
-        g = np.array(liquid["g"]).reshape(-1, len(liquid["r"]))
-        if len(g):
-            errors = g.std(axis=0, ddof=1) / np.sqrt(len(g))
-            table.writerows(
-                [f"{a:.2f}", f"{b:.4f}", f"{c:.4f}"]
-                for a, b, c in zip(liquid["r"], g.mean(axis=0), errors, strict=True)
-            )
-    draw(campaign, picture)
+        if liquid["g"]:
+            lines = zip(liquid["r"], *mean_of_blocks(liquid["g"]), strict=True)
+            table.writerows([f"{a:.2f}", f"{b:.4f}", f"{c:.4f}"] for a, b, c in lines)
+    draw(campaign, states, picture)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ FOLDER = Path(__file__).parents[2] / "benchmarks" / "toluene"
 
 def loaded(name):
     spec = importlib.util.spec_from_file_location(f"toluene_{name}", FOLDER / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
