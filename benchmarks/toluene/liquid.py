@@ -88,10 +88,11 @@ def mean_of_blocks(values: ArrayLike) -> Array:
 
 def order(distances: Array, cosines: Array, low: float, high: float) -> tuple[float, float]:
     """⟨P2(cos)⟩ of pairs between two distances: 1 parallel, 0 isotropic, -1/2 perpendicular; error from five blocks."""
-    parts = zip(np.array_split(distances, 5), np.array_split(cosines, 5), strict=True)
-    mean, error = mean_of_blocks(
-        [np.mean(1.5 * angle[(apart > low) & (apart <= high)] ** 2 - 0.5) for apart, angle in parts]
-    )
+    values = []
+    for apart, angle in zip(np.array_split(distances, 5), np.array_split(cosines, 5), strict=True):
+        inside = (apart > low) & (apart <= high)
+        values.append(np.mean(1.5 * angle[inside] ** 2 - 0.5) if inside.any() else np.nan)
+    mean, error = mean_of_blocks(values)
     return float(mean), float(error)
 
 
