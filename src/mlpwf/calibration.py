@@ -319,9 +319,11 @@ class Check:
 def check(maps: Mapping[str, Map], pairs: Pairs) -> Check:
     """Whether the maps hold for newer pairs: `COVERAGE` of their errors within the bounds.
 
-    A map fails if the coverage falls short by more than two standard errors (of a share
-    among as many independent frames), more than half of the deviations are beyond its pairs,
-    or the errors are more than `TOO_SURE` times those expected.
+    A map fails if the coverage falls short by more than two standard errors, more than half
+    of the deviations are beyond its pairs, or the errors are more than `TOO_SURE` times those
+    expected. The standard error is that of a share among n independent frames, and of the
+    share that a bound from m frames has: c(1-c)(1/n + 1/(m+2)), the second being the variance
+    of its beta distribution (Vovk, DOI 10.1007/s10994-013-5355-6).
     """
     if len(pairs.deviation) == 0:
         return Check(0, None, 0.0, 1.0, True, "no new pair")
@@ -338,7 +340,8 @@ def check(maps: Mapping[str, Map], pairs: Pairs) -> Check:
     if not known.any():
         return Check(pairs.frames, None, beyond, ratio, near, f"no bound from so few frames, {sure}")
     covered = float(np.mean(pairs.error[known] <= bounds[known]))
-    slack = 2 * math.sqrt(COVERAGE * (1 - COVERAGE) / pairs.frames)
+    bounding = maps[POOLED].frames // 2  # the half that `fit` takes its quantile from
+    slack = 2 * math.sqrt(COVERAGE * (1 - COVERAGE) * (1 / pairs.frames + 1 / (bounding + 2)))
     said = f"{covered:.0%} of errors within their bound (expected {COVERAGE:.0%} ± {slack:.0%}), {sure}"
     return Check(pairs.frames, covered, beyond, ratio, near and covered >= COVERAGE - slack, said)
 

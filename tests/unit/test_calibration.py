@@ -146,6 +146,23 @@ def test_a_map_that_no_longer_holds_is_noticed() -> None:
     assert check(maps, joined([])).holds
 
 
+def test_a_map_that_holds_is_rarely_doubted() -> None:
+    """Frames of one kind, all atoms of a frame in error alike: two standard errors, and so one false alarm in forty."""
+    from scipy.stats import binomtest
+
+    rng = np.random.default_rng(3)
+
+    def frames(number: int) -> Pairs:
+        factor = np.repeat(np.abs(rng.normal(size=number)), 4)
+        deviation = np.full(4 * number, 0.1)
+        names = np.repeat([f"{rng.integers(10**9):09d}" for _ in range(number)], 4)
+        return Pairs(names, np.full(4 * number, "300K"), np.full(4 * number, "H"), deviation, 0.2 * factor)
+
+    for calibrated, checked in ((40, 40), (64, 256)):
+        alarms = sum(not check({POOLED: fit(frames(calibrated))}, frames(checked)).holds for _ in range(300))
+        assert binomtest(alarms, 300, 0.05, alternative="greater").pvalue > 0.001, alarms
+
+
 def test_reliability_is_on_the_diagonal_when_the_map_is_right() -> None:
     maps = calibrate(synthetic(19, 100))
     points = reliability(maps, synthetic(20, 100))
