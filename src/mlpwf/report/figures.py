@@ -27,6 +27,7 @@ INK = "#123457"
 """Colour of all text and axes; `to_svg` replaces it by the colour of the page's text."""
 
 MOST_POINTS = 20_000
+MOST_INSIDE = 5  # curves whose names find room inside a panel
 
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
@@ -148,14 +149,18 @@ def lines(panels: Sequence[Panel], columns: int = 2, height: float = 3.1) -> Fig
         raise ValueError("no panels; expected at least one")
     columns = min(columns, len(panels))
     count = math.ceil(len(panels) / columns)
+    legends = [[curve.label for curve in panel.curves] for panel in panels]
+    shared = len(panels) > 1 and len(legends[0]) > 1 and all(legend == legends[0] for legend in legends)
+    longest = 0 if shared else max(map(len, legends))
+    below = 0.1 * longest if longest > MOST_INSIDE else 0.0
     with _style():
-        figure = _blank(10.0 if columns > 1 else 7.0, height * count)
+        figure = _blank(10.0 if columns > 1 else 7.0, (height + below) * count)
         grid = figure.subplots(count, columns, squeeze=False)
-        legends = [[curve.label for curve in panel.curves] for panel in panels]
-        shared = len(panels) > 1 and len(legends[0]) > 1 and all(legend == legends[0] for legend in legends)
         for axes, panel in zip(grid.flat, panels, strict=False):
             _draw(axes, panel)
-            if not shared and len(panel.curves) > 1:
+            if not shared and len(panel.curves) > MOST_INSIDE:
+                axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, handlelength=1.6)
+            elif not shared and len(panel.curves) > 1:
                 axes.legend(loc="best", handlelength=1.6)
         if shared:
             handles, labels = grid.flat[0].get_legend_handles_labels()
