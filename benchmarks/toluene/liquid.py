@@ -168,11 +168,11 @@ def row(quantity: str, value: float, error: float = float("nan"), experiment: st
 
 
 def draw(campaign: Path, states: Sequence[State], target: Path) -> None:
-    """Errors against labels, g(r), and how rings lie at each distance."""
+    """Errors against labels, what expected errors were worth, g(r), and how rings lie at each distance."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 3.6), layout="constrained")
-    errors, structure, rings = figure.subplots(1, 3)
+    figure = Figure(figsize=(9, 7), layout="constrained")
+    (errors, reliability), (structure, rings) = figure.subplots(2, 2)
     counts: list[int] = []
     curves: dict[str, list[float]] = {"force_rmse_ev_angstrom": [], "force_inter_rmse_ev_angstrom": []}
     for path in sorted(campaign.glob("cycle/*/train/errors.json")):
@@ -183,7 +183,18 @@ def draw(campaign: Path, states: Sequence[State], target: Path) -> None:
     for (name, curve), title in zip(curves.items(), ("force", "net force on a molecule"), strict=True):
         line = errors.plot(counts, curve, "o-", label=f"{title}, committee")[0]
         errors.plot(counts[-1:], [1e3 * final[name]], "*", ms=11, color=line.get_color(), label=f"{title}, final model")
-    errors.set(xlabel="labels", ylabel="error on held-out labels, meV/Å", ylim=(0, None))
+    errors.set(xlabel="labels", ylabel="error on held-out labels, meV/Å", ylim=(0, 1.05 * errors.get_ylim()[1]))
+    for path in sorted(campaign.glob("cycle/*/train/calibration.json")):
+        if bins := read_json(path)["reliability"].get("inter"):
+            foreseen, true, _ = zip(*bins, strict=True)
+            reliability.plot(1e3 * np.array(foreseen), 1e3 * np.array(true), "o-", label=f"cycle {int(path.parts[-3])}")
+    reliability.axline((0, 0), slope=1, color="0.7", lw=0.8)
+    reliability.set(
+        xlabel="expected error of the net force on a molecule, meV/Å",
+        ylabel="true error of new labels, meV/Å",
+        xlim=(0, None),
+        ylim=(0, None),
+    )
     liquid = read_json(campaign / "validate/liquid.json")
     if liquid["g"]:
         structure.errorbar(liquid["r"], *mean_of_blocks(liquid["g"]), lw=1)
@@ -196,7 +207,7 @@ def draw(campaign: Path, states: Sequence[State], target: Path) -> None:
             rings.errorbar((edges[1:] + edges[:-1]) / 2, *values.T, fmt="o-", label=state.name)
     rings.axhline(0, color="0.7", lw=0.8)
     rings.set(xlabel="distance of ring centres, Å", ylabel="P2 of ring planes")
-    for axis in (errors, rings):
+    for axis in (errors, reliability, rings):
         if axis.get_legend_handles_labels()[0]:
             axis.legend(frameon=False, fontsize=8)
     figure.savefig(target, dpi=110)
