@@ -4,15 +4,20 @@
     python benchmarks/dpgen.py run --dpgen dpgen/bin/python --cpu-minutes 60
     python benchmarks/dpgen.py table
 
-All rules start from the same labels and the same committee, let their own committee explore from the same boxes,
-buy as many labels a cycle, and train alike; only the choice differs. Labels are RPBE-D3(BJ)'s by pw.x, with the
-settings of benchmarks/label_cost.csv.
+All rules start from the same labels, let their own committee explore from the same boxes, buy as many labels a
+cycle, and train for as many steps. Labels are RPBE-D3(BJ)'s by pw.x, with the settings of benchmarks/label_cost.csv.
+Of the first four, committees of the start and trainings are the same: only the choice differs.
 
 mlpwf      `mlpwf train test` and `mlpwf select`, as a campaign runs them
 dpgen      DP-GEN's own function, run by its own Python: fixed levels of the largest force deviation, then
            random picks
 random     seeded picks among frames of whole molecules
 diversity  farthest points from the own training set among them, whatever the committee thinks
+
+The other two are whole programs, each with the training its makers ask for:
+
+mlpwf_whole  mlpwf's choice, learning rate and weights as its defaults have them
+dpgen_whole  DP-GEN's choice, learning rate and weights as the examples of DP-GEN and DeePMD-kit have them
 
 After each cycle a walker explores each state of the ladder, as mlpwf runs it, and is cut when it blows up: how
 long they lasted is a result beside the error. A committee whose walkers all come to their end is asked for more:
@@ -57,7 +62,6 @@ from mlpwf.selection import farthest_points
 from mlpwf.states import states
 
 HERE = Path(__file__).parent
-RULES = ("mlpwf", "dpgen", "random", "diversity")
 START_FRAMES, BUDGET, CYCLES = 6, 6, 4
 COMMITTEE = 4
 WALKERS, STEPS, BOXES = 1, 4000, 12
@@ -74,6 +78,27 @@ TRAIN = Train(
     energy_weight=0.02,
     virial_weight=0.0,
 )
+SHIPPED = TRAIN.model_copy(update={"energy_weight": Train().energy_weight})
+PUBLISHED = TRAIN.model_copy(
+    update={"learning_rate_schedule": "exponential", "learning_rate": 1e-3, "learning_rate_final": 3.51e-8}
+)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Whose choice of labels, how it trains, and which rules it is held against by the errors of which."""
+
+    choice: str
+    training: Train = TRAIN
+    start: str = "start"
+    """Folder of the first committee: shared by all rules that train alike."""
+    peer: str = "dpgen"
+
+
+RULES = {choice: Rule(choice) for choice in ("mlpwf", "dpgen", "random", "diversity")} | {
+    f"{choice}_whole": Rule(choice, training, f"{choice}_whole", "dpgen_whole")
+    for choice, training in (("mlpwf", SHIPPED), ("dpgen", PUBLISHED))
+}
 
 
 @dataclass(frozen=True)
@@ -213,7 +238,7 @@ def name(atoms: Atoms) -> str:
     return "{state} {walker} {step}".format(**atoms.info)
 
 
-def train(folder: Path, frames: list[Atoms], elements: list[str], slots: list[int], seed: int) -> None:
+def train(folder: Path, recipe: Train, frames: list[Atoms], elements: list[str], slots: list[int], seed: int) -> None:
     """Train one model in `folder`, in this process."""
     from deepmd.main import main
 
@@ -221,7 +246,7 @@ def train(folder: Path, frames: list[Atoms], elements: list[str], slots: list[in
     folder.mkdir(parents=True)
     systems = deepmd.write_data(folder / "data", frames, elements)
     settings = deepmd.training_input(
-        TRAIN, elements=elements, slots=slots, systems=systems, seed=deepmd.seeds(seed, 0), continued=False
+        recipe, elements=elements, slots=slots, systems=systems, seed=deepmd.seeds(seed, 0), continued=False
     )
     (folder / "input.json").write_text(json.dumps(settings))
     with (folder / "train.out").open("w") as sink:
@@ -250,7 +275,7 @@ class Unit:
 
     @property
     def folder(self) -> Path:
-        rule = self.rule if self.cycle else "start"
+        rule = self.rule if self.cycle else RULES[self.rule].start
         return self.stage.folder.resolve() / f"seed{self.seed}" / rule / f"{self.cycle:02d}"
 
     @property
@@ -292,7 +317,15 @@ class Unit:
         slots = self.stage.slots(self.stage.start(self.seed))
         for index, model in enumerate(self.models):
             if not model.exists():
-                in_child(train, model.parent, frames, self.stage.elements, slots, 10 * self.seed + index)
+                in_child(
+                    train,
+                    model.parent,
+                    RULES[self.rule].training,
+                    frames,
+                    self.stage.elements,
+                    slots,
+                    10 * self.seed + index,
+                )
         in_child(rate, self)
         in_child(explore, self)
         cost = {"cpu_s": children_cpu_s() - before, "bought": len(chosen), "labels": len(frames)}
@@ -384,17 +417,17 @@ def rate(unit: Unit) -> None:
 
 def pick(unit: Unit) -> None:
     """Write picks.json: what the rule takes of what its committee explored."""
-    stage, frames = unit.stage, unit.before.explored()
-    if unit.rule in ("random", "diversity"):
+    stage, frames, choice = unit.stage, unit.before.explored(), RULES[unit.rule].choice
+    if choice in ("random", "diversity"):
         bonded = bonds(stage.start(0)[0])
         whole = [atoms for atoms in frames if intact(atoms, bonded) and minimum_distance(atoms) > 0.6]
-        if unit.rule == "random":
+        if choice == "random":
             order = np.random.default_rng([unit.seed, unit.cycle]).permutation(len(whole))[:BUDGET]
             keys = [name(whole[index]) for index in order]
         else:
             keys = by_diversity(unit, whole)
     else:
-        keys = (by_dpgen if unit.rule == "dpgen" else by_mlpwf)(unit, frames)
+        keys = (by_dpgen if choice == "dpgen" else by_mlpwf)(unit, frames)
     write_json(unit.folder / "picks.json", sorted(keys))
 
 
@@ -504,7 +537,8 @@ def stability(work: Path) -> list[list[Any]]:
     for curve in curves:
         if curve.name == "start":
             continue
-        cycles = [curve.parent / "start" / "00", *sorted(done.parent for done in curve.glob("*/done.json"))]
+        first = curve.parent / RULES[curve.name].start / "00"
+        cycles = [first, *sorted(done.parent for done in curve.glob("*/done.json") if done.parent != first)]
         labels = [read_json(cycle / "done.json")["labels"] for cycle in cycles]
         tried = [cycle / "stable" / "done.json" for cycle in cycles]
         if not any(done.exists() for done in tried):
@@ -525,29 +559,34 @@ def reached(labels: Sequence[float], errors: Sequence[float], goal: float) -> fl
 
 
 def reach(found: list[list[Any]]) -> list[list[Any]]:
-    """Labels each rule needs for the intermolecular errors that DP-GEN has after its cycles.
+    """Labels each rule needs for the intermolecular errors that its peer, DP-GEN, has after its cycles.
 
-    A goal is the largest error of its seeds after a cycle, unless a start is as good; only the seeds that
+    A goal is the largest error of the peer's seeds after a cycle, unless its start is as good; only the seeds that
     came so far count, and curves as long. Mean and standard error over seeds; a seed that never gets there makes
     the mean a lower bound, with its last label counted.
     """
     table = []
     for system in dict.fromkeys(row[0] for row in found):
-        curves: dict[tuple[str, int], list[tuple[float, float]]] = {}
-        for _, rule, seed, labels, inter, *_ in (row for row in found if row[0] == system):
-            curves.setdefault((rule, seed), []).append((float(labels), float(inter)))
-        start = {seed: points[0] for (rule, seed), points in curves.items() if rule == "start"}
-        theirs = {seed: dict(points) for (rule, seed), points in curves.items() if rule == "dpgen"}
-        for labels in sorted({labels for points in theirs.values() for labels in points}):
-            seeds = [seed for seed, points in theirs.items() if labels in points]
-            goal = max(theirs[seed][labels] for seed in seeds)
-            if goal >= min(start[seed][1] for seed in seeds):
-                continue
-            for rule in RULES:
-                own = [sorted([start[seed], *curves.get((rule, seed), [])]) for seed in seeds]
-                own = [points for points in own if points[-1][0] >= labels]
-                if own:
-                    table.append([system, f"{goal:.0f}", rule, len(own), *_mean_labels(own, goal)])
+        points: dict[tuple[str, int], dict[float, float]] = {}
+        for _, folder, seed, labels, inter, *_ in (row for row in found if row[0] == system):
+            points.setdefault((folder, seed), {})[float(labels)] = float(inter)
+        curves = {
+            (rule, seed): sorted((points.get((RULES[rule].start, seed), {}) | own).items())
+            for (rule, seed), own in points.items()
+            if rule in RULES
+        }
+        for peer in dict.fromkeys(rule.peer for rule in RULES.values()):
+            theirs = {seed: curve for (rule, seed), curve in curves.items() if rule == peer}
+            for labels in sorted({labels for curve in theirs.values() for labels, _ in curve[1:]}):
+                seeds = [seed for seed, curve in theirs.items() if labels in dict(curve)]
+                goal = max(dict(theirs[seed])[labels] for seed in seeds)
+                if goal >= min(theirs[seed][0][1] for seed in seeds):
+                    continue
+                for rule in (rule for rule, its in RULES.items() if its.peer == peer):
+                    own = [curves[rule, seed] for seed in seeds if (rule, seed) in curves]
+                    own = [curve for curve in own if curve[-1][0] >= labels]
+                    if own:
+                        table.append([system, f"{goal:.0f}", rule, len(own), *_mean_labels(own, goal)])
     return table
 
 
@@ -564,7 +603,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["run", "stable", "table"])
     parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), choices=list(SYSTEMS))
-    parser.add_argument("--rules", nargs="+", default=list(RULES), choices=RULES)
+    parser.add_argument("--rules", nargs="+", default=list(RULES), choices=list(RULES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--cycles", type=int, default=CYCLES)
     parser.add_argument("--dpgen", type=Path, help="Python of the environment with DP-GEN 0.14")

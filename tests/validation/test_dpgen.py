@@ -50,6 +50,25 @@ def test_a_goal_not_reached_is_a_lower_bound(dpgen):
     assert found == {"dpgen": "24", "random": ">24"}
 
 
+def test_whole_programs_are_held_against_each_other_from_starts_of_their_own(dpgen):
+    rows = [["water", "start", 0, 6, 100.0], ["water", "dpgen", 0, 12, 90.0], ["water", "mlpwf", 0, 12, 80.0]]
+    for labels, theirs, ours in ((6, 300.0, 200.0), (12, 250.0, 150.0), (24, 200.0, 100.0)):
+        rows += [["water", "dpgen_whole", 0, labels, theirs], ["water", "mlpwf_whole", 0, labels, ours]]
+    found = {(row[1], row[2]): row[4] for row in dpgen.reach(rows)}
+    assert {key: found[key] for key in found if "whole" in key[1]} == {
+        ("250", "mlpwf_whole"): "6", ("250", "dpgen_whole"): "12",
+        ("200", "mlpwf_whole"): "6", ("200", "dpgen_whole"): "24",
+    }  # fmt: skip
+    assert {rule for goal, rule in found if goal == "90"} == {"mlpwf", "dpgen"}
+
+
+def test_whole_programs_train_as_their_makers_ask(dpgen):
+    ours, theirs = (dpgen.RULES[f"{name}_whole"] for name in ("mlpwf", "dpgen"))
+    assert ours.training.steps == theirs.training.steps == dpgen.TRAIN.steps
+    assert ours.training.learning_rate_schedule == dpgen.Train().learning_rate_schedule
+    assert (theirs.training.learning_rate_schedule, theirs.training.energy_weight) == ("exponential", 0.02)
+
+
 def test_dp_gen_reads_the_frames_it_is_given(dpgen, tmp_path):
     atoms = molecule("H2O", cell=[[5, 0, 0], [1, 6, 0], [0.5, -0.5, 7]], pbc=True)
     atoms.info["step"] = 50
