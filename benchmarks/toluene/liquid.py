@@ -195,10 +195,12 @@ def draw(campaign: Path, states: Sequence[State], target: Path) -> None:
         xlim=(0, None),
         ylim=(0, None),
     )
-    liquid = read_json(campaign / "validate/liquid.json")
+    liquid, runs = (read_json(campaign / "validate" / f"{name}.json") for name in ("liquid", "runs"))
     if liquid["g"]:
         structure.errorbar(liquid["r"], *mean_of_blocks(liquid["g"]), lw=1)
-    structure.set(xlabel="distance of centres of mass, Å", ylabel=f"g(r), {liquid['conditions']}")
+    density = runs["npt"]["density_expected_g_cm3"]
+    said = f"g(r) at {runs['temperature_kelvin']:g} K and {density:g} g/cm³"
+    structure.set(xlabel="distance of centres of mass, Å", ylabel=said)
     structure.axhline(1, color="0.7", lw=0.8)
     edges = np.arange(3.5, SHELL + 0.01, 0.5)
     for state in states:
