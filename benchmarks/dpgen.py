@@ -616,7 +616,8 @@ def main() -> None:
     found = rows(arguments.work)
     write_table(arguments.out, COLUMNS, found)
     write_table(arguments.out.with_stem(f"{arguments.out.stem}_reach"), REACH, reach(found))
-    write_table(arguments.out.with_stem(f"{arguments.out.stem}_stable"), STABLE, stability(arguments.work))
+    if tried := stability(arguments.work):
+        write_table(arguments.out.with_stem(f"{arguments.out.stem}_stable"), STABLE, tried)
 
 
 def run(arguments: argparse.Namespace) -> None:
