@@ -147,7 +147,7 @@ def test_a_map_that_no_longer_holds_is_noticed() -> None:
 
 
 def test_a_map_that_holds_is_rarely_doubted() -> None:
-    """Frames of one kind, all atoms of a frame in error alike: two standard errors, and so one false alarm in forty."""
+    """Frames of one kind, all atoms of a frame in error alike: few false alarms, one in twenty or so."""
     from scipy.stats import binomtest
 
     rng = np.random.default_rng(3)
