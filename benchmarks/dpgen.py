@@ -16,7 +16,7 @@ diversity  farthest points from the own training set among them, whatever the co
 
 The other two are whole programs, each with the training its makers ask for:
 
-mlpwf_whole  mlpwf's choice, learning rate and weights as its defaults have them
+mlpwf_whole  mlpwf's choice, schedule and energy weight as its defaults have them (no virials, as in all others)
 dpgen_whole  DP-GEN's choice, learning rate and weights as the examples of DP-GEN and DeePMD-kit have them
 
 After each cycle a walker explores each state of the ladder, as mlpwf runs it, and is cut when it blows up: how
@@ -314,18 +314,10 @@ class Unit:
         fresh = self.stage.labelled(chosen) if self.cycle else self.stage.start(self.seed)
         write_frames(self.label_files[-1], fresh)
         frames = [atoms for path in self.label_files for atoms in read_frames(path)]
-        slots = self.stage.slots(self.stage.start(self.seed))
+        slots, recipe = self.stage.slots(self.stage.start(self.seed)), RULES[self.rule].training
         for index, model in enumerate(self.models):
             if not model.exists():
-                in_child(
-                    train,
-                    model.parent,
-                    RULES[self.rule].training,
-                    frames,
-                    self.stage.elements,
-                    slots,
-                    10 * self.seed + index,
-                )
+                in_child(train, model.parent, recipe, frames, self.stage.elements, slots, 10 * self.seed + index)
         in_child(rate, self)
         in_child(explore, self)
         cost = {"cpu_s": children_cpu_s() - before, "bought": len(chosen), "labels": len(frames)}

@@ -159,7 +159,7 @@ def test_a_cycle_that_another_follows_keeps_its_settings(tmp_path):
     folder = campaign.write(train={"steps": 99}, explore={"walkers": 7}, select={"maximum_cycles": 2})
     changed = [f"001/{section}.json" for section in ("explore", "select", "train")]
     assert [name for name in campaign.touched(before) if name < "002"] == changed
-    assert [cycle_section(Train, campaign.folder, name).steps for name in ("000", "001")] == [200_000, 99]
+    assert [cycle_section(campaign.folder / "config", "train", name).steps for name in ("000", "001")] == [200_000, 99]
     assert kept_settings(folder) == {"train": [0], "explore": [0], "select": [0]}
     assert said_of_kept(folder) == (
         "done cycles keep the settings they ran with (train of cycle 0; explore of cycle 0; select of cycle 0); "
@@ -167,17 +167,17 @@ def test_a_cycle_that_another_follows_keeps_its_settings(tmp_path):
     )
     shutil.rmtree(campaign.folder / "cycle")
     campaign.write(train={"steps": 99})
-    assert cycle_section(Train, campaign.folder, "000").steps == 99
+    assert cycle_section(campaign.folder / "config", "train", "000").steps == 99
 
 
 def test_a_cycle_is_open_until_the_next_has_begun(tmp_path):
     campaign = Cycles(tmp_path)
     campaign.run(0, "continue")
     campaign.write(train={"steps": 99})
-    assert cycle_section(Train, campaign.folder, "000").steps == 99
+    assert cycle_section(campaign.folder / "config", "train", "000").steps == 99
     (campaign.folder / "cycle" / "001").mkdir()
     campaign.write(train={"steps": 98})
-    assert [cycle_section(Train, campaign.folder, name).steps for name in ("000", "001")] == [99, 98]
+    assert [cycle_section(campaign.folder / "config", "train", name).steps for name in ("000", "001")] == [99, 98]
 
 
 def test_the_length_of_the_final_training_is_no_setting_of_a_cycle(tmp_path):
@@ -197,7 +197,11 @@ def test_a_campaign_of_an_older_version_keeps_its_settings_and_their_times(tmp_p
     old = campaign.folder / "config" / "train.json"
     os.utime(old, (1e9, 1e9))
     campaign.write(train={"steps": 99})
-    assert [cycle_section(Train, campaign.folder, f"00{k}").steps for k in range(3)] == [200_000, 200_000, 99]
+    assert [cycle_section(campaign.folder / "config", "train", f"00{k}").steps for k in range(3)] == [
+        200_000,
+        200_000,
+        99,
+    ]
     assert (campaign.folder / "config" / "cycle" / "001" / "train.json").stat().st_mtime == 1e9
 
 

@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 from mlpwf.accounting import book_snakemake
-from mlpwf.config import Explore, Select, Train
 from mlpwf.config.resolve import cycle_section
 from mlpwf.config.run import only_looks, open_run
 from mlpwf.errors import MlpwfError
@@ -101,7 +100,7 @@ def repeated(flag, name):
 @functools.cache
 def settings(section, cycle):
     """A section as a cycle goes by it: a cycle that is done keeps the settings it ran with."""
-    return cycle_section(section, C, cycle)
+    return cycle_section(f"{C}/config", section, cycle)
 
 
 def models_of(cycle, file, line="cycle"):
@@ -109,7 +108,7 @@ def models_of(cycle, file, line="cycle"):
     line = "cycle" if cycle == "000" else line
     return [
         f"{C}/{line}/{cycle}/train/model/{k}/{file}"
-        for k in range(settings(Train, cycle).models)
+        for k in range(settings("train", cycle).models)
     ]
 
 
@@ -123,7 +122,7 @@ def labels_until(cycle, line="cycle"):
 
 def compared_cycles(cycle):
     """The cycles whose models' liquids must agree for the campaign to have converged in this one."""
-    wanted = settings(Select, cycle).liquid_cycles
+    wanted = settings("select", cycle).liquid_cycles
     first = int(cycle) - wanted + 1
     return [f"{first + k:03d}" for k in range(wanted)] if first >= 0 else []
 

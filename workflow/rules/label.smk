@@ -26,7 +26,7 @@ def batches_of(wildcards):
     elif wildcards.set == "cycle/000":
         frames = CAMPAIGN.build.start_frames(len(CAMPAIGN.system.molecules))
     else:
-        frames = settings(Select, previous(wildcards.set.rsplit("/", 1)[1])).budget
+        frames = settings("select", previous(wildcards.set.rsplit("/", 1)[1])).budget
     return -(-frames // CAMPAIGN.label.batch_frames)
 
 

@@ -12,7 +12,7 @@ checkpoint select_frames:
         explored=lambda wildcards: [
             f"{C}/cycle/{wildcards.cycle}/explore/{state}/frames.extxyz"
             for state in states(
-                settings(Explore, wildcards.cycle), CAMPAIGN.system.density_g_cm3
+                settings("explore", wildcards.cycle), CAMPAIGN.system.density_g_cm3
             )
         ],
         labels=lambda wildcards: labels_until(wildcards.cycle),

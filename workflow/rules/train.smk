@@ -17,7 +17,10 @@ def line_before(wildcards):
 
 def start_of(wildcards):
     """The model a later cycle's model starts from."""
-    if wildcards.cycle == "000" or not settings(Train, wildcards.cycle).continue_models:
+    if (
+        wildcards.cycle == "000"
+        or not settings("train", wildcards.cycle).continue_models
+    ):
         return []
     files = models_of(previous(wildcards.cycle), "check.json", wildcards.line)
     return files[int(wildcards.index) : int(wildcards.index) + 1]

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from mlpwf.config import Campaign, Site, load_section
-from mlpwf.config.base import Section
 from mlpwf.errors import ConfigError, MlpwfError
 from mlpwf.files import read_json, write_json_if_changed
 from mlpwf.states import production_settings, simulate_states
 
-S = TypeVar("S", bound=Section)
 MODELS: dict[str, Any] = {field.alias or name: field.annotation for name, field in Campaign.model_fields.items()}
 MODELS["site"] = Site
 OF_A_CYCLE = ("train", "explore", "select", "validate")
@@ -54,10 +52,9 @@ def write_sections(campaign: Campaign, site: Site, results: Path | str, cycles: 
     return folder
 
 
-def cycle_section(model: type[S], campaign_folder: Path | str, cycle: str) -> S:
-    """A section as the cycle `NNN` goes by it, from RESULTS/NAME."""
-    path = Path(campaign_folder) / "config" / "cycle" / cycle / f"{model.__name__.lower()}.json"
-    return load_section(model, path)[0]
+def cycle_section(folder: Path | str, section: str, cycle: str) -> Any:
+    """A section as the cycle `NNN` goes by it, from RESULTS/NAME/config."""
+    return load_section(MODELS[section], Path(folder) / "cycle" / cycle / f"{section}.json")[0]
 
 
 def kept_settings(folder: Path) -> dict[str, list[int]]:
@@ -115,7 +112,7 @@ def _settled(folder: Path, cycle: str) -> bool:
 
 
 def _check_arms(campaign: Campaign, folder: Path, cycle: str) -> None:
-    known = load_section(type(campaign.select), folder / "cycle" / cycle / "select.json")[0].arm_lines
+    known = cycle_section(folder, "select", cycle).arm_lines
     new = [arm for arm in campaign.select.arm_lines if arm not in known]
     if new:
         raise ConfigError(
