@@ -328,7 +328,7 @@ class Executor(RemoteExecutor):
             )
             return
         if kind != "passing":
-            asked = " ".join(asked_of(one.job, minutes_asked(one.job)))
+            asked = " ".join(asked_of(one.job, self._minutes(one)))
             raise _EndError(f"Slurm refuses this job: {error}. It asks for {asked}: mend the site file (config/sites).")
         self.hold_until = time.monotonic() + self.poll_seconds
         if self.hold_words != str(error):

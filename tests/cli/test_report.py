@@ -73,6 +73,25 @@ def test_the_page_stands_alone(tmp_path: Path) -> None:
     assert "Not there yet" not in html
 
 
+def test_levels_of_the_user_are_drawn_with_the_cycles_that_went_by_them(tmp_path: Path) -> None:
+    root = campaign(tmp_path)
+    statuses = sorted((root / "cycle").glob("*/select/status.json"))
+    assert len(statuses) > 1
+
+    def going_by(levels: list[list[float] | None]) -> str:
+        for path, own in zip(statuses, levels, strict=True):
+            status = json.loads(path.read_text())
+            path.write_text(json.dumps(status | {"trust": status["trust"] | {"force": own}}))
+        return _make(root)
+
+    assert "upper trust level" not in going_by([None] * len(statuses))
+    same = going_by([[0.1, 0.6]] * len(statuses))
+    assert "upper trust level<" in same
+    other = going_by([[0.1, 0.6], *[[0.2, 0.7]] * (len(statuses) - 1)])
+    assert "upper trust level, cycle 0<" in other
+    assert "upper trust level<" not in other
+
+
 def test_the_page_says_what_ran_and_how_it_ended(tmp_path: Path) -> None:
     html = _make(campaign(tmp_path))
     for words in (

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlpwf.config.resolve import cycles_in_words
 from mlpwf.errors import DataError
 from mlpwf.report.figures import (
     PALETTE,
@@ -355,15 +356,9 @@ def deviations(record: Record) -> Part:
             Curve(f"cycle {cycle}", middle, np.histogram(v, edges)[0] / len(v), style="step", colour=colour)
             for (cycle, v), colour in zip(values.items(), thermal_colours(len(values)), strict=True)
         ]
-        trust = {
-            name: level
-            for name, key in (
-                ("lower trust level", "force_trust_lower_ev_angstrom"),
-                ("upper trust level", "force_trust_upper_ev_angstrom"),
-            )
-            if (level := number(record.sections.get("select"), key)) is not None
-        }
-        panel = Panel("", "largest force deviation, eV/Å", "share of frames", curves, x_log=True, marks=trust)
+        panel = Panel(
+            "", "largest force deviation, eV/Å", "share of frames", curves, x_log=True, marks=_own_levels(explored)
+        )
         drawings += _drawn(
             "deviations", [panel],
             "Largest force deviation within the committee over the explored frames; between the trust "
@@ -372,6 +367,19 @@ def deviations(record: Record) -> Part:
     if explored:
         drawings.append(_verdicts(explored))
     return Part("deviations", "Exploration and selection", drawings=drawings, tables=_selection_tables(record))
+
+
+def _own_levels(cycles: Sequence[Cycle]) -> dict[str, float]:
+    """Trust levels that users set, named with the cycles that went by them where not all went by the same."""
+    went_by: dict[tuple[float, float], list[int]] = {}
+    for cycle in cycles:
+        if own := ((cycle.status or {}).get("trust") or {}).get("force"):
+            went_by.setdefault(tuple(own), []).append(cycle.number)
+    levels: dict[str, float] = {}
+    for pair, numbers in went_by.items():
+        whose = "" if len(numbers) == len(cycles) else f", {cycles_in_words(numbers)}"
+        levels |= {f"{end} trust level{whose}": level for end, level in zip(("lower", "upper"), pair, strict=True)}
+    return levels
 
 
 def _positive(values: Any) -> Any:
