@@ -445,21 +445,42 @@ def test_what_cannot_be_labelled_does_not_take_budget(calibrated: Campaign) -> N
     assert [atoms.info["state"] for atoms in chosen] == ["hot"] * 3
 
 
+def approaching(distances: tuple[float, ...]) -> list[Atoms]:
+    """A walker of two waters that the committee is sure of, so far apart."""
+    sure = [explored(seed, "cold", 0.01) for seed in range(len(distances))]
+    for atoms, apart in zip(sure, distances, strict=True):
+        atoms.positions = dense(900, apart).positions
+    return sure
+
+
 def test_molecules_closer_than_in_any_label(calibrated: Campaign) -> None:
     """A committee may agree where it knows nothing: a bit closer is worth a label, much closer is no liquid."""
     write_frames(calibrated.root / "labels.extxyz", [dense(900, apart=1.7)])
-    sure = [explored(seed, "cold", 0.01) for seed in range(4)]
-    for atoms, apart in zip(sure, (1.7, 1.6, 1.5, 1.7), strict=True):
-        atoms.positions = dense(900, apart).positions
-    calibrated.explore(cold=sure)
+    calibrated.explore(cold=approaching((1.7, 1.6, 1.5, 1.4)))
     _, rows, chosen = calibrated.select()
     assert word_of(rows) == ["accurate", "candidate", "broken", "broken"]
     assert rows[2]["why"].endswith("0.20 Å closer than in any label")
-    assert rows[3]["why"] == "the walker had blown up at step 40"
     assert [atoms.info["step"] for atoms in chosen] == [20]
     assert rows[1]["why"] == "the last candidate before its walker blew up"
     calibrated.configure(contact_margin_angstrom=0.05)
     assert word_of(calibrated.select()[1]) == ["accurate", "broken", "broken", "broken"]
+
+
+def test_molecules_that_part_again_end_no_walker(calibrated: Campaign) -> None:
+    """The closest candidate is labelled first, so that the next cycle's border lies farther out."""
+    write_frames(calibrated.root / "labels.extxyz", [dense(900, apart=1.7)])
+    calibrated.configure(budget=1, contact_margin_angstrom=0.12)
+    calibrated.explore(cold=approaching((1.7, 1.65, 1.5, 1.6, 1.68, 1.75, 1.69)))
+    _, rows, chosen = calibrated.select()
+    assert word_of(rows) == ["accurate", "candidate", "broken", "candidate", "candidate", "accurate", "candidate"]
+    assert [atoms.info["step"] for atoms in chosen] == [60]
+    assert rows[3]["why"] == "of its walker's candidates the one whose molecules come closest"
+    torn = approaching((1.7, 1.5, 1.7, 1.7, 1.7))
+    torn[3].positions[1] = torn[3].positions[0] + 2.5 * (torn[3].positions[1] - torn[3].positions[0])
+    calibrated.explore(cold=torn)
+    rows = calibrated.select()[1]
+    assert word_of(rows) == ["accurate", "broken", "accurate", "broken", "broken"]
+    assert rows[4]["why"] == "the walker had blown up at step 60"
 
 
 def test_the_frame_before_a_blow_up_comes_first(calibrated: Campaign) -> None:

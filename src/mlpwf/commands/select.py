@@ -38,6 +38,7 @@ COLUMNS = [
 NOT_CHOSEN = {"accurate": "below the lower level", "failed": "above the upper level, or a deviation is missing"}
 DEFAULT_MINIMUM_DISTANCE = Label().minimum_distance_angstrom
 BEFORE_BLOW_UP = "the last candidate before its walker blew up"
+CLOSEST = "of its walker's candidates the one whose molecules come closest"
 REFILL = "more budget than candidates: the least doubtful of the failed"
 MISSING = {"inter": math.nan, "intra": math.nan}
 
@@ -59,8 +60,10 @@ class Explored:
     """Largest deviation between and inside molecules in eV/Å."""
     errors: Mapping[str, float] = field(default_factory=lambda: MISSING)
     """Largest expected error of a molecule and of an atom in eV/Å."""
-    closer: bool = False
-    """Whether two molecules are closer than in any label."""
+    closer: float = 0.0
+    """By how much two molecules are closer than in any label, in Å; negative: they are not."""
+    too_close: bool = False
+    """Whether that is the fault: of this frame alone, since molecules that met part again."""
     verdict: str = ""
     choice: Choice | None = None
 
@@ -317,10 +320,11 @@ def _examined(
     known: Mapping[tuple[str, str], float],
     settings: Select,
 ) -> list[Explored]:
-    """Frames with what is wrong with them: broken molecules, clashes, and all that a walker did after it broke.
+    """Frames with what is wrong with them: broken molecules, clashes, and all that a walker did after these.
 
     Where molecules come much closer than in any label, all models of a committee go on alike from what they know,
-    and their deviation does not tell that they err.
+    and their deviation need not tell that they err. In a liquid they part again, and what follows is as sound as
+    what was before; a walker that collapsed has no sound frame any more.
     """
     from mlpwf.frames import minimum_distance
     from mlpwf.molecules import contacts
@@ -328,18 +332,19 @@ def _examined(
     whole = _intact([frame.atoms for frame in frames], templates)
     found = []
     for frame, intact in zip(frames, whole, strict=True):
-        fault, closer = "" if intact else "a molecule is not intact", 0.0
+        fault, closer, too_close = "" if intact else "a molecule is not intact", 0.0, False
         if intact and (distance := minimum_distance(frame.atoms)) < closest:
             fault = f"atoms {distance:.2f} Å apart, closer than {closest:g} Å"
         if not fault and settings.contact_margin_angstrom is not None:
             met = {pair: (known[pair] - r, r) for pair, r in contacts(frame.atoms).items() if pair in known}
             pair, (closer, distance) = max(met.items(), key=lambda one: one[1], default=(("", ""), (0.0, 0.0)))
-            if closer > settings.contact_margin_angstrom:
+            if too_close := closer > settings.contact_margin_angstrom:
                 names = " and ".join(pair)
                 fault = f"{names} of two molecules {distance:.2f} Å apart, {closer:.2f} Å closer than in any label"
-        found.append(dataclasses.replace(frame, fault=fault, closer=closer > 0))
+        found.append(dataclasses.replace(frame, fault=fault, closer=closer, too_close=too_close))
     for members in _walkers(found):
-        broken = next((found[index].step for index in members if found[index].fault), None)
+        faults = (found[index] for index in members if found[index].fault)
+        broken = next((frame.step for frame in faults if not frame.too_close), None)
         for index in members:
             if broken is not None and not found[index].fault and found[index].step > broken:
                 found[index] = dataclasses.replace(found[index], fault=f"the walker had blown up at step {broken}")
@@ -375,7 +380,7 @@ def _classified(frames: Sequence[Explored], settings: Select) -> list[Explored]:
         force_levels=own or (1.0, settings.failed_error_factor),
         virial_levels=(settings.virial_trust_lower_ev, settings.virial_trust_upper_ev),
     )
-    doubtful = [frame.closer and verdict == ACCURATE for frame, verdict in zip(frames, verdicts, strict=True)]
+    doubtful = [frame.closer > 0 and verdict == ACCURATE for frame, verdict in zip(frames, verdicts, strict=True)]
     verdicts = [CANDIDATE if doubt else verdict for doubt, verdict in zip(doubtful, verdicts, strict=True)]
     return [dataclasses.replace(frame, verdict=verdict) for frame, verdict in zip(frames, verdicts, strict=True)]
 
@@ -404,14 +409,10 @@ def _intact(frames: Sequence[Atoms], templates: list[Atoms]) -> NDArray[np.bool_
 
 def _chosen(frames: Sequence[Explored], labels: Sequence[Path], model: Path, settings: Select) -> list[Explored]:
     """Frames with what became of the candidates, and of failed frames where candidates leave part of the budget."""
-    from mlpwf.selection import CANDIDATE, FAILED, last_before_blow_up
+    from mlpwf.selection import CANDIDATE, FAILED
 
     found = list(frames)
-    preferred = {}
-    for members in _walkers(frames):
-        place = last_before_blow_up([frames[index].verdict for index in members])
-        if place is not None:
-            preferred[frames[members[place]].key] = BEFORE_BLOW_UP
+    preferred = dict(filter(None, (_worth_most([frames[index] for index in members]) for members in _walkers(frames))))
     candidates = [index for index, frame in enumerate(frames) if frame.verdict == CANDIDATE]
     failed = [
         index
@@ -432,6 +433,22 @@ def _chosen(frames: Sequence[Explored], labels: Sequence[Path], model: Path, set
             found[index] = dataclasses.replace(frames[index], choice=choice)
         taken += [index for index, choice in zip(pool, choices, strict=True) if choice.selected]
     return found
+
+
+def _worth_most(walker: Sequence[Explored]) -> tuple[str, str] | None:
+    """Key of the candidate of a walker that the models have to learn first, and why; None: no one before others.
+
+    The last before it blew up; of a walker that came too close and parted again the closest, which moves the border.
+    """
+    from mlpwf.selection import CANDIDATE, FAILED, last_before_blow_up
+
+    place = last_before_blow_up([FAILED if frame.too_close else frame.verdict for frame in walker])
+    if place is not None:
+        return walker[place].key, BEFORE_BLOW_UP
+    near = [frame for frame in walker if frame.verdict == CANDIDATE and frame.closer > 0]
+    if not near or not any(frame.too_close for frame in walker):
+        return None
+    return max(near, key=lambda frame: (frame.closer, frame.key)).key, CLOSEST
 
 
 def _farthest(

@@ -40,8 +40,8 @@ class Select(Section):
     contact_margin_angstrom: float | None = Field(
         0.15,
         ge=0,
-        description="two molecules may come so much closer than in any label, in Å: beyond, the walker has blown up; "
-        "null: not asked",
+        description="two molecules may come so much closer than in any label, in Å: a frame beyond is broken, those of "
+        "its walker that come later are not; null: not asked",
     )
     budget: int = Field(200, ge=1, le=100_000, description="labels a cycle may buy")
     maximum_cycles: int = Field(10, ge=1, le=200, description="cycles before the campaign ends unconverged")
