@@ -9,7 +9,7 @@ from mlpwf.units import GAS_CONSTANT_KJ_MOL_K as R
 
 TEMPERATURES = np.array([140.0, 160.0, 185.0, 215.0, 250.0, 300.0, 380.0])
 MADE = {  # ln τ∞, B, c
-    "Arrhenius": (-4.6, 2405.0, 0.0),
+    "Arrhenius": (-4.6, 3000.0, 0.0),
     "VFT": (-5.0, 850.0, 103.0),
     "MYEGA": (-4.0, 90.0, 300.0),
     "parabolic": (1.0, 4.0e6, 400.0),
@@ -68,8 +68,8 @@ def test_the_glass_temperature_is_where_the_law_reaches_it(name):
 def test_an_arrhenius_law_has_one_energy_everywhere():
     times = times_of("Arrhenius")
     fit = activation.fit_law("Arrhenius", TEMPERATURES, times, 0.05 * times)
-    np.testing.assert_allclose(fit.energy(TEMPERATURES), R * 2405, rtol=1e-9)
-    np.testing.assert_allclose(fit.apparent_energy(TEMPERATURES), R * 2405, rtol=1e-9)
+    np.testing.assert_allclose(fit.energy(TEMPERATURES), R * 3000, rtol=1e-9)
+    np.testing.assert_allclose(fit.apparent_energy(TEMPERATURES), R * 3000, rtol=1e-9)
     assert fit.fragility(fit.glass_temperature(1e14)) == pytest.approx((np.log(1e14) + 4.6) / np.log(10))
 
 
@@ -129,6 +129,21 @@ def test_a_given_glass_temperature_is_taken_as_exact():
     assert found.fragility == pytest.approx(850 * 117 / (14**2) / np.log(10), rel=1e-2)
 
 
+def test_no_glass_is_foretold_from_a_hot_liquid():
+    """Three states of a liquid far above its T_g: a line through them reaches 100 s at 16 K, which nobody believes."""
+    hot = np.array([400.0, 350.0, 300.0])
+    times = 0.27 * np.exp(500 / hot)
+    fit = activation.fit_law("Arrhenius", hot, times, 0.03 * times)
+    draws, _ = activation.resampled("Arrhenius", hot, times, 0.03 * times, np.random.default_rng(2), 20)
+    found = activation.extrapolate(fit, draws, 1e14)
+    assert fit.verdict == "ok"
+    assert np.isnan(found.glass_kelvin)
+    assert found.verdict == "not reached by this law above 0.5 of the coldest state's temperature"
+    steep = 1e-7 * np.exp(7300 / hot)
+    fit = activation.fit_law("Arrhenius", hot, steep, 0.03 * steep)
+    assert fit.glass_temperature(1e14) == pytest.approx(7300 / np.log(1e21), rel=1e-6), "just above half of 300 K"
+
+
 def test_verdicts():
     times = times_of("Arrhenius")
     assert activation.fit_law("VFT", TEMPERATURES, times, 0.05 * times).verdict == "parameter at its bound"
@@ -151,7 +166,7 @@ def test_verdicts():
 def test_local_energies_of_an_arrhenius_law():
     times = times_of("Arrhenius")
     middle, energy, error = activation.local_energies(TEMPERATURES, times, 0.05 * times)
-    np.testing.assert_allclose(energy, R * 2405, rtol=1e-9)
+    np.testing.assert_allclose(energy, R * 3000, rtol=1e-9)
     assert np.all((middle > TEMPERATURES[:-1]) & (middle < TEMPERATURES[1:]))
     np.testing.assert_allclose(error, 0.05 * np.sqrt(2) * R / -np.diff(1 / TEMPERATURES), rtol=1e-9)
     times[2] = np.nan

@@ -22,7 +22,8 @@ OK = "ok"
 TOO_FEW_STATES = "too few states"
 AT_BOUND = "parameter at its bound"
 NOT_GROWING = "does not grow on cooling"
-NOT_REACHED = "not reached by this law"
+REACH = 0.5  # of the coldest state's temperature: no law is trusted farther down
+NOT_REACHED = f"not reached by this law above {REACH:g} of the coldest state's temperature"
 
 GLASS_TIME_PS = 1e14  # τ(T_g) = 100 s
 MISFIT = 1e-3  # probability of its χ² below which a law is not the right one
@@ -112,6 +113,8 @@ class LawFit:
         `ok`, or why the fit is not to be used.
     weighted
         Whether every error was known.
+    coldest_kelvin
+        Temperature of the coldest state fitted; NaN: the law is of no states.
     """
 
     law: str
@@ -123,6 +126,7 @@ class LawFit:
     states: int
     verdict: str
     weighted: bool = True
+    coldest_kelvin: float = NAN
 
     def ln_tau(self, temperatures_kelvin: Array) -> Array:
         """ln τ of the law at T in K, same shape."""
@@ -140,10 +144,18 @@ class LawFit:
         return np.asarray(GAS_CONSTANT_KJ_MOL_K * self.strength * slope)
 
     def glass_temperature(self, glass_time: float = GLASS_TIME_PS) -> float:
-        """T in K at which the law reaches `glass_time` (unit of τ); NaN where it does not."""
+        """T in K at which the law reaches `glass_time` (unit of τ); NaN where it does not.
+
+        Neither does it below half (`REACH`) of the coldest temperature it was fitted at: nothing is known of that.
+        """
         target = (np.log(glass_time) - self.ln_tau_infinity) / self.strength
         if self.verdict == TOO_FEW_STATES or not target > 0:
             return NAN
+        found = self._temperature(target)
+        return NAN if found < REACH * self.coldest_kelvin else found
+
+    def _temperature(self, target: float) -> float:
+        """T in K at which the shape of the law is `target`."""
         if self.law == "Arrhenius":
             return float(1 / target)
         if self.law == "VFT":
@@ -226,6 +238,7 @@ def fit_law(name: str, temperatures_kelvin: Array, times: Array, errors: Array) 
         states=count,
         verdict=verdict,
         weighted=weighted,
+        coldest_kelvin=float(T.min()),
     )
 
 
