@@ -97,6 +97,7 @@ def test_the_page_says_what_ran_and_how_it_ended(tmp_path: Path) -> None:
     for words in (
         "Converged.", "1.2 % of explored frames", "Quantum ESPRESSO (pw.x) 6.7", "RPBE with D3(BJ)", "12.0 ± 0.4",
         "0.0216", "run shorter than 3 tau", "not diffusive", "χ₄/(⟨w²⟩ − ⟨w⟩²)", "0.851", "117 ± 2", "43 ± 4",
+        "Angell plot",
     ):  # fmt: skip
         assert words in html, words
     assert not re.search(r"N\*", html)
