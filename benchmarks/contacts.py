@@ -23,18 +23,16 @@ from mlpwf.engines import deepmd
 from mlpwf.frames import element_order, read_frames
 from mlpwf.labels.labeller import Labeller
 from mlpwf.labels.store import canonical, labelled
-from mlpwf.molecules import contacts
+from mlpwf.molecules import closest_contacts, contacts, molecule_sums
+from mlpwf.stopping import root_with_error
 
 KINDS = ("before", "too close", "after")
 
 
 def sorted_by_contact(campaign: Path, cycle: int) -> dict[str, list[Atoms]]:
     """Explored frames from before their walker first came too close, too close, and later but not too close."""
-    known: dict[tuple[str, str], float] = {}
-    for path in (campaign / "cycle" / f"{k:03d}" / "label" / "labels.extxyz" for k in range(cycle + 1)):
-        for atoms in read_frames(path):
-            for pair, distance in contacts(atoms).items():
-                known[pair] = min(distance, known.get(pair, np.inf))
+    labels = (campaign / "cycle" / f"{k:03d}" / "label" / "labels.extxyz" for k in range(cycle + 1))
+    known = closest_contacts(atoms for path in labels for atoms in read_frames(path))
     settings: Select = cycle_section(campaign / "config", "select", f"{cycle:03d}")
     margin = settings.contact_margin_angstrom or 0.0
     found: dict[str, list[Atoms]] = {kind: [] for kind in KINDS}
@@ -49,10 +47,9 @@ def sorted_by_contact(campaign: Path, cycle: int) -> dict[str, list[Atoms]]:
     return found
 
 
-def with_error(squares: np.ndarray) -> str:
+def with_error(squares: list[float]) -> str:
     """Root mean square and its standard error, in meV/Å, from mean squares of frames in (eV/Å)²."""
-    root = np.sqrt(squares.mean())
-    return f"{1e3 * root:.0f} ± {1e3 * squares.std(ddof=1) / np.sqrt(len(squares)) / (2 * root):.0f}"
+    return " ± ".join(f"{1e3 * value:.0f}" for value in root_with_error(squares))
 
 
 def main() -> None:
@@ -79,13 +76,9 @@ def main() -> None:
             print(f"{kind}: {len(frames)} frames, {len(done)} labelled")
             continue
         errors = [p.forces - a.get_forces() for p, a in zip(deepmd.predict(model, done), done, strict=True)]
-        atom = np.array([np.mean(error**2) for error in errors])
-        net = np.array(
-            [
-                np.mean([error[a.arrays["molecule"] == m].sum(axis=0) ** 2 for m in np.unique(a.arrays["molecule"])])
-                for error, a in zip(errors, done, strict=True)
-            ]
-        )
+        atom = [float(np.mean(error**2)) for error in errors]
+        nets = [molecule_sums(error, a.arrays["molecule"]) for error, a in zip(errors, done, strict=True)]
+        net = [float(np.mean(one**2)) for one in nets]
         deviation = 1e3 * np.median([a.info["max_devi_f"] for a, o in outcomes if o["accepted"]])
         print(
             f"{kind}: {len(frames)} frames, {len(done)} labelled; force {with_error(atom)}, between molecules "

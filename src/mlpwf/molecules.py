@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
@@ -87,6 +89,15 @@ def contacts(atoms: Atoms, reach_angstrom: float = 3.0) -> dict[tuple[str, str],
     smallest = np.full(len(names), np.inf)
     np.minimum.at(smallest, place.ravel(), distances[other])
     return {(str(a), str(b)): float(distance) for (a, b), distance in zip(names, smallest, strict=True)}
+
+
+def closest_contacts(frames: Iterable[Atoms]) -> dict[tuple[str, str], float]:
+    """The smallest distance in Å of each pair of elements in `contacts` of any frame."""
+    closest: dict[tuple[str, str], float] = {}
+    for atoms in frames:
+        for pair, distance in contacts(atoms).items():
+            closest[pair] = min(distance, closest.get(pair, np.inf))
+    return closest
 
 
 def intact(atoms: Atoms, bonded: NDArray[np.int64], tolerance: float = 1.5) -> bool:

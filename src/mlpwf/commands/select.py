@@ -91,6 +91,7 @@ def select(
     import numpy as np
 
     from mlpwf.frames import read_frames, write_frames
+    from mlpwf.molecules import closest_contacts
     from mlpwf.stopping import judge
 
     settings, seed = load_section(Select, config)
@@ -104,7 +105,8 @@ def select(
             sound_model(path)
         committee = _Committee(model or [], calibration, settings)
         closest = DEFAULT_MINIMUM_DISTANCE if label is None else load_section(Label, label)[0].minimum_distance_angstrom
-        met = {} if settings.contact_margin_angstrom is None else _known_contacts(labels)
+        trained_on = (atoms for path in labels for atoms in read_frames(path))
+        met = {} if settings.contact_margin_angstrom is None else closest_contacts(trained_on)
         frames = _examined(_read_explored(explored), read_frames(molecules), closest, met, settings)
         frames = _classified(committee.rated(frames), settings)
         frames = _chosen(frames, labels, descriptor_model, settings)
@@ -299,18 +301,6 @@ def _read_explored(sources: Sequence[Path]) -> list[Explored]:
         place = f"state {one.state}, walker {one.walker}, step {one.step}"
         raise DataError(f"{place} is given twice; expected each file once")
     return sorted(found, key=lambda frame: frame.key)
-
-
-def _known_contacts(labels: Sequence[Path]) -> dict[tuple[str, str], float]:
-    """How close two molecules come in the training set, by pair of elements, in Å."""
-    from mlpwf.frames import read_frames
-    from mlpwf.molecules import contacts
-
-    closest: dict[tuple[str, str], float] = {}
-    for atoms in (atoms for source in labels for atoms in read_frames(source)):
-        for pair, distance in contacts(atoms).items():
-            closest[pair] = min(distance, closest.get(pair, math.inf))
-    return closest
 
 
 def _examined(
