@@ -3,6 +3,7 @@
     python3.11 -m venv dpgen && dpgen/bin/pip install 'dpgen==0.14.*'
     python benchmarks/dpgen.py run --dpgen dpgen/bin/python --cpu-minutes 60
     python benchmarks/dpgen.py table
+    python benchmarks/dpgen.py figure docs/dpgen.png
 
 All rules start from the same labels, let their own committee explore from the same boxes, buy as many labels a
 cycle, and train for as many steps. Labels are RPBE-D3(BJ)'s by pw.x, with the settings of benchmarks/label_cost.csv.
@@ -496,8 +497,9 @@ def write_dump(target: Path, atoms: Atoms, elements: list[str]) -> None:
 # ---------------------------------------------------------------- tables
 
 
+INTER = "inter, meV/Å"
 COLUMNS = ["system", "rule", "seed", "labels"]
-COLUMNS += ["inter, meV/Å", "intra, meV/Å", "force, meV/Å", "walkers lasted, %", "CPU-s"]
+COLUMNS += [INTER, "intra, meV/Å", "force, meV/Å", "walkers lasted, %", "CPU-s"]
 STABLE = ["system", "rule", "seed", "labels to 50 ps at every state"]
 REACH = ["system", "goal, meV/Å", "rule", "seeds", "labels", "standard error"]
 
@@ -524,20 +526,27 @@ def rows(work: Path) -> list[list[Any]]:
 
 
 def stability(work: Path) -> list[list[Any]]:
-    """A row for each curve that was tried: the labels with which its committee first lasts 50 ps at every state."""
+    """A row for each curve that was tried: the labels with which its committee first lasts 50 ps at every state.
+
+    A committee that was not tried, though its short walkers last, ends the curve: with > and the labels before.
+    """
     table, curves = [], sorted({done.parent.parent for done in work.glob("*/seed*/*/*/done.json")})
     for curve in curves:
-        if curve.name == "start":
+        if curve.name not in RULES:
             continue
         first = curve.parent / RULES[curve.name].start / "00"
         cycles = [first, *sorted(done.parent for done in curve.glob("*/done.json") if done.parent != first)]
-        labels = [read_json(cycle / "done.json")["labels"] for cycle in cycles]
-        tried = [cycle / "stable" / "done.json" for cycle in cycles]
-        if not any(done.exists() for done in tried):
-            continue
-        ended = [done.exists() and read_json(done)["stable"] for done in tried]
-        found = f"{labels[ended.index(True)]}" if any(ended) else f">{labels[-1]}"
-        table.append([curve.parts[-3], curve.name, int(curve.parent.name[4:]), found])
+        found = ""
+        for cycle in cycles:
+            labels, done = read_json(cycle / "done.json")["labels"], cycle / "stable" / "done.json"
+            if not done.exists() and survived(cycle / "explore"):
+                break
+            if done.exists() and read_json(done)["stable"]:
+                found = f"{labels}"
+                break
+            found = f">{labels}"
+        if found:
+            table.append([curve.parts[-3], curve.name, int(curve.parent.name[4:]), found])
     return table
 
 
@@ -590,10 +599,38 @@ def _mean_labels(curves: list[list[tuple[float, float]]], goal: float) -> tuple[
     return f"{'' if np.isfinite(counts).all() else '>'}{bounded.mean():.0f}", f"{error:.0f}"
 
 
+def draw(table: Path, target: Path) -> None:
+    """Errors between molecules against labels: mean and standard error over seeds, and each seed, thin."""
+    from matplotlib.figure import Figure
+
+    with table.open(newline="") as handle:
+        units = list(csv.DictReader(handle))
+    systems = list(dict.fromkeys(unit["system"] for unit in units))
+    figure = Figure(figsize=(4.5 * len(systems), 3.8), layout="constrained")
+    for system, axis in zip(systems, figure.subplots(1, len(systems), squeeze=False)[0], strict=True):
+        found: dict[str, dict[str, dict[int, float]]] = {}
+        for unit in (unit for unit in units if unit["system"] == system):
+            seeds = found.setdefault(unit["rule"], {})
+            seeds.setdefault(unit["seed"], {})[int(unit["labels"])] = float(unit[INTER])
+        for rule, seeds in found.items():
+            if rule not in RULES or rule.endswith("_whole"):
+                continue
+            curves = [found["start"][seed] | curve for seed, curve in seeds.items()]
+            labels = sorted(set.intersection(*(set(curve) for curve in curves)))
+            errors = np.array([[curve[count] for count in labels] for curve in curves])
+            spread = errors.std(axis=0, ddof=1) / np.sqrt(len(curves)) if len(curves) > 1 else None
+            line = axis.errorbar(labels, errors.mean(axis=0), spread, fmt="o-", capsize=3, label=rule)[0]
+            axis.plot(labels, errors.T, lw=0.5, color=line.get_color())
+        axis.set(title=system, xlabel="labels", ylabel="error of the net force on a molecule, meV/Å", xticks=labels)
+        axis.legend(frameon=False)
+    figure.savefig(target, dpi=110)
+
+
 def main() -> None:
-    """Run units, or write the table of those that are finished."""
+    """Run units, write the tables of those that are finished, or draw the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["run", "stable", "table"])
+    parser.add_argument("what", choices=["run", "stable", "table", "figure"])
+    parser.add_argument("picture", type=Path, nargs="?", help="of figure: the file to draw")
     parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), choices=list(SYSTEMS))
     parser.add_argument("--rules", nargs="+", default=list(RULES), choices=list(RULES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
@@ -603,6 +640,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=HERE / "dpgen.work")
     parser.add_argument("--out", type=Path, default=HERE / "dpgen.csv")
     arguments = parser.parse_args()
+    if arguments.what == "figure":
+        draw(arguments.out, arguments.picture)
+        return
     if arguments.what != "table":
         run(arguments)
     found = rows(arguments.work)

@@ -78,3 +78,25 @@ def test_dp_gen_reads_the_frames_it_is_given(dpgen, tmp_path):
     assert system["cells"][0] == pytest.approx(atoms.cell.array, abs=1e-6)
     found = system.to("ase/structure")[0]
     assert found.get_all_distances(mic=True) == pytest.approx(atoms.get_all_distances(mic=True), abs=1e-6)
+
+
+def test_labels_to_stable_dynamics_are_those_of_the_first_committee_that_lasts(dpgen, tmp_path):
+    units = {  # labels; whether the short walkers last; whether 50 ps do
+        "start/00": (6, True, False),
+        "mlpwf/01": (12, True, True),
+        "random/01": (12, False, None),
+        "random/02": (18, True, None),
+        "an_older_rule/01": (12, True, True),
+    }
+    for unit, (labels, lasts, stable) in units.items():
+        folder = tmp_path / "water" / "seed0" / unit
+        dpgen.write_json(folder / "done.json", {"labels": labels})
+        dpgen.write_json(folder / "explore" / "420K" / "walkers.json", [{"steps": 9 + lasts, "wanted_steps": 10}])
+        if stable is not None:
+            dpgen.write_json(folder / "stable" / "done.json", {"stable": stable})
+    assert dpgen.stability(tmp_path) == [["water", "mlpwf", 0, "12"], ["water", "random", 0, ">12"]]
+
+
+def test_the_kept_table_can_be_drawn(dpgen, tmp_path):
+    dpgen.draw(PROJECT / "benchmarks" / "dpgen.csv", tmp_path / "dpgen.png")
+    assert (tmp_path / "dpgen.png").stat().st_size > 10_000
