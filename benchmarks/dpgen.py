@@ -15,10 +15,11 @@ dpgen      DP-GEN's own function, run by its own Python: fixed levels of the lar
 random     seeded picks among frames of whole molecules
 diversity  farthest points from the own training set among them, whatever the committee thinks
 
-The other two are whole programs, each with the training its makers ask for:
+The others are whole programs, each with the training its makers ask for:
 
-mlpwf_whole  mlpwf's choice, schedule and energy weight as its defaults have them (no virials, as in all others)
-dpgen_whole  DP-GEN's choice, learning rate and weights as the examples of DP-GEN and DeePMD-kit have them
+mlpwf_whole   mlpwf's choice, schedule and energy weight as its defaults have them (no virials, as in all others)
+random_whole  random picks, trained so
+dpgen_whole   DP-GEN's choice, learning rate and weights as the examples of DP-GEN and DeePMD-kit have them
 
 After each cycle a walker explores each state of the ladder, as mlpwf runs it, and is cut when it blows up: how
 long they lasted is a result beside the error. A committee whose walkers all come to their end is asked for more:
@@ -97,8 +98,12 @@ class Rule:
 
 
 RULES = {choice: Rule(choice) for choice in ("mlpwf", "dpgen", "random", "diversity")} | {
-    f"{choice}_whole": Rule(choice, training, f"{choice}_whole", "dpgen_whole")
-    for choice, training in (("mlpwf", SHIPPED), ("dpgen", PUBLISHED))
+    f"{choice}_whole": Rule(choice, training, start, "dpgen_whole")
+    for choice, training, start in (
+        ("mlpwf", SHIPPED, "mlpwf_whole"),
+        ("random", SHIPPED, "mlpwf_whole"),
+        ("dpgen", PUBLISHED, "dpgen_whole"),
+    )
 }
 
 
@@ -571,11 +576,11 @@ def reach(found: list[list[Any]]) -> list[list[Any]]:
         points: dict[tuple[str, int], dict[float, float]] = {}
         for _, folder, seed, labels, inter, *_ in (row for row in found if row[0] == system):
             points.setdefault((folder, seed), {})[float(labels)] = float(inter)
-        curves = {
-            (rule, seed): sorted((points.get((RULES[rule].start, seed), {}) | own).items())
-            for (rule, seed), own in points.items()
-            if rule in RULES
-        }
+        curves = {}
+        for (rule, seed), own in points.items():
+            if rule in RULES:
+                first = sorted(points.get((RULES[rule].start, seed), {}).items())[:1]
+                curves[rule, seed] = sorted((dict(first) | own).items())
         for peer in dict.fromkeys(rule.peer for rule in RULES.values()):
             theirs = {seed: curve for (rule, seed), curve in curves.items() if rule == peer}
             for labels in sorted({labels for curve in theirs.values() for labels, _ in curve[1:]}):

@@ -62,6 +62,16 @@ def test_whole_programs_are_held_against_each_other_from_starts_of_their_own(dpg
     assert {rule for goal, rule in found if goal == "90"} == {"mlpwf", "dpgen"}
 
 
+def test_of_a_start_that_is_a_rule_too_only_the_first_labels_are_shared(dpgen):
+    rows = [["water", "mlpwf_whole", 0, labels, error] for labels, error in ((6, 200.0), (12, 100.0), (24, 50.0))]
+    rows += [["water", "random_whole", 0, 12, 150.0]]
+    rows += [["water", "dpgen_whole", 0, labels, error] for labels, error in ((6, 300.0), (12, 250.0), (24, 90.0))]
+    found = {(row[1], row[2]): row[4] for row in dpgen.reach(rows)}
+    assert found["250", "random_whole"] == "6"
+    assert ("90", "random_whole") not in found
+    assert ("90", "mlpwf_whole") in found
+
+
 def test_whole_programs_train_as_their_makers_ask(dpgen):
     ours, theirs = (dpgen.RULES[f"{name}_whole"] for name in ("mlpwf", "dpgen"))
     assert ours.training.steps == theirs.training.steps == dpgen.TRAIN.steps
