@@ -506,7 +506,7 @@ INTER = "inter, meV/Å"
 COLUMNS = ["system", "rule", "seed", "labels"]
 COLUMNS += [INTER, "intra, meV/Å", "force, meV/Å", "walkers lasted, %", "CPU-s"]
 STABLE = ["system", "rule", "seed", "labels to 50 ps at every state"]
-REACH = ["system", "goal, meV/Å", "rule", "seeds", "labels", "standard error"]
+REACH = ["system", "as good as", "with labels", "rule", "seeds", "labels", "standard error"]
 
 
 def write_table(target: Path, header: list[str], lines: list[list[Any]]) -> None:
@@ -565,43 +565,45 @@ def reached(labels: Sequence[float], errors: Sequence[float], goal: float) -> fl
 
 
 def reach(found: list[list[Any]]) -> list[list[Any]]:
-    """Labels each rule needs for the intermolecular errors that its peer, DP-GEN, has after its cycles.
+    """Labels each rule needs to be as good between molecules as DP-GEN, and as mlpwf, after each of their cycles.
 
-    A goal is the largest error of the peer's seeds after a cycle, unless its start is as good; only the seeds that
-    came so far count, and curves as long. Mean and standard error over seeds; a seed that never gets there makes
-    the mean a lower bound, with its last label counted.
+    Each seed has a goal of its own, since all rules of a seed share its start. Only curves that came as far count.
+    Mean and standard error over seeds; a seed that never gets there makes the mean a lower bound, with its last label
+    counted.
     """
     table = []
     for system in dict.fromkeys(row[0] for row in found):
         points: dict[tuple[str, int], dict[float, float]] = {}
-        for _, folder, seed, labels, inter, *_ in (row for row in found if row[0] == system):
-            points.setdefault((folder, seed), {})[float(labels)] = float(inter)
-        curves = {}
+        for _, rule, seed, labels, inter, *_ in (row for row in found if row[0] == system):
+            points.setdefault((rule, seed), {})[float(labels)] = float(inter)
+        curves: dict[tuple[str, int], dict[float, float]] = {}
         for (rule, seed), own in points.items():
             if rule in RULES:
                 first = sorted(points.get((RULES[rule].start, seed), {}).items())[:1]
-                curves[rule, seed] = sorted((dict(first) | own).items())
+                curves[rule, seed] = dict(sorted((dict(first) | own).items()))
         for peer in dict.fromkeys(rule.peer for rule in RULES.values()):
-            theirs = {seed: curve for (rule, seed), curve in curves.items() if rule == peer}
-            for labels in sorted({labels for curve in theirs.values() for labels, _ in curve[1:]}):
-                seeds = [seed for seed, curve in theirs.items() if labels in dict(curve)]
-                goal = max(dict(theirs[seed])[labels] for seed in seeds)
-                if goal >= min(theirs[seed][0][1] for seed in seeds):
-                    continue
-                for rule in (rule for rule, its in RULES.items() if its.peer == peer):
-                    own = [curves[rule, seed] for seed in seeds if (rule, seed) in curves]
-                    own = [curve for curve in own if curve[-1][0] >= labels]
-                    if own:
-                        table.append([system, f"{goal:.0f}", rule, len(own), *_mean_labels(own, goal)])
+            rivals = [rule for rule, its in RULES.items() if its.peer == peer]
+            for setter in (peer, rivals[0]):
+                goals = {seed: curve for (rule, seed), curve in curves.items() if rule == setter}
+                for labels in sorted({labels for curve in goals.values() for labels in list(curve)[1:]}):
+                    for rule in rivals:
+                        counts = [
+                            (reached(*zip(*own.items(), strict=True), goal[labels]), max(own))
+                            for seed, goal in goals.items()
+                            if labels in goal and max(own := curves.get((rule, seed), {0.0: 0.0})) >= labels
+                        ]
+                        if counts:
+                            table.append([system, setter, f"{labels:.0f}", rule, len(counts), *_mean_labels(counts)])
     return table
 
 
-def _mean_labels(curves: list[list[tuple[float, float]]], goal: float) -> tuple[str, str]:
-    """Labels to a goal: mean over curves, with > if it is a lower bound, and standard error."""
-    counts = [reached(*zip(*points, strict=True), goal) for points in curves]
-    bounded = np.where(np.isfinite(counts), counts, [points[-1][0] for points in curves])
-    error = bounded.std(ddof=1) / np.sqrt(len(bounded)) if len(bounded) > 1 else float("nan")
-    return f"{'' if np.isfinite(counts).all() else '>'}{bounded.mean():.0f}", f"{error:.0f}"
+def _mean_labels(counts: list[tuple[float, float]]) -> tuple[str, str]:
+    """Of labels to a goal, and the last there are: mean, with > if it is a lower bound, and standard error."""
+    needed, last = np.array(counts).T
+    if not np.isfinite(needed).all():
+        return f">{np.where(np.isfinite(needed), needed, last).mean():.0f}", ""
+    error = f"{needed.std(ddof=1) / np.sqrt(len(needed)):.0f}" if len(needed) > 1 else ""
+    return f"{needed.mean():.0f}", error
 
 
 def draw(table: Path, target: Path) -> None:

@@ -29,47 +29,50 @@ def test_labels_to_a_goal_lie_on_a_power_law(dpgen):
     assert dpgen.reached(labels, errors, 1) == np.inf
 
 
+def needed(dpgen, rows):
+    """Labels by whose goal, its labels, and rule."""
+    return {(setter, labels, rule): count for _, setter, labels, rule, _, count, _ in dpgen.reach(rows)}
+
+
 def test_a_rule_twice_as_thrifty_needs_half_the_labels(dpgen):
     rows = []
-    for seed, off in ((0, 1.0), (1, 1.02)):
-        rows.append(["water", "start", seed, 12, off * 300.0])
-        for labels in (24, 36):
-            error = 300 * (12 / labels) ** 0.5
+    for seed, off in ((0, 1.0), (1, 1.5)):
+        rows.append(["water", "start", seed, 6, off * 300.0])
+        for labels in (12, 24):
+            error = 300 * (6 / labels) ** 0.5
             rows.append(["water", "dpgen", seed, labels, off * error])
             rows.append(["water", "mlpwf", seed, labels, off * error / 2**0.5])
-    table = {(row[1], row[2]): row for row in dpgen.reach(rows)}
-    goals = sorted({goal for goal, _ in table}, key=float)
-    assert float(table[goals[0], "dpgen"][4]) == pytest.approx(36, abs=1)
-    assert float(table[goals[0], "mlpwf"][4]) < 24
-    assert table[goals[0], "mlpwf"][3] == 2
+    found = needed(dpgen, rows)
+    assert found["dpgen", "24", "dpgen"] == "24"
+    assert found["dpgen", "24", "mlpwf"] == "12"
+    assert found["mlpwf", "12", "dpgen"] == "24"
+    assert found["mlpwf", "24", "dpgen"] == ">24"
+    assert {row[4] for row in dpgen.reach(rows)} == {2}
 
 
 def test_a_goal_not_reached_is_a_lower_bound(dpgen):
     rows = [["water", "start", 0, 12, 300.0], ["water", "dpgen", 0, 24, 100.0], ["water", "random", 0, 24, 200.0]]
-    found = {row[2]: row[4] for row in dpgen.reach(rows)}
-    assert found == {"dpgen": "24", "random": ">24"}
+    assert needed(dpgen, rows) == {("dpgen", "24", "dpgen"): "24", ("dpgen", "24", "random"): ">24"}
 
 
 def test_whole_programs_are_held_against_each_other_from_starts_of_their_own(dpgen):
     rows = [["water", "start", 0, 6, 100.0], ["water", "dpgen", 0, 12, 90.0], ["water", "mlpwf", 0, 12, 80.0]]
     for labels, theirs, ours in ((6, 300.0, 200.0), (12, 250.0, 150.0), (24, 200.0, 100.0)):
         rows += [["water", "dpgen_whole", 0, labels, theirs], ["water", "mlpwf_whole", 0, labels, ours]]
-    found = {(row[1], row[2]): row[4] for row in dpgen.reach(rows)}
-    assert {key: found[key] for key in found if "whole" in key[1]} == {
-        ("250", "mlpwf_whole"): "6", ("250", "dpgen_whole"): "12",
-        ("200", "mlpwf_whole"): "6", ("200", "dpgen_whole"): "24",
+    found = needed(dpgen, rows)
+    assert {key: count for key, count in found.items() if key[0] == "dpgen_whole"} == {
+        ("dpgen_whole", "12", "mlpwf_whole"): "6", ("dpgen_whole", "12", "dpgen_whole"): "12",
+        ("dpgen_whole", "24", "mlpwf_whole"): "6", ("dpgen_whole", "24", "dpgen_whole"): "24",
     }  # fmt: skip
-    assert {rule for goal, rule in found if goal == "90"} == {"mlpwf", "dpgen"}
+    assert {rule for setter, _, rule in found if setter == "dpgen"} == {"mlpwf", "dpgen"}
 
 
 def test_of_a_start_that_is_a_rule_too_only_the_first_labels_are_shared(dpgen):
     rows = [["water", "mlpwf_whole", 0, labels, error] for labels, error in ((6, 200.0), (12, 100.0), (24, 50.0))]
     rows += [["water", "random_whole", 0, 12, 150.0]]
-    rows += [["water", "dpgen_whole", 0, labels, error] for labels, error in ((6, 300.0), (12, 250.0), (24, 90.0))]
-    found = {(row[1], row[2]): row[4] for row in dpgen.reach(rows)}
-    assert found["250", "random_whole"] == "6"
-    assert ("90", "random_whole") not in found
-    assert ("90", "mlpwf_whole") in found
+    found = needed(dpgen, rows)
+    assert found["mlpwf_whole", "12", "random_whole"] == ">12"
+    assert ("mlpwf_whole", "24", "random_whole") not in found
 
 
 def test_whole_programs_train_as_their_makers_ask(dpgen):
