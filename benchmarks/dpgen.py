@@ -619,9 +619,8 @@ def draw(table: Path, target: Path) -> None:
         for unit in (unit for unit in units if unit["system"] == system):
             seeds = found.setdefault(unit["rule"], {})
             seeds.setdefault(unit["seed"], {})[int(unit["labels"])] = float(unit[INTER])
-        for rule, seeds in found.items():
-            if rule not in RULES or rule.endswith("_whole"):
-                continue
+        for rule in (rule for rule in RULES if rule in found and not rule.endswith("_whole")):
+            seeds = found[rule]
             curves = [found["start"][seed] | curve for seed, curve in seeds.items()]
             labels = sorted(set.intersection(*(set(curve) for curve in curves)))
             errors = np.array([[curve[count] for count in labels] for curve in curves])
@@ -629,7 +628,7 @@ def draw(table: Path, target: Path) -> None:
             line = axis.errorbar(labels, errors.mean(axis=0), spread, fmt="o-", capsize=3, label=rule)[0]
             axis.plot(labels, errors.T, lw=0.5, color=line.get_color())
         axis.set(title=system, xlabel="labels", ylabel="error of the net force on a molecule, meV/Å", xticks=labels)
-        axis.legend(frameon=False)
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=len(RULES), frameon=False)
     figure.savefig(target, dpi=110)
 
 
