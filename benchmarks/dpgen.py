@@ -647,6 +647,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "dpgen.csv")
     arguments = parser.parse_args()
     if arguments.what == "figure":
+        if not arguments.picture:
+            raise SystemExit("expected the file to draw: figure PICTURE")
         draw(arguments.out, arguments.picture)
         return
     if arguments.what != "table":
@@ -660,7 +662,8 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """All units wanted: one seed of every rule, then the next."""
-    if "dpgen" in arguments.rules and not arguments.dpgen:
+    asked = any(RULES[rule].choice == "dpgen" for rule in arguments.rules)
+    if arguments.what == "run" and asked and not arguments.dpgen:
         raise SystemExit("expected --dpgen PYTHON, of an environment with 'dpgen==0.14.*'")
     os.environ.update(deepmd.thread_settings(1))
     for module in ("deepmd.main", "deepmd.tf.entrypoints.freeze", "deepmd.tf.entrypoints.train"):
