@@ -50,6 +50,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from matplotlib.figure import Figure
 
 from mlpwf import building
 from mlpwf.config import Label, Select, Site, Train
@@ -502,9 +503,8 @@ def write_dump(target: Path, atoms: Atoms, elements: list[str]) -> None:
 # ---------------------------------------------------------------- tables
 
 
-INTER = "inter, meV/Å"
 COLUMNS = ["system", "rule", "seed", "labels"]
-COLUMNS += [INTER, "intra, meV/Å", "force, meV/Å", "walkers lasted, %", "CPU-s"]
+COLUMNS += ["inter, meV/Å", "intra, meV/Å", "force, meV/Å", "walkers lasted, %", "CPU-s"]
 STABLE = ["system", "rule", "seed", "labels to 50 ps at every state"]
 REACH = ["system", "as good as", "with labels", "rule", "seeds", "labels", "standard error"]
 
@@ -564,6 +564,19 @@ def reached(labels: Sequence[float], errors: Sequence[float], goal: float) -> fl
     return float("inf")
 
 
+def learning_curves(found: list[list[Any]]) -> dict[tuple[str, str, int], dict[float, float]]:
+    """Errors between molecules by labels, for each system, rule and seed, from the start that the rule shares."""
+    points: dict[tuple[str, str, int], dict[float, float]] = {}
+    for system, rule, seed, labels, inter, *_ in found:
+        points.setdefault((system, rule, int(seed)), {})[float(labels)] = float(inter)
+    curves = {}
+    for (system, rule, seed), own in points.items():
+        if rule in RULES:
+            first = sorted(points.get((system, RULES[rule].start, seed), {}).items())[:1]
+            curves[system, rule, seed] = dict(sorted((dict(first) | own).items()))
+    return curves
+
+
 def reach(found: list[list[Any]]) -> list[list[Any]]:
     """Labels each rule needs to be as good between molecules as DP-GEN, and as mlpwf, after each of their cycles.
 
@@ -571,16 +584,9 @@ def reach(found: list[list[Any]]) -> list[list[Any]]:
     Mean and standard error over seeds; a seed that never gets there makes the mean a lower bound, with its last label
     counted.
     """
-    table = []
+    table, curves_of = [], learning_curves(found)
     for system in dict.fromkeys(row[0] for row in found):
-        points: dict[tuple[str, int], dict[float, float]] = {}
-        for _, rule, seed, labels, inter, *_ in (row for row in found if row[0] == system):
-            points.setdefault((rule, seed), {})[float(labels)] = float(inter)
-        curves: dict[tuple[str, int], dict[float, float]] = {}
-        for (rule, seed), own in points.items():
-            if rule in RULES:
-                first = sorted(points.get((RULES[rule].start, seed), {}).items())[:1]
-                curves[rule, seed] = dict(sorted((dict(first) | own).items()))
+        curves = {(rule, seed): curve for (own, rule, seed), curve in curves_of.items() if own == system}
         for peer in dict.fromkeys(rule.peer for rule in RULES.values()):
             rivals = [rule for rule, its in RULES.items() if its.peer == peer]
             for setter in (peer, rivals[0]):
@@ -606,30 +612,26 @@ def _mean_labels(counts: list[tuple[float, float]]) -> tuple[str, str]:
     return f"{needed.mean():.0f}", error
 
 
-def draw(table: Path, target: Path) -> None:
+def draw(table: Path) -> Figure:
     """Errors between molecules against labels: mean and standard error over seeds, and each seed, thin."""
-    from matplotlib.figure import Figure
-
     with table.open(newline="") as handle:
-        units = list(csv.DictReader(handle))
-    systems = list(dict.fromkeys(unit["system"] for unit in units))
+        curves = learning_curves(list(csv.reader(handle))[1:])
+    systems = list(dict.fromkeys(system for system, _, _ in curves))
     figure = Figure(figsize=(4.5 * len(systems), 3.8), layout="constrained")
     for system, axis in zip(systems, figure.subplots(1, len(systems), squeeze=False)[0], strict=True):
-        found: dict[str, dict[str, dict[int, float]]] = {}
-        for unit in (unit for unit in units if unit["system"] == system):
-            seeds = found.setdefault(unit["rule"], {})
-            seeds.setdefault(unit["seed"], {})[int(unit["labels"])] = float(unit[INTER])
-        for rule in (rule for rule in RULES if rule in found and not rule.endswith("_whole")):
-            seeds = found[rule]
-            curves = [found["start"][seed] | curve for seed, curve in seeds.items()]
-            labels = sorted(set.intersection(*(set(curve) for curve in curves)))
-            errors = np.array([[curve[count] for count in labels] for curve in curves])
-            spread = errors.std(axis=0, ddof=1) / np.sqrt(len(curves)) if len(curves) > 1 else None
+        for rule in (rule for rule in RULES if not rule.endswith("_whole")):
+            seeds = [curve for (own, name, _), curve in curves.items() if (own, name) == (system, rule)]
+            if not seeds:
+                continue
+            labels = sorted(set.intersection(*map(set, seeds)))
+            errors = np.array([[curve[count] for count in labels] for curve in seeds])
+            spread = errors.std(axis=0, ddof=1) / np.sqrt(len(seeds)) if len(seeds) > 1 else None
             line = axis.errorbar(labels, errors.mean(axis=0), spread, fmt="o-", capsize=3, label=rule)[0]
             axis.plot(labels, errors.T, lw=0.5, color=line.get_color())
-        axis.set(title=system, xlabel="labels", ylabel="error of the net force on a molecule, meV/Å", xticks=labels)
+            axis.set_xticks(labels)
+        axis.set(title=system, xlabel="labels", ylabel="error of the net force on a molecule, meV/Å")
     figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=len(RULES), frameon=False)
-    figure.savefig(target, dpi=110)
+    return figure
 
 
 def main() -> None:
@@ -649,7 +651,7 @@ def main() -> None:
     if arguments.what == "figure":
         if not arguments.picture:
             raise SystemExit("expected the file to draw: figure PICTURE")
-        draw(arguments.out, arguments.picture)
+        draw(arguments.out).savefig(arguments.picture, dpi=110)
         return
     if arguments.what != "table":
         run(arguments)
