@@ -7,7 +7,7 @@
 
 All rules start from the same labels, let their own committee explore from the same boxes, buy as many labels a
 cycle, and train for as many steps. Labels are RPBE-D3(BJ)'s by pw.x, with the settings of benchmarks/label_cost.csv.
-Of the first four, committees of the start and trainings are the same: only the choice differs.
+A rule is a choice and a training. Choices:
 
 mlpwf      `mlpwf train test` and `mlpwf select`, as a campaign runs them
 dpgen      DP-GEN's own function, run by its own Python: fixed levels of the largest force deviation, then
@@ -15,11 +15,11 @@ dpgen      DP-GEN's own function, run by its own Python: fixed levels of the lar
 random     seeded picks among frames of whole molecules
 diversity  farthest points from the own training set among them, whatever the committee thinks
 
-The others are whole programs, each with the training its makers ask for:
+Trainings, none with virials; of rules that train alike only the choice differs, and they share the first committee:
 
-mlpwf_whole   mlpwf's choice, schedule and energy weight as its defaults have them (no virials, as in all others)
-random_whole  random picks, trained so
-dpgen_whole   DP-GEN's choice, learning rate and weights as the examples of DP-GEN and DeePMD-kit have them
+(no name)  mlpwf's schedule, with DeePMD-kit's usual weight of energies
+shipped    mlpwf's schedule and energy weight, as its defaults have them
+published  schedule and weights as the examples of DP-GEN and DeePMD-kit have them (`dpgen_published`)
 
 After each cycle a walker explores each state of the ladder, as mlpwf runs it, and is cut when it blows up: how
 long they lasted is a result beside the error. A committee whose walkers all come to their end is asked for more:
@@ -36,6 +36,7 @@ import argparse
 import csv
 import importlib
 import io
+import itertools
 import json
 import multiprocessing
 import os
@@ -81,31 +82,39 @@ TRAIN = Train(
     energy_weight=0.02,
     virial_weight=0.0,
 )
-SHIPPED = TRAIN.model_copy(update={"energy_weight": Train().energy_weight})
-PUBLISHED = TRAIN.model_copy(
-    update={"learning_rate_schedule": "exponential", "learning_rate": 1e-3, "learning_rate_final": 3.51e-8}
+TRAININGS = {
+    "": TRAIN,
+    "shipped": TRAIN.model_copy(update={"energy_weight": Train().energy_weight}),
+    "published": TRAIN.model_copy(
+        update={"learning_rate_schedule": "exponential", "learning_rate": 1e-3, "learning_rate_final": 3.51e-8}
+    ),
+}
+COMPARISONS = (
+    ("mlpwf", "dpgen", "random", "diversity"),
+    ("mlpwf_shipped", "dpgen_shipped", "random_shipped"),
+    ("mlpwf_shipped", "dpgen_published"),
 )
+"""Rules held against each other: mlpwf's, DP-GEN's, and others."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Whose choice of labels, how it trains, and which rules it is held against by the errors of which."""
+    """Whose choice of labels, and how it trains."""
 
     choice: str
-    training: Train = TRAIN
-    start: str = "start"
-    """Folder of the first committee: shared by all rules that train alike."""
-    peer: str = "dpgen"
+    training_name: str
+
+    @property
+    def training(self) -> Train:
+        return TRAININGS[self.training_name]
+
+    @property
+    def start(self) -> str:
+        """Folder of the first committee: shared by all rules that train alike."""
+        return "_".join(filter(None, ("start", self.training_name)))
 
 
-RULES = {choice: Rule(choice) for choice in ("mlpwf", "dpgen", "random", "diversity")} | {
-    f"{choice}_whole": Rule(choice, training, start, "dpgen_whole")
-    for choice, training, start in (
-        ("mlpwf", SHIPPED, "mlpwf_whole"),
-        ("random", SHIPPED, "mlpwf_whole"),
-        ("dpgen", PUBLISHED, "dpgen_whole"),
-    )
-}
+RULES = {rule: Rule(*f"{rule}_".split("_")[:2]) for rules in COMPARISONS for rule in rules}
 
 
 @dataclass(frozen=True)
@@ -517,6 +526,20 @@ def write_table(target: Path, header: list[str], lines: list[list[Any]]) -> None
     write_text(target, text.getvalue())
 
 
+def kept(table: Path) -> list[list[Any]]:
+    """Rows of a table of an earlier run, if there was one."""
+    if not table.exists():
+        return []
+    with table.open(newline="") as handle:
+        return list(csv.reader(handle))[1:]
+
+
+def joined(old: list[list[Any]], new: list[list[Any]], keys: int) -> list[list[Any]]:
+    """Rows by their first `keys` columns, new ones for old ones: parts of the comparison run where there is time."""
+    found = {tuple(str(word) for word in row[:keys]): row for row in [*old, *new]}
+    return sorted(found.values(), key=lambda row: (row[0], int(row[2]), row[1], *map(int, row[3:keys])))
+
+
 def rows(work: Path) -> list[list[Any]]:
     """A row for each finished unit: errors are root mean squares over test frames and models."""
     found = []
@@ -540,7 +563,7 @@ def stability(work: Path) -> list[list[Any]]:
         if curve.name not in RULES:
             continue
         first = curve.parent / RULES[curve.name].start / "00"
-        cycles = [first, *sorted(done.parent for done in curve.glob("*/done.json") if done.parent != first)]
+        cycles = [first, *sorted(done.parent for done in curve.glob("*/done.json"))]
         found = ""
         for cycle in cycles:
             labels, done = read_json(cycle / "done.json")["labels"], cycle / "stable" / "done.json"
@@ -572,8 +595,8 @@ def learning_curves(found: list[list[Any]]) -> dict[tuple[str, str, int], dict[f
     curves = {}
     for (system, rule, seed), own in points.items():
         if rule in RULES:
-            first = sorted(points.get((system, RULES[rule].start, seed), {}).items())[:1]
-            curves[system, rule, seed] = dict(sorted((dict(first) | own).items()))
+            first = points.get((system, RULES[rule].start, seed), {})
+            curves[system, rule, seed] = dict(sorted((first | own).items()))
     return curves
 
 
@@ -584,23 +607,22 @@ def reach(found: list[list[Any]]) -> list[list[Any]]:
     Mean and standard error over seeds; a seed that never gets there makes the mean a lower bound, with its last label
     counted.
     """
-    table, curves_of = [], learning_curves(found)
-    for system in dict.fromkeys(row[0] for row in found):
-        curves = {(rule, seed): curve for (own, rule, seed), curve in curves_of.items() if own == system}
-        for peer in dict.fromkeys(rule.peer for rule in RULES.values()):
-            rivals = [rule for rule, its in RULES.items() if its.peer == peer]
-            for setter in (peer, rivals[0]):
-                goals = {seed: curve for (rule, seed), curve in curves.items() if rule == setter}
-                for labels in sorted({labels for curve in goals.values() for labels in list(curve)[1:]}):
-                    for rule in rivals:
-                        counts = [
-                            (reached(*zip(*own.items(), strict=True), goal[labels]), max(own))
-                            for seed, goal in goals.items()
-                            if labels in goal and max(own := curves.get((rule, seed), {0.0: 0.0})) >= labels
-                        ]
-                        if counts:
-                            table.append([system, setter, f"{labels:.0f}", rule, len(counts), *_mean_labels(counts)])
-    return table
+    curves = learning_curves(found)
+    rivalries = [(setter, rules) for rules in COMPARISONS for setter in rules[1::-1]]
+    table: dict[tuple[str, ...], list[Any]] = {}
+    for system, (setter, rules) in itertools.product(dict.fromkeys(row[0] for row in found), rivalries):
+        goals = {seed: curve for (own, rule, seed), curve in curves.items() if (own, rule) == (system, setter)}
+        bought = sorted({labels for curve in goals.values() for labels in list(curve)[1:]})
+        for labels, rule in itertools.product(bought, rules):
+            counts = [
+                (reached(*zip(*own.items(), strict=True), goal[labels]), max(own))
+                for seed, goal in goals.items()
+                if labels in goal and max(own := curves.get((system, rule, seed), {0.0: 0.0})) >= labels
+            ]
+            if counts:
+                key = (system, setter, f"{labels:.0f}", rule)
+                table[key] = [*key, len(counts), *_mean_labels(counts)]
+    return list(table.values())
 
 
 def _mean_labels(counts: list[tuple[float, float]]) -> tuple[str, str]:
@@ -613,23 +635,29 @@ def _mean_labels(counts: list[tuple[float, float]]) -> tuple[str, str]:
 
 
 def draw(table: Path) -> Figure:
-    """Errors between molecules against labels: mean and standard error over seeds, and each seed, thin."""
-    with table.open(newline="") as handle:
-        curves = learning_curves(list(csv.reader(handle))[1:])
-    systems = list(dict.fromkeys(system for system, _, _ in curves))
-    figure = Figure(figsize=(4.5 * len(systems), 3.8), layout="constrained")
-    for system, axis in zip(systems, figure.subplots(1, len(systems), squeeze=False)[0], strict=True):
-        for rule in (rule for rule in RULES if not rule.endswith("_whole")):
+    """Errors between molecules against labels: mean and standard error over seeds, and each seed, thin.
+
+    A panel for each system and training by which DP-GEN's choice was followed beside mlpwf's.
+    """
+    curves = learning_curves(kept(table))
+    tried = {(system, rule) for system, rule, _ in curves}
+    alike = [rules for rules in COMPARISONS if len({RULES[rule].training_name for rule in rules}) == 1]
+    systems = dict.fromkeys(system for system, _, _ in curves)
+    panels = [(system, rules) for system, rules in itertools.product(systems, alike) if (system, rules[1]) in tried]
+    figure = Figure(figsize=(4.2 * len(panels), 3.8), layout="constrained")
+    for (system, rules), axis in zip(panels, figure.subplots(1, len(panels), squeeze=False)[0], strict=True):
+        for rule in rules:
             seeds = [curve for (own, name, _), curve in curves.items() if (own, name) == (system, rule)]
             if not seeds:
                 continue
             labels = sorted(set.intersection(*map(set, seeds)))
             errors = np.array([[curve[count] for count in labels] for curve in seeds])
             spread = errors.std(axis=0, ddof=1) / np.sqrt(len(seeds)) if len(seeds) > 1 else None
-            line = axis.errorbar(labels, errors.mean(axis=0), spread, fmt="o-", capsize=3, label=rule)[0]
+            line = axis.errorbar(labels, errors.mean(axis=0), spread, fmt="o-", capsize=3, label=RULES[rule].choice)[0]
             axis.plot(labels, errors.T, lw=0.5, color=line.get_color())
             axis.set_xticks(labels)
-        axis.set(title=system, xlabel="labels", ylabel="error of the net force on a molecule, meV/Å")
+        weight = RULES[rules[0]].training.energy_weight
+        axis.set(title=f"{system}, energy weight {weight:g}", xlabel="labels", ylabel="net force error, meV/Å")
     figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=len(RULES), frameon=False)
     return figure
 
@@ -655,11 +683,12 @@ def main() -> None:
         return
     if arguments.what != "table":
         run(arguments)
-    found = rows(arguments.work)
+    reaches, lasting = (arguments.out.with_stem(f"{arguments.out.stem}_{part}") for part in ("reach", "stable"))
+    found = joined(kept(arguments.out), rows(arguments.work), 4)
     write_table(arguments.out, COLUMNS, found)
-    write_table(arguments.out.with_stem(f"{arguments.out.stem}_reach"), REACH, reach(found))
-    if tried := stability(arguments.work):
-        write_table(arguments.out.with_stem(f"{arguments.out.stem}_stable"), STABLE, tried)
+    write_table(reaches, REACH, reach(found))
+    if tried := joined(kept(lasting), stability(arguments.work), 3):
+        write_table(lasting, STABLE, tried)
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -58,29 +58,48 @@ def test_a_goal_not_reached_is_a_lower_bound(dpgen):
 
 def test_whole_programs_are_held_against_each_other_from_starts_of_their_own(dpgen):
     rows = [["water", "start", 0, 6, 100.0], ["water", "dpgen", 0, 12, 90.0], ["water", "mlpwf", 0, 12, 80.0]]
-    for labels, theirs, ours in ((6, 300.0, 200.0), (12, 250.0, 150.0), (24, 200.0, 100.0)):
-        rows += [["water", "dpgen_whole", 0, labels, theirs], ["water", "mlpwf_whole", 0, labels, ours]]
+    rows += [["water", "start_shipped", 0, 6, 200.0], ["water", "start_published", 0, 6, 300.0]]
+    for labels, theirs, same, ours in ((12, 250.0, 180.0, 150.0), (24, 200.0, 140.0, 100.0)):
+        rows += [["water", "dpgen_published", 0, labels, theirs], ["water", "dpgen_shipped", 0, labels, same]]
+        rows += [["water", "mlpwf_shipped", 0, labels, ours]]
     found = needed(dpgen, rows)
-    assert {key: count for key, count in found.items() if key[0] == "dpgen_whole"} == {
-        ("dpgen_whole", "12", "mlpwf_whole"): "6", ("dpgen_whole", "12", "dpgen_whole"): "12",
-        ("dpgen_whole", "24", "mlpwf_whole"): "6", ("dpgen_whole", "24", "dpgen_whole"): "24",
+    assert {key: count for key, count in found.items() if key[0] == "dpgen_published"} == {
+        ("dpgen_published", "12", "mlpwf_shipped"): "6", ("dpgen_published", "12", "dpgen_published"): "12",
+        ("dpgen_published", "24", "mlpwf_shipped"): "6", ("dpgen_published", "24", "dpgen_published"): "24",
     }  # fmt: skip
     assert {rule for setter, _, rule in found if setter == "dpgen"} == {"mlpwf", "dpgen"}
+    assert found["mlpwf_shipped", "12", "dpgen_published"] == ">24"
+    assert found["mlpwf_shipped", "12", "dpgen_shipped"] == "20"  # 12 (24/12)^(log(180/150) / log(180/140))
+    goals = [tuple(row[:4]) for row in dpgen.reach(rows)]
+    assert len(goals) == len(set(goals))
 
 
-def test_of_a_start_that_is_a_rule_too_only_the_first_labels_are_shared(dpgen):
-    rows = [["water", "mlpwf_whole", 0, labels, error] for labels, error in ((6, 200.0), (12, 100.0), (24, 50.0))]
-    rows += [["water", "random_whole", 0, 12, 150.0]]
+def test_only_curves_that_came_as_far_are_compared(dpgen):
+    rows = [["water", "start", 0, 6, 200.0], ["water", "mlpwf", 0, 12, 100.0], ["water", "mlpwf", 0, 24, 50.0]]
+    rows += [["water", "random", 0, 12, 150.0]]
     found = needed(dpgen, rows)
-    assert found["mlpwf_whole", "12", "random_whole"] == ">12"
-    assert ("mlpwf_whole", "24", "random_whole") not in found
+    assert found["mlpwf", "12", "random"] == ">12"
+    assert ("mlpwf", "24", "random") not in found
 
 
-def test_whole_programs_train_as_their_makers_ask(dpgen):
-    ours, theirs = (dpgen.RULES[f"{name}_whole"] for name in ("mlpwf", "dpgen"))
+def test_parts_run_elsewhere_are_joined_and_later_ones_count(dpgen, tmp_path):
+    table = tmp_path / "dpgen.csv"
+    dpgen.write_table(table, dpgen.COLUMNS, [["water", "start", 0, 6, "1.0"], ["water", "dpgen", 0, 12, "2.0"]])
+    rows = dpgen.joined(dpgen.kept(table), [["water", "dpgen", 0, 12, "3.0"], ["water", "dpgen", 0, 6, "4.0"]], 4)
+    assert [list(map(str, row)) for row in rows] == [
+        ["water", "dpgen", "0", "6", "4.0"], ["water", "dpgen", "0", "12", "3.0"], ["water", "start", "0", "6", "1.0"]
+    ]  # fmt: skip
+    assert dpgen.kept(tmp_path / "none.csv") == []
+
+
+def test_trainings_differ_by_what_their_names_say(dpgen):
+    ours, theirs = (dpgen.RULES[name] for name in ("mlpwf_shipped", "dpgen_published"))
     assert ours.training.steps == theirs.training.steps == dpgen.TRAIN.steps
     assert ours.training.learning_rate_schedule == dpgen.Train().learning_rate_schedule
+    assert ours.training.energy_weight == dpgen.Train().energy_weight
     assert (theirs.training.learning_rate_schedule, theirs.training.energy_weight) == ("exponential", 0.02)
+    for rules in dpgen.COMPARISONS[:2]:
+        assert len({dpgen.RULES[rule].start for rule in rules}) == 1
 
 
 def test_dp_gen_reads_the_frames_it_is_given(dpgen, tmp_path):
@@ -116,13 +135,15 @@ def test_the_kept_table_is_drawn_as_means_over_seeds(dpgen):
     with table.open(newline="") as handle:
         units = [row[:5] for row in csv.reader(handle)]
     axes = {axis.get_title(): axis for axis in dpgen.draw(table).axes}
-    assert set(axes) == {"water", "toluene"}
-    for system, axis in axes.items():
+    panels = {"toluene, energy weight 0.02": "", "water, energy weight 0.02": ""}
+    assert set(axes) == set(panels)
+    for title, suffix in panels.items():
+        axis, system = axes[title], title.split(",")[0]
         lines = dict(zip(axis.get_legend_handles_labels()[1], axis.containers, strict=True))
         assert set(lines) == {"mlpwf", "dpgen", "random"}
-        for rule, container in lines.items():
-            last = [float(inter) for *unit, labels, inter in units if unit[:2] == [system, rule] and labels == "24"]
+        for choice, container in lines.items():
+            unit = [system, f"{choice}{suffix}"]
+            last = [float(inter) for *own, labels, inter in units if own[:2] == unit and labels == "24"]
             assert len(last) == 3
-            assert container[0].get_ydata()[[0, -1]] == pytest.approx(
-                [np.mean([float(u[4]) for u in units if u[:2] == [system, "start"]]), np.mean(last)]
-            )
+            first = [float(row[4]) for row in units if row[:2] == [system, f"start{suffix}"]]
+            assert container[0].get_ydata()[[0, -1]] == pytest.approx([np.mean(first), np.mean(last)])
