@@ -27,7 +27,8 @@ long they lasted is a result beside the error. A committee whose walkers all com
 that of the test set. The test set is GFN1-xTB dynamics of boxes nobody else sees, but that mlpwf
 calibrates its first cycle on it, as a campaign does.
 
-Every unit (system, seed, rule, cycle) is kept in --work: a stopped run goes on where it was.
+Every unit (system, seed, rule, cycle) is kept in --work: a stopped run goes on where it was, and several may run
+side by side. Tables keep the rows of units that are not there.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ from matplotlib.figure import Figure
 from mlpwf import building
 from mlpwf.config import Label, Select, Site, Train
 from mlpwf.engines import deepmd, lammps, xtb
-from mlpwf.files import read_json, write_json, write_text
+from mlpwf.files import read_json, sole_writer, write_json, write_text
 from mlpwf.frames import element_order, minimum_distance, quantised, read_frames, write_frames
 from mlpwf.labels.labeller import Labeller
 from mlpwf.labels.store import canonical, labelled
@@ -91,7 +92,7 @@ TRAININGS = {
 }
 COMPARISONS = (
     ("mlpwf", "dpgen", "random", "diversity"),
-    ("mlpwf_shipped", "dpgen_shipped", "random_shipped"),
+    ("mlpwf_shipped", "dpgen_shipped", "random_shipped", "diversity_shipped"),
     ("mlpwf_shipped", "dpgen_published"),
 )
 """Rules held against each other: mlpwf's, DP-GEN's, and others."""
@@ -644,7 +645,7 @@ def draw(table: Path) -> Figure:
     alike = [rules for rules in COMPARISONS if len({RULES[rule].training_name for rule in rules}) == 1]
     systems = dict.fromkeys(system for system, _, _ in curves)
     panels = [(system, rules) for system, rules in itertools.product(systems, alike) if (system, rules[1]) in tried]
-    figure = Figure(figsize=(4.2 * len(panels), 3.8), layout="constrained")
+    figure, drawn = Figure(figsize=(4.2 * len(panels), 3.8), layout="constrained"), {}
     for (system, rules), axis in zip(panels, figure.subplots(1, len(panels), squeeze=False)[0], strict=True):
         for rule in rules:
             seeds = [curve for (own, name, _), curve in curves.items() if (own, name) == (system, rule)]
@@ -653,12 +654,13 @@ def draw(table: Path) -> Figure:
             labels = sorted(set.intersection(*map(set, seeds)))
             errors = np.array([[curve[count] for count in labels] for curve in seeds])
             spread = errors.std(axis=0, ddof=1) / np.sqrt(len(seeds)) if len(seeds) > 1 else None
-            line = axis.errorbar(labels, errors.mean(axis=0), spread, fmt="o-", capsize=3, label=RULES[rule].choice)[0]
-            axis.plot(labels, errors.T, lw=0.5, color=line.get_color())
+            bars = axis.errorbar(labels, errors.mean(axis=0), spread, fmt="o-", capsize=3, label=RULES[rule].choice)
+            axis.plot(labels, errors.T, lw=0.5, color=bars[0].get_color())
+            drawn[RULES[rule].choice] = bars
             axis.set_xticks(labels)
         weight = RULES[rules[0]].training.energy_weight
         axis.set(title=f"{system}, energy weight {weight:g}", xlabel="labels", ylabel="net force error, meV/Å")
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=len(RULES), frameon=False)
+    figure.legend(list(drawn.values()), list(drawn), loc="outside lower center", ncols=len(drawn), frameon=False)
     return figure
 
 
@@ -709,10 +711,11 @@ def run(arguments: argparse.Namespace) -> None:
                         print(f"{spent() / 60:.1f} CPU-minutes spent")
                         return
                     unit = Unit(stage, seed, rule, cycle, dpgen)
-                    if arguments.what == "run":
-                        unit.run()
-                    elif not (unit.folder / "done.json").exists() or stable(unit):
-                        break
+                    with sole_writer(unit.folder.parent):
+                        if arguments.what == "run":
+                            unit.run()
+                        elif not (unit.folder / "done.json").exists() or stable(unit):
+                            break
 
 
 def spent() -> float:

@@ -135,13 +135,16 @@ def test_the_kept_table_is_drawn_as_means_over_seeds(dpgen):
     with table.open(newline="") as handle:
         units = [row[:5] for row in csv.reader(handle)]
     axes = {axis.get_title(): axis for axis in dpgen.draw(table).axes}
-    panels = {"toluene, energy weight 0.02": "", "water, energy weight 0.02": ""}
+    panels = {
+        "toluene, energy weight 0.02": "", "toluene, energy weight 100": "_shipped", "water, energy weight 0.02": ""
+    }  # fmt: skip
     assert set(axes) == set(panels)
     for title, suffix in panels.items():
         axis, system = axes[title], title.split(",")[0]
         lines = dict(zip(axis.get_legend_handles_labels()[1], axis.containers, strict=True))
-        assert set(lines) == {"mlpwf", "dpgen", "random"}
-        for choice, container in lines.items():
+        assert set(lines) >= {"mlpwf", "dpgen", "random"}
+        for choice in ("mlpwf", "dpgen", "random"):
+            container = lines[choice]
             unit = [system, f"{choice}{suffix}"]
             last = [float(inter) for *own, labels, inter in units if own[:2] == unit and labels == "24"]
             assert len(last) == 3
