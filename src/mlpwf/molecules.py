@@ -100,8 +100,13 @@ def closest_contacts(frames: Iterable[Atoms]) -> dict[tuple[str, str], float]:
     return closest
 
 
-def intact(atoms: Atoms, bonded: NDArray[np.int64], tolerance: float = 1.5) -> bool:
-    """Whether every bond of the reference is still shorter than `tolerance` covalent sums."""
+def intact(atoms: Atoms, bonded: NDArray[np.int64], tolerance: float = 1.3) -> bool:
+    """Whether every bond of the reference is still shorter than `tolerance` covalent sums.
+
+    At 1.3 (C-C 1.98, C-H 1.39, O-H 1.26 Å) a bond is close to the greatest force it can take, and breaking is what
+    closed shells do not describe. Thermal motion stays below: 1.12 in 54 frames of toluene at up to 500 K, 1.19 where
+    atoms were displaced at random besides.
+    """
     from ase.data import covalent_radii
 
     if len(bonded) == 0:

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import molecule
+from ase.units import kB
 
 from mlpwf import building
 from mlpwf.building import Run, Sampler
+from mlpwf.engines import xtb
 from mlpwf.errors import ConfigError, DataError
 from mlpwf.frames import minimum_distance, quantised
 from mlpwf.molecules import bonds, intact
@@ -36,6 +38,27 @@ def assert_whole(atoms: Atoms) -> None:
     pairs = bonds(atoms)
     assert len(pairs) == 2 * len(set(atoms.arrays["molecule"]))
     assert np.linalg.norm(atoms.positions[pairs[:, 0]] - atoms.positions[pairs[:, 1]], axis=1).max() < 1.3
+
+
+PULLED = {"C2H6": [1, 5, 6, 7], "CH4": [1], "NH3": [1], "H2O": [1]}
+"""Molecules, and what moves when the bond of their first two atoms is pulled."""
+
+
+@pytest.mark.parametrize("name", PULLED)
+def test_a_bond_is_given_up_before_its_greatest_force_and_far_beyond_thermal_motion(name):
+    start = molecule(name, vacuum=6.0, pbc=True)
+    start.set_array("molecule", np.zeros(len(start), int))
+    bonded, rest = bonds(start), start.get_distance(0, 1)
+    lengths = np.arange(rest, rest + 0.8, 0.02)
+    energies, whole = [], []
+    for length in lengths:
+        pulled = start.copy()
+        pulled.positions[PULLED[name]] += (length / rest - 1) * (start.positions[1] - start.positions[0])
+        energies.append(xtb.label(pulled, "gfn1")[0])
+        whole.append(intact(pulled, bonded))
+    last = int(np.argmin(whole)) - 1
+    assert last < np.argmax(np.gradient(energies, lengths))
+    assert energies[last] - energies[0] > 20 * kB * 400
 
 
 class TestComposition:
