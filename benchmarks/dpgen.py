@@ -7,7 +7,7 @@
 
 All rules start from the same labels, let their own committee explore from the same boxes, buy as many labels a
 cycle, and train for as many steps. Labels are RPBE-D3(BJ)'s by pw.x, with the settings of benchmarks/label_cost.csv.
-A rule is a choice and a training. Choices:
+A rule is a choice and a training, usual where no other is named. Choices:
 
 mlpwf      `mlpwf train test` and `mlpwf select`, as a campaign runs them
 dpgen      DP-GEN's own function, run by its own Python: fixed levels of the largest force deviation, then
@@ -17,8 +17,9 @@ diversity  farthest points from the own training set among them, whatever the co
 
 Trainings, none with virials; of rules that train alike only the choice differs, and they share the first committee:
 
-(no name)  mlpwf's schedule, with DeePMD-kit's usual weight of energies
-shipped    mlpwf's schedule and energy weight, as its defaults have them
+(usual)    mlpwf's schedule, with DeePMD-kit's usual weight of energies, from a rate of 0.01
+energy     the same with mlpwf's weight of energies
+shipped    mlpwf's schedule, first rate, and weights of energies and of molecules, as its defaults have them
 published  schedule and weights as the examples of DP-GEN and DeePMD-kit have them (`dpgen_published`)
 
 After each cycle a walker explores each state of the ladder, as mlpwf runs it, and is cut when it blows up: how
@@ -79,19 +80,25 @@ TRAIN = Train(
     axis_neurons=8,
     fitting_neurons=[80, 80, 80],
     steps=8000,
+    learning_rate=1e-2,
     learning_rate_final=1e-5,
     energy_weight=0.02,
     virial_weight=0.0,
+    molecule_weight=0.0,
 )
 TRAININGS = {
     "": TRAIN,
-    "shipped": TRAIN.model_copy(update={"energy_weight": Train().energy_weight}),
+    "energy": TRAIN.model_copy(update={"energy_weight": Train().energy_weight}),
+    "shipped": TRAIN.model_copy(
+        update={name: getattr(Train(), name) for name in ("energy_weight", "molecule_weight", "learning_rate")}
+    ),
     "published": TRAIN.model_copy(
         update={"learning_rate_schedule": "exponential", "learning_rate": 1e-3, "learning_rate_final": 3.51e-8}
     ),
 }
 COMPARISONS = (
     ("mlpwf", "dpgen", "random", "diversity"),
+    ("mlpwf_energy", "dpgen_energy", "random_energy", "diversity_energy"),
     ("mlpwf_shipped", "dpgen_shipped", "random_shipped", "diversity_shipped"),
     ("mlpwf_shipped", "dpgen_published"),
 )
@@ -261,10 +268,12 @@ def train(folder: Path, recipe: Train, frames: list[Atoms], elements: list[str],
 
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    systems = deepmd.write_data(folder / "data", frames, elements)
+    coordinates = deepmd.rigid_coordinates(frames) if recipe.molecule_weight else 0
+    systems = deepmd.write_data(folder / "data", frames, elements, coordinates)
     settings = deepmd.training_input(
-        recipe, elements=elements, slots=slots, systems=systems, seed=deepmd.seeds(seed, 0), continued=False
-    )
+        recipe, elements=elements, slots=slots, systems=systems, seed=deepmd.seeds(seed, 0), continued=False,
+        coordinates=coordinates,
+    )  # fmt: skip
     (folder / "input.json").write_text(json.dumps(settings))
     with (folder / "train.out").open("w") as sink:
         os.dup2(sink.fileno(), 1)
@@ -658,8 +667,8 @@ def draw(table: Path) -> Figure:
             axis.plot(labels, errors.T, lw=0.5, color=bars[0].get_color())
             drawn[RULES[rule].choice] = bars
             axis.set_xticks(labels)
-        weight = RULES[rules[0]].training.energy_weight
-        axis.set(title=f"{system}, energy weight {weight:g}", xlabel="labels", ylabel="net force error, meV/Å")
+        title = f"{system}, {RULES[rules[0]].training_name or 'usual'} training"
+        axis.set(title=title, xlabel="labels", ylabel="net force error, meV/Å")
     figure.legend(list(drawn.values()), list(drawn), loc="outside lower center", ncols=len(drawn), frameon=False)
     return figure
 

@@ -1,15 +1,15 @@
 """What a training makes of the same labels: schedules of the learning rate, and weights in the loss.
 
-    python benchmarks/training.py results/toluene WORK --trainings wsd/100/100 exp/0.02/0.02k --cycles 1 2 3 \\
-        --steps 10000 --seeds 1
+    python benchmarks/training.py results/toluene WORK --trainings wsd/100/100/1000/0.005 exp/0.02/0.02k/0/0.01 \\
+        --cycles 1 2 3 --steps 10000 --seeds 1
     python benchmarks/training.py results/toluene WORK
 
 takes the labels of a campaign's first cycles and its test labels, trains one model a row that is missing in WORK,
-rates all there are, and writes WORK/training.csv. A training is SCHEDULE/ENERGY/VIRIAL: wsd is what mlpwf asks for
-(high for half of the steps, then half a cosine), exp what DeePMD-kit's examples ask for (falling exponentially from
-the first step), cosine falls on half a cosine from the first step; the weights are those at the first learning rate,
-where forces have 1000, and go to 1 as it falls, but that a virial's with a `k` is kept. mlpwf asked for
-exp/0.02/0.02k once.
+rates all there are, and writes WORK/training.csv. A training is SCHEDULE/ENERGY/VIRIAL/MOLECULE/RATE: wsd is what
+mlpwf asks for (high for half of the steps, then half a cosine), exp what DeePMD-kit's examples ask for (falling
+exponentially from the first step), cosine falls on half a cosine from the first step; the weights are those at the
+first learning rate, RATE, where forces have 1000, and go to 1 as it falls, but that a virial's with a `k` is kept.
+mlpwf asked for exp/0.02/0.02k/0/0.01 once, then for wsd/100/100/0/0.01.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from mlpwf.files import read_json, write_json
 from mlpwf.frames import element_order, read_frames
 from mlpwf.training import errors_by_state
 
-KEYS = ["schedule", "energy", "virial", "labels", "steps", "seed"]
+KEYS = ["schedule", "energy", "virial", "molecule", "rate", "labels", "steps", "seed"]
 MEASURES = {
     "force, meV/Å": (1e3, "force_rmse_ev_angstrom"),
     "between molecules": (1e3, "force_inter_rmse_ev_angstrom"),
@@ -42,13 +42,15 @@ MEASURES = {
 }
 
 
-def patched(settings: dict[str, Any], training: str) -> dict[str, Any]:
+def patched(settings: dict[str, Any], training: str, coordinates: int) -> dict[str, Any]:
     """mlpwf's input with the schedule and the weights of `training`."""
-    schedule, energy, virial = training.split("/")
-    rates, steps = settings["learning_rate"], settings["training"]["numb_steps"]
-    ends = {name: rates[name] for name in ("start_lr", "stop_lr")}
+    schedule, energy, virial, molecule, rate = training.split("/")
+    steps = settings["training"]["numb_steps"]
+    ends = {"start_lr": float(rate), "stop_lr": settings["learning_rate"]["stop_lr"]}
     kept, weight = virial.endswith("k"), float(virial.rstrip("k"))
     loss = {"start_pref_e": float(energy), "start_pref_v": weight, "limit_pref_v": weight if kept else 1.0}
+    if float(molecule):
+        loss |= {"start_pref_gf": float(molecule), "limit_pref_gf": 1.0, "numb_generalized_coord": coordinates}
     return settings | {
         "loss": settings["loss"] | loss,
         "learning_rate": {
@@ -63,7 +65,9 @@ def train(folder: Path, settings: dict[str, Any], frames: list[Atoms], elements:
     """`dp train` and `dp freeze` on one core."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    settings["training"]["training_data"]["systems"] = deepmd.write_data(folder / "data", frames, elements)
+    coordinates = settings["loss"].get("numb_generalized_coord", 0)
+    systems = deepmd.write_data(folder / "data", frames, elements, coordinates)
+    settings["training"]["training_data"]["systems"] = systems
     (folder / "input.json").write_text(json.dumps(settings))
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with (folder / "train.out").open("w") as sink:
@@ -111,15 +115,15 @@ def main() -> None:
             for training in options.trainings:
                 folder = options.work / "_".join([*training.split("/"), str(labels), str(steps), str(seed)])
                 if not (folder / "done.json").exists():
-                    train(folder, patched(settings, training), frames, elements)
+                    train(folder, patched(settings, training, deepmd.rigid_coordinates(frames)), frames, elements)
     everything = [atoms for part in cycles for atoms in part]
     rows = []
     for done in options.work.glob("*/done.json"):
         key = done.parent.name.split("_")
-        frames, model = everything[: int(key[3])], done.parent / "model.pb"
+        frames, model = everything[: int(key[5])], done.parent / "model.pb"
         rows.append([*key, *errors(model, frames), *errors(model, test), f"{read_json(done)['cpu_s']:.0f}"])
         print(*rows[-1], flush=True)
-    rows.sort(key=lambda one: (int(one[3]), int(one[4]), one[0], float(one[1]), one[2], one[5]))
+    rows.sort(key=lambda one: (int(one[5]), int(one[6]), one[0], float(one[1]), one[2], float(one[3]), *one[4:]))
     with (options.work / "training.csv").open("w", newline="") as handle:
         columns = [*KEYS, *(f"{part}: {name}" for part in ("training", "test") for name in MEASURES), "CPU-s"]
         csv.writer(handle, lineterminator="\n").writerows([columns, *rows])

@@ -48,6 +48,37 @@ def centres_of_mass(positions: Array, masses: Array, molecule: NDArray[np.intege
     return molecule_sums(positions * masses[:, None], molecule) / molecule_sums(masses, molecule)[:, None]
 
 
+def rigid_motions(atoms: Atoms) -> Array:
+    """How atoms move when their molecules are shifted and turned as rigid bodies.
+
+    Contracted with the forces on atoms these give, of each molecule, the net force and the torque about its centre of
+    mass over the root mean square distance of its atoms from there, all in eV/Å: the generalised forces that decide
+    how a molecular liquid moves.
+
+    Parameters
+    ----------
+    atoms
+        A frame of whole molecules, with the array ``molecule``.
+
+    Returns
+    -------
+    Array
+        Shape (n_atoms, 3, 6 n_molecules), no unit: three shifts along the axes and three turns about them of the first
+        molecule, then of the next. A single atom does not turn.
+    """
+    molecule, masses = atoms.arrays["molecule"], atoms.get_masses()
+    arms = atoms.positions - centres_of_mass(atoms.positions, masses, molecule)[molecule]
+    squares = molecule_sums((arms**2).sum(axis=1), molecule) / np.bincount(molecule)
+    size = np.sqrt(squares)[molecule, None]
+    arms = np.divide(arms, size, out=np.zeros_like(arms), where=size > 1e-6)
+    motions = np.zeros((len(atoms), 3, len(squares), 6))
+    every = np.arange(len(atoms))
+    for axis, unit in enumerate(np.eye(3)):
+        motions[every, axis, molecule, axis] = 1
+        motions[every, :, molecule, 3 + axis] = np.cross(unit, arms)
+    return motions.reshape(len(atoms), 3, -1)
+
+
 def bonds(atoms: Atoms, tolerance: float = 1.25) -> NDArray[np.int64]:
     """Bonded pairs within molecules of a reference frame, shape (n_bonds, 2), i < j.
 

@@ -15,6 +15,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from mlpwf.config import Train
 from mlpwf.engines import deepmd
 from mlpwf.errors import DataError, EngineError
+from mlpwf.molecules import rigid_motions
 from mlpwf.training import largest_differences
 
 ELEMENTS = ["H", "O"]
@@ -38,6 +39,7 @@ def water(count: int, seed: int, length: float = 5.0) -> Atoms:
         one.euler_rotate(*rng.uniform(0, 360, 3))
         one.positions += (np.array([place & 1, place >> 1 & 1, place >> 2 & 1]) + 0.5) * length / 2
         box += one
+    box.set_array("molecule", np.arange(len(box)) // 3)
     box.positions += rng.normal(0, 0.04, box.positions.shape)
     labels = box.copy()
     labels.calc = LennardJones(sigma=0.9, epsilon=0.2, rc=3.0, smooth=True)
@@ -88,6 +90,29 @@ def test_data_holds_what_the_frames_hold(frames: list[Atoms], tmp_path: Path) ->
     assert np.allclose(np.load(many / "set.000/virial.npy")[3], virial.ravel(), rtol=0, atol=1e-13)
 
 
+def test_files_hold_how_each_molecule_moves(frames: list[Atoms], tmp_path: Path) -> None:
+    coordinates = deepmd.rigid_coordinates(frames)
+    assert coordinates == 24
+    for name in deepmd.write_data(tmp_path / "data", frames, ELEMENTS, coordinates):
+        part = tmp_path / name / "set.000"
+        forces, motions = np.load(part / "force.npy"), np.load(part / "drdq.npy")
+        count, width = forces.shape
+        found = np.einsum("fi,fiq->fq", forces, motions.reshape(count, width, coordinates))
+        molecules = width // 9
+        chosen = [atoms for atoms in frames if len(atoms) == 3 * molecules]
+        own = np.array([np.einsum("ikq,ik->q", rigid_motions(atoms), atoms.get_forces()) for atoms in chosen])
+        assert not found[:, 6 * molecules :].any()
+        assert np.allclose((found**2).mean(axis=1), (own**2).mean(axis=1), rtol=1e-12)
+        assert np.allclose(found[:, : 6 * molecules], own * np.sqrt(4 / molecules), rtol=0, atol=1e-12)
+
+
+def test_molecules_must_be_numbered_where_they_count(frames: list[Atoms]) -> None:
+    bare = frames[0].copy()
+    del bare.arrays["molecule"]
+    with pytest.raises(DataError, match=r"numbers no molecules.*train\.molecule_weight: 0"):
+        deepmd.rigid_coordinates([frames[1], bare])
+
+
 def test_labels_must_be_complete() -> None:
     bare = molecule("H2O", cell=[5, 5, 5], pbc=True)
     with pytest.raises(DataError, match="lacks a label"):
@@ -123,6 +148,10 @@ def test_input_follows_the_section() -> None:
     weights = {key: new["loss"][f"start_pref_{key}"] for key in "efv"}
     assert weights == {"e": SETTINGS.energy_weight, "f": 1000.0, "v": SETTINGS.virial_weight}
     assert {new["loss"][f"limit_pref_{key}"] for key in "efv"} == {1.0}
+    assert "numb_generalized_coord" not in new["loss"]
+    rigid = deepmd.training_input(SETTINGS, continued=False, coordinates=24, **common)["loss"]
+    assert rigid["numb_generalized_coord"] == 24
+    assert (rigid["start_pref_gf"], rigid["limit_pref_gf"]) == (SETTINGS.molecule_weight, 1.0)
     without = deepmd.training_input(SETTINGS.model_copy(update={"virial_weight": 0.0}), continued=False, **common)
     assert without["loss"]["start_pref_v"] == without["loss"]["limit_pref_v"] == 0.0
     continued = deepmd.training_input(SETTINGS, continued=True, **common)

@@ -96,9 +96,10 @@ def test_trainings_differ_by_what_their_names_say(dpgen):
     ours, theirs = (dpgen.RULES[name] for name in ("mlpwf_shipped", "dpgen_published"))
     assert ours.training.steps == theirs.training.steps == dpgen.TRAIN.steps
     assert ours.training.learning_rate_schedule == dpgen.Train().learning_rate_schedule
-    assert ours.training.energy_weight == dpgen.Train().energy_weight
+    for name in ("energy_weight", "molecule_weight", "learning_rate"):
+        assert getattr(ours.training, name) == getattr(dpgen.Train(), name)
     assert (theirs.training.learning_rate_schedule, theirs.training.energy_weight) == ("exponential", 0.02)
-    for rules in dpgen.COMPARISONS[:2]:
+    for rules in dpgen.COMPARISONS[:3]:
         assert len({dpgen.RULES[rule].start for rule in rules}) == 1
 
 
@@ -136,7 +137,7 @@ def test_the_kept_table_is_drawn_as_means_over_seeds(dpgen):
         units = [row[:5] for row in csv.reader(handle)]
     axes = {axis.get_title(): axis for axis in dpgen.draw(table).axes}
     panels = {
-        "toluene, energy weight 0.02": "", "toluene, energy weight 100": "_shipped", "water, energy weight 0.02": ""
+        "toluene, usual training": "", "toluene, energy training": "_energy", "water, usual training": ""
     }  # fmt: skip
     assert set(axes) == set(panels)
     for title, suffix in panels.items():

@@ -91,6 +91,7 @@ def _train(
     elements = element_order(frames)
     most = deepmd.most_neighbours(frames, elements, settings.cutoff_angstrom)
     slots = deepmd.neighbour_slots(most)
+    coordinates = deepmd.rigid_coordinates(frames) if settings.molecule_weight else 0
     if origin is not None:
         kept = _inherited_slots(origin, settings, elements, most)
         origin, slots = (origin, kept) if kept else (None, slots)
@@ -101,7 +102,7 @@ def _train(
     found = deepmd.latest_checkpoint(work) if _same_recipe(work, recipe) else None
     if found is None:
         shutil.rmtree(work, ignore_errors=True)
-        systems = deepmd.write_data(work / "data", frames, elements)
+        systems = deepmd.write_data(work / "data", frames, elements, coordinates)
         write_json(work / "systems.json", systems)
         write_json(work / "recipe.json", recipe)
     written = deepmd.training_input(
@@ -111,6 +112,7 @@ def _train(
         systems=read_json(work / "systems.json"),
         seed=deepmd.seeds(recipe["seed"], recipe["index"]),
         continued=origin is not None,
+        coordinates=coordinates,
     )
     index, steps = recipe["index"], written["training"]["numb_steps"]
     begun = f"continued from {origin}" if origin else "from new weights"

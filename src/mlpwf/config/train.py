@@ -37,8 +37,8 @@ class Train(Section):
         "plateau",
         description="learning rate: high for half of the steps, then half a cosine down, or falling exponentially",
     )
-    learning_rate: float = Field(1e-2, gt=0, lt=1, description="first learning rate")
-    learning_rate_continued: float = Field(1e-2, gt=0, lt=1, description="first learning rate of a continued model")
+    learning_rate: float = Field(5e-3, gt=0, lt=1, description="first learning rate")
+    learning_rate_continued: float = Field(5e-3, gt=0, lt=1, description="first learning rate of a continued model")
     learning_rate_final: float = Field(1e-6, gt=0, lt=1, description="last learning rate")
     energy_weight: float = Field(
         100.0,
@@ -48,6 +48,12 @@ class Train(Section):
     )
     virial_weight: float = Field(
         100.0, ge=0, description="the same for the virial; 0: none, as where cut-offs are too low for a stress"
+    )
+    molecule_weight: float = Field(
+        1000.0,
+        ge=0,
+        description="the same for the net force on each molecule and the torque on it, over the root mean square "
+        "distance of its atoms from its centre; 0: none",
     )
     conversion_tolerance_ev_angstrom: float = Field(
         1e-3, gt=0, description="largest force difference between a compressed model and its original, in eV/Å"

@@ -29,6 +29,7 @@ from mlpwf.accounting import as_engine
 from mlpwf.config.train import Train
 from mlpwf.engines.process import TIMED_OUT, run_engine
 from mlpwf.errors import DataError, EngineError
+from mlpwf.molecules import rigid_motions
 from mlpwf.training import Quantities
 
 Array = NDArray[np.float64]
@@ -75,8 +76,36 @@ def groups(frames: Sequence[Atoms]) -> list[NDArray[np.int64]]:
     return [np.array(found[numbers]) for numbers in sorted(found, key=lambda n: (len(n), n))]
 
 
-def write_data(folder: Path, frames: Sequence[Atoms], elements: Sequence[str]) -> list[str]:
+def rigid_coordinates(frames: Sequence[Atoms]) -> int:
+    """Generalised coordinates that hold the rigid motions of every molecule of any frame: six of each.
+
+    Raises
+    ------
+    DataError
+        If a frame numbers no molecules.
+    """
+    if any("molecule" not in atoms.arrays for atoms in frames):
+        raise DataError(
+            "a frame numbers no molecules; expected a column 'molecule', or train.molecule_weight: 0, "
+            "which asks nothing of molecules"
+        )
+    return 6 * max(int(atoms.arrays["molecule"].max()) + 1 for atoms in frames)
+
+
+def write_data(folder: Path, frames: Sequence[Atoms], elements: Sequence[str], coordinates: int = 0) -> list[str]:
     """Write labelled frames as deepmd/npy (float64), one system for each composition.
+
+    Parameters
+    ----------
+    folder
+        A new folder for the systems.
+    frames
+        Labelled frames.
+    elements
+        Type map.
+    coordinates
+        From `rigid_coordinates`: drdq.npy then holds `molecules.rigid_motions`, filled up with zeros. They are scaled
+        so that the mean square over all coordinates is that over the frame's own. 0: no such file.
 
     Returns
     -------
@@ -105,6 +134,12 @@ def write_data(folder: Path, frames: Sequence[Atoms], elements: Sequence[str]) -
         )
         name = f"{folder.name}/{number:03d}"
         system.to("deepmd/npy", str(folder.parent / name), set_size=len(chosen), prec=np.float64)
+        if coordinates:
+            motions = np.zeros((len(chosen), len(types), 3, coordinates))
+            for target, atoms in zip(motions, chosen, strict=True):
+                own = rigid_motions(atoms)
+                target[:, :, : own.shape[2]] = own * np.sqrt(coordinates / own.shape[2])
+            np.save(folder.parent / name / "set.000" / "drdq.npy", motions.reshape(len(chosen), -1))
         names.append(name)
     return names
 
@@ -151,14 +186,18 @@ def training_input(
     systems: Sequence[str],
     seed: dict[str, int],
     continued: bool,
+    coordinates: int = 0,
 ) -> dict[str, Any]:
-    """The input of `dp train`: se_e2_a, energy, force and virial loss.
+    """The input of `dp train`: se_e2_a, energy, force and virial loss, and that of molecules as rigid bodies.
+
+    The last is DeePMD-kit's loss of generalised forces, with the `coordinates` that `write_data` wrote.
 
     A learning rate with a plateau is high for the first half of the steps and falls on half a cosine then. Weights of
     the loss follow it. Falling exponentially from the start it does far less in as many steps (docs/selection.md).
     """
     steps = section.steps_continued if continued else section.steps
     between = max(1, steps // CURVE_POINTS)
+    rigid = {"start_pref_gf": section.molecule_weight, "limit_pref_gf": 1.0, "numb_generalized_coord": coordinates}
     return {
         "model": {
             "type_map": list(elements),
@@ -194,6 +233,7 @@ def training_input(
             "limit_pref_f": 1.0,
             "start_pref_v": section.virial_weight,
             "limit_pref_v": 1.0 if section.virial_weight else 0.0,
+            **(rigid if coordinates else {}),
         },
         "training": {
             "training_data": {"systems": list(systems), "batch_size": 1},
