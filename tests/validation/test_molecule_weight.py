@@ -19,7 +19,7 @@ PROJECT = Path(__file__).parents[2]
 DP = [str(Path(sys.executable).parent / "dp")]
 ELEMENTS = ["H", "C"]
 SETTINGS = Train(
-    cutoff_angstrom=4.0, embedding_neurons=[8, 16], fitting_neurons=[32, 32], axis_neurons=4, steps=1500,
+    cutoff_angstrom=4.0, embedding_neurons=[8, 16], fitting_neurons=[32, 32], axis_neurons=4, steps=1000,
     learning_rate_final=1e-5,
 )  # fmt: skip
 

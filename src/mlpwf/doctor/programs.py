@@ -112,13 +112,16 @@ def training(site: Site, folder: Path, elements: list[str]) -> Iterator[Finding]
 
     started, atoms = time.time(), _dimer(elements[0])
     atoms.set_cell([8.0, 8.0, 8.0])
+    atoms.arrays["molecule"] = atoms.numbers * 0
     atoms.calc = SinglePointCalculator(atoms, energy=-1.0, forces=np.zeros((2, 3)), stress=np.zeros(6))
     settings = Train(cutoff_angstrom=3.0, embedding_neurons=[4, 8], fitting_neurons=[8, 8], steps=STEPS)
     slots = deepmd.neighbour_slots(deepmd.most_neighbours([atoms], elements[:1], settings.cutoff_angstrom))
-    systems = deepmd.write_data(folder / "data", [atoms], elements[:1])
+    coordinates = deepmd.rigid_coordinates([atoms])
+    systems = deepmd.write_data(folder / "data", [atoms], elements[:1], coordinates)
     written = deepmd.training_input(
-        settings, elements=elements[:1], slots=slots, systems=systems, seed=deepmd.seeds(1, 0), continued=False
-    )
+        settings, elements=elements[:1], slots=slots, systems=systems, seed=deepmd.seeds(1, 0), continued=False,
+        coordinates=coordinates,
+    )  # fmt: skip
     deepmd.DeePMD(site.dp, site.train_threads).train(folder, written)
     printed = re.search(r"Source: +v?(\S+)", (folder / "train.out").read_text(errors="replace"))
     version = f"version {printed[1]}" if printed else "of unknown version"
