@@ -100,7 +100,7 @@ COMPARISONS = (
     ("mlpwf", "dpgen", "random", "diversity"),
     ("mlpwf_energy", "dpgen_energy", "random_energy", "diversity_energy"),
     ("mlpwf_shipped", "dpgen_shipped", "random_shipped", "diversity_shipped"),
-    ("mlpwf_shipped", "dpgen_published"),
+    ("mlpwf_energy", "dpgen_published"),
 )
 """Rules held against each other: mlpwf's, DP-GEN's, and others."""
 

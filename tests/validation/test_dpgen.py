@@ -58,18 +58,18 @@ def test_a_goal_not_reached_is_a_lower_bound(dpgen):
 
 def test_whole_programs_are_held_against_each_other_from_starts_of_their_own(dpgen):
     rows = [["water", "start", 0, 6, 100.0], ["water", "dpgen", 0, 12, 90.0], ["water", "mlpwf", 0, 12, 80.0]]
-    rows += [["water", "start_shipped", 0, 6, 200.0], ["water", "start_published", 0, 6, 300.0]]
+    rows += [["water", "start_energy", 0, 6, 200.0], ["water", "start_published", 0, 6, 300.0]]
     for labels, theirs, same, ours in ((12, 250.0, 180.0, 150.0), (24, 200.0, 140.0, 100.0)):
-        rows += [["water", "dpgen_published", 0, labels, theirs], ["water", "dpgen_shipped", 0, labels, same]]
-        rows += [["water", "mlpwf_shipped", 0, labels, ours]]
+        rows += [["water", "dpgen_published", 0, labels, theirs], ["water", "dpgen_energy", 0, labels, same]]
+        rows += [["water", "mlpwf_energy", 0, labels, ours]]
     found = needed(dpgen, rows)
     assert {key: count for key, count in found.items() if key[0] == "dpgen_published"} == {
-        ("dpgen_published", "12", "mlpwf_shipped"): "6", ("dpgen_published", "12", "dpgen_published"): "12",
-        ("dpgen_published", "24", "mlpwf_shipped"): "6", ("dpgen_published", "24", "dpgen_published"): "24",
+        ("dpgen_published", "12", "mlpwf_energy"): "6", ("dpgen_published", "12", "dpgen_published"): "12",
+        ("dpgen_published", "24", "mlpwf_energy"): "6", ("dpgen_published", "24", "dpgen_published"): "24",
     }  # fmt: skip
     assert {rule for setter, _, rule in found if setter == "dpgen"} == {"mlpwf", "dpgen"}
-    assert found["mlpwf_shipped", "12", "dpgen_published"] == ">24"
-    assert found["mlpwf_shipped", "12", "dpgen_shipped"] == "20"  # 12 (24/12)^(log(180/150) / log(180/140))
+    assert found["mlpwf_energy", "12", "dpgen_published"] == ">24"
+    assert found["mlpwf_energy", "12", "dpgen_energy"] == "20"  # 12 (24/12)^(log(180/150) / log(180/140))
     goals = [tuple(row[:4]) for row in dpgen.reach(rows)]
     assert len(goals) == len(set(goals))
 
@@ -137,7 +137,8 @@ def test_the_kept_table_is_drawn_as_means_over_seeds(dpgen):
         units = [row[:5] for row in csv.reader(handle)]
     axes = {axis.get_title(): axis for axis in dpgen.draw(table).axes}
     panels = {
-        "toluene, usual training": "", "toluene, energy training": "_energy", "water, usual training": ""
+        "toluene, usual training": "", "toluene, energy training": "_energy", "toluene, shipped training": "_shipped",
+        "water, usual training": "",
     }  # fmt: skip
     assert set(axes) == set(panels)
     for title, suffix in panels.items():
@@ -148,6 +149,6 @@ def test_the_kept_table_is_drawn_as_means_over_seeds(dpgen):
             container = lines[choice]
             unit = [system, f"{choice}{suffix}"]
             last = [float(inter) for *own, labels, inter in units if own[:2] == unit and labels == "24"]
-            assert len(last) == 3
+            assert len(last) >= 2
             first = [float(row[4]) for row in units if row[:2] == [system, f"start{suffix}"]]
             assert container[0].get_ydata()[[0, -1]] == pytest.approx([np.mean(first), np.mean(last)])
