@@ -360,7 +360,8 @@ class Cluster:
         """End every job and daemon of this cluster, and remove its folder."""
         for name in list(self.daemons):
             self.end(name)
-        wait_until(self._none_left, f"the processes of {self.folder} to end")
+        # twice: what is forked while one look is taken may escape it
+        wait_until(lambda: self._none_left() and self._none_left(), f"the processes of {self.folder} to end")
         if self.folder != Path():
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder = Path()
