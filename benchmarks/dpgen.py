@@ -268,7 +268,7 @@ def train(folder: Path, recipe: Train, frames: list[Atoms], elements: list[str],
 
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    coordinates = deepmd.rigid_coordinates(frames) if recipe.molecule_weight else 0
+    coordinates = deepmd.rigid_coordinates(recipe, frames)
     systems = deepmd.write_data(folder / "data", frames, elements, coordinates)
     settings = deepmd.training_input(
         recipe, elements=elements, slots=slots, systems=systems, seed=deepmd.seeds(seed, 0), continued=False,

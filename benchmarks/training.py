@@ -42,15 +42,13 @@ MEASURES = {
 }
 
 
-def patched(settings: dict[str, Any], training: str, coordinates: int) -> dict[str, Any]:
-    """mlpwf's input with the schedule and the weights of `training`."""
-    schedule, energy, virial, molecule, rate = training.split("/")
+def patched(settings: dict[str, Any], training: str) -> dict[str, Any]:
+    """mlpwf's input with the schedule, the first rate and the weights of `training`, but that of molecules."""
+    schedule, energy, virial, _, rate = training.split("/")
     steps = settings["training"]["numb_steps"]
     ends = {"start_lr": float(rate), "stop_lr": settings["learning_rate"]["stop_lr"]}
     kept, weight = virial.endswith("k"), float(virial.rstrip("k"))
     loss = {"start_pref_e": float(energy), "start_pref_v": weight, "limit_pref_v": weight if kept else 1.0}
-    if float(molecule):
-        loss |= {"start_pref_gf": float(molecule), "limit_pref_gf": 1.0, "numb_generalized_coord": coordinates}
     return settings | {
         "loss": settings["loss"] | loss,
         "learning_rate": {
@@ -108,14 +106,15 @@ def main() -> None:
     for labels, frames in sets.items():
         slots = deepmd.neighbour_slots(deepmd.most_neighbours(frames, elements, section.cutoff_angstrom))
         for steps, seed in [(steps, seed) for steps in options.steps for seed in options.seeds]:
-            asked = section.model_copy(update={"steps": steps})
-            settings = deepmd.training_input(
-                asked, elements=elements, slots=slots, systems=[], seed=deepmd.seeds(seed, 0), continued=False
-            )
             for training in options.trainings:
+                asked = section.model_copy(update={"steps": steps, "molecule_weight": float(training.split("/")[3])})
+                settings = deepmd.training_input(
+                    asked, elements=elements, slots=slots, systems=[], seed=deepmd.seeds(seed, 0), continued=False,
+                    coordinates=deepmd.rigid_coordinates(asked, frames),
+                )  # fmt: skip
                 folder = options.work / "_".join([*training.split("/"), str(labels), str(steps), str(seed)])
                 if not (folder / "done.json").exists():
-                    train(folder, patched(settings, training, deepmd.rigid_coordinates(frames)), frames, elements)
+                    train(folder, patched(settings, training), frames, elements)
     everything = [atoms for part in cycles for atoms in part]
     rows = []
     for done in options.work.glob("*/done.json"):

@@ -91,7 +91,7 @@ def test_data_holds_what_the_frames_hold(frames: list[Atoms], tmp_path: Path) ->
 
 
 def test_files_hold_how_each_molecule_moves(frames: list[Atoms], tmp_path: Path) -> None:
-    coordinates = deepmd.rigid_coordinates(frames)
+    coordinates = deepmd.rigid_coordinates(SETTINGS, frames)
     assert coordinates == 24
     for name in deepmd.write_data(tmp_path / "data", frames, ELEMENTS, coordinates):
         part = tmp_path / name / "set.000"
@@ -110,7 +110,8 @@ def test_molecules_must_be_numbered_where_they_count(frames: list[Atoms]) -> Non
     bare = frames[0].copy()
     del bare.arrays["molecule"]
     with pytest.raises(DataError, match=r"numbers no molecules.*train\.molecule_weight: 0"):
-        deepmd.rigid_coordinates([frames[1], bare])
+        deepmd.rigid_coordinates(SETTINGS, [frames[1], bare])
+    assert deepmd.rigid_coordinates(SETTINGS.model_copy(update={"molecule_weight": 0.0}), [bare]) == 0
 
 
 def test_labels_must_be_complete() -> None:

@@ -39,9 +39,10 @@ def pairs_of_toluene(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Ato
 
 def errors(folder: Path, weight: float, train: list[Atoms], test: list[Atoms]) -> tuple[float, float, float]:
     """Of forces on atoms, net forces and torques over the size of a molecule, root mean square, in eV/Å."""
-    coordinates = deepmd.rigid_coordinates(train) if weight else 0
+    section = SETTINGS.model_copy(update={"molecule_weight": weight})
+    coordinates = deepmd.rigid_coordinates(section, train)
     settings = deepmd.training_input(
-        SETTINGS.model_copy(update={"molecule_weight": weight}),
+        section,
         elements=ELEMENTS,
         slots=deepmd.neighbour_slots(deepmd.most_neighbours(train, ELEMENTS, SETTINGS.cutoff_angstrom)),
         systems=deepmd.write_data(folder / "data", train, ELEMENTS, coordinates),

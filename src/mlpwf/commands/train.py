@@ -91,7 +91,7 @@ def _train(
     elements = element_order(frames)
     most = deepmd.most_neighbours(frames, elements, settings.cutoff_angstrom)
     slots = deepmd.neighbour_slots(most)
-    coordinates = deepmd.rigid_coordinates(frames) if settings.molecule_weight else 0
+    coordinates = deepmd.rigid_coordinates(settings, frames)
     if origin is not None:
         kept = _inherited_slots(origin, settings, elements, most)
         origin, slots = (origin, kept) if kept else (None, slots)

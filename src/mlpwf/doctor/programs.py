@@ -59,12 +59,14 @@ def _pseudopotential(check: Check) -> Finding:
 
 
 def _dimer(element: str) -> Atoms:
-    """Two atoms of an element in a small box: an even number of electrons."""
+    """A molecule of two atoms of an element in a small box: an even number of electrons."""
     from ase import Atoms
     from ase.data import atomic_numbers, covalent_radii
 
     length = 2 * covalent_radii[atomic_numbers[element]]
-    return Atoms([element] * 2, [[0, 0, 0], [0, 0, length]], cell=[4.5, 4.6, 4.7 + length], pbc=True)
+    atoms = Atoms([element] * 2, [[0, 0, 0], [0, 0, length]], cell=[4.5, 4.6, 4.7 + length], pbc=True)
+    atoms.arrays["molecule"] = atoms.numbers * 0
+    return atoms
 
 
 def single_point(campaign: Campaign, site: Site, elements: list[str]) -> Iterator[Finding]:
@@ -112,11 +114,10 @@ def training(site: Site, folder: Path, elements: list[str]) -> Iterator[Finding]
 
     started, atoms = time.time(), _dimer(elements[0])
     atoms.set_cell([8.0, 8.0, 8.0])
-    atoms.arrays["molecule"] = atoms.numbers * 0
     atoms.calc = SinglePointCalculator(atoms, energy=-1.0, forces=np.zeros((2, 3)), stress=np.zeros(6))
     settings = Train(cutoff_angstrom=3.0, embedding_neurons=[4, 8], fitting_neurons=[8, 8], steps=STEPS)
     slots = deepmd.neighbour_slots(deepmd.most_neighbours([atoms], elements[:1], settings.cutoff_angstrom))
-    coordinates = deepmd.rigid_coordinates([atoms])
+    coordinates = deepmd.rigid_coordinates(settings, [atoms])
     systems = deepmd.write_data(folder / "data", [atoms], elements[:1], coordinates)
     written = deepmd.training_input(
         settings, elements=elements[:1], slots=slots, systems=systems, seed=deepmd.seeds(1, 0), continued=False,
@@ -136,7 +137,6 @@ def dynamics(site: Site, folder: Path, elements: list[str]) -> Iterator[Finding]
 
     started, work, atoms = time.time(), folder / "dynamics", _dimer(elements[0])
     atoms.set_cell([8.0, 8.0, 8.0])
-    atoms.arrays["molecule"] = atoms.numbers * 0
     atoms.info = {"kind": "bulk", "state": "doctor"}
     work.mkdir()
     for name in ("box", "references"):

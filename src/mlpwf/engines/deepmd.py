@@ -76,14 +76,18 @@ def groups(frames: Sequence[Atoms]) -> list[NDArray[np.int64]]:
     return [np.array(found[numbers]) for numbers in sorted(found, key=lambda n: (len(n), n))]
 
 
-def rigid_coordinates(frames: Sequence[Atoms]) -> int:
+def rigid_coordinates(section: Train, frames: Sequence[Atoms]) -> int:
     """Generalised coordinates that hold the rigid motions of every molecule of any frame: six of each.
+
+    None where `molecule_weight` is 0.
 
     Raises
     ------
     DataError
         If a frame numbers no molecules.
     """
+    if section.molecule_weight == 0:
+        return 0
     if any("molecule" not in atoms.arrays for atoms in frames):
         raise DataError(
             "a frame numbers no molecules; expected a column 'molecule', or train.molecule_weight: 0, "
