@@ -33,9 +33,11 @@ def label_jobs(folder: Path, cluster: Cluster) -> Project:
     counted.write_text(COUNTED_PW.replace("ranks", f"'{folder / 'ranks'}'"))
     counted.chmod(0o755)
     (folder / "results/water/build").mkdir(parents=True)
-    moved = WATER.copy()
+    still = WATER.copy()
+    still.set_cell([5.0] * 3)
+    moved = still.copy()
     moved.rattle(0.02, seed=1)
-    write_frames(folder / "results/water/build/start.extxyz", [WATER, moved])
+    write_frames(folder / "results/water/build/start.extxyz", [still, moved])
     system = {
         "name": "water",
         "system": {"molecules": {"water": {"smiles": "O", "count": 1}}, "density_g_cm3": DENSITY},
