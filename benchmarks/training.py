@@ -30,7 +30,7 @@ from mlpwf.config import Train, load_section
 from mlpwf.engines import deepmd
 from mlpwf.files import read_json, write_json
 from mlpwf.frames import element_order, read_frames
-from mlpwf.training import errors_by_state
+from mlpwf.training import error_measures
 
 KEYS = ["schedule", "energy", "virial", "molecule", "rate", "labels", "steps", "seed"]
 MEASURES = {
@@ -82,9 +82,7 @@ def train(folder: Path, settings: dict[str, Any], frames: list[Atoms], elements:
 
 def errors(model: Path, frames: list[Atoms]) -> list[str]:
     """Root-mean-square errors of a model, as `MEASURES` names them."""
-    known, molecules = [deepmd.labelled(atoms) for atoms in frames], [atoms.arrays["molecule"] for atoms in frames]
-    masses, names = [atoms.get_masses() for atoms in frames], ["all"] * len(frames)
-    found = errors_by_state(known, deepmd.predict(model, frames), masses, molecules, names)["overall"]
+    found = error_measures(frames, [deepmd.labelled(atoms) for atoms in frames], deepmd.predict(model, frames))
     return [f"{factor * found[key]:.1f}" for factor, key in MEASURES.values()]
 
 

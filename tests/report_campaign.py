@@ -29,7 +29,8 @@ def measures(scale: float, frames: int) -> dict[str, float | int]:
     return {
         "frames": frames, "atoms": 60 * frames, "energy_rmse_mev_atom": 4 * scale, "energy_bias_mev_atom": 0.1 * scale,
         "force_rmse_ev_angstrom": 0.2 * scale, "force_inter_rmse_ev_angstrom": 0.08 * scale,
-        "force_intra_rmse_ev_angstrom": 0.18 * scale, "virial_rmse_ev_atom": 0.01 * scale,
+        "force_intra_rmse_ev_angstrom": 0.18 * scale, "torque_rmse_ev_angstrom": 0.09 * scale,
+        "virial_rmse_ev_atom": 0.01 * scale,
     }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""How far a committee's predictions are from labels: pure arrays."""
+"""How far a committee's predictions are from labels."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from ase import Atoms
 from numpy.typing import NDArray
 
 from mlpwf.errors import DataError
-from mlpwf.molecules import split_forces
+from mlpwf.molecules import rigid_motions, split_forces
 
 Array = NDArray[np.float64]
 
@@ -74,21 +75,16 @@ def largest_differences(one: Sequence[Quantities], other: Sequence[Quantities]) 
 
 
 def error_measures(
-    reference: Sequence[Quantities],
-    predicted: Sequence[Quantities],
-    masses: Sequence[Array],
-    molecules: Sequence[NDArray[np.integer]],
-) -> dict[str, float | int]:
+    frames: Sequence[Atoms], reference: Sequence[Quantities], predicted: Sequence[Quantities]
+) -> dict[str, float | int | None]:
     """Root-mean-square errors over frames; components, atoms and molecules count equally.
 
     Parameters
     ----------
+    frames
+        Frames of whole molecules, with the array ``molecule``.
     reference, predicted
-        Labels and predictions of the same frames.
-    masses
-        Atomic masses of each frame in amu, shapes (n_atoms,).
-    molecules
-        Molecule of each atom of each frame, shapes (n_atoms,).
+        Their labels and predictions.
 
     Returns
     -------
@@ -96,21 +92,26 @@ def error_measures(
         ``frames`` and ``atoms``, counts; ``energy_rmse_mev_atom``, of the total energy per
         atom with nothing subtracted, and its mean error ``energy_bias_mev_atom``;
         ``force_rmse_ev_angstrom``; ``force_inter_rmse_ev_angstrom``, of the net force on a
-        molecule; ``force_intra_rmse_ev_angstrom``, of what is left inside molecules;
-        ``virial_rmse_ev_atom``.
+        molecule; ``torque_rmse_ev_angstrom``, of the torque on a molecule about its centre of
+        mass, over the root mean square distance of its atoms from there, None where all
+        molecules are single atoms; ``force_intra_rmse_ev_angstrom``, of the force on an atom
+        less its mass share of the net force; ``virial_rmse_ev_atom``.
     """
     _checked(reference, predicted)
     if not reference:
         raise DataError("no frames to rate a model on; expected at least one labelled frame")
-    energies, virials, forces, inter, intra = [], [], [], [], []
-    for label, model, mass, molecule in zip(reference, predicted, masses, molecules, strict=True):
-        difference = model.forces - label.forces
-        net, rest = split_forces(difference, mass, molecule)
+    energies, virials, forces, inter, intra, torques = [], [], [], [], [], []
+    for atoms, label, model in zip(frames, reference, predicted, strict=True):
+        difference, molecule = model.forces - label.forces, atoms.arrays["molecule"]
+        net, rest = split_forces(difference, atoms.get_masses(), molecule)
+        rigid = np.einsum("akq,ak->q", rigid_motions(atoms), difference).reshape(-1, 2, 3)
         energies.append((model.energy - label.energy) / len(difference))
         virials.append((model.virial - label.virial) / len(difference))
         forces.append(difference)
         inter.append(net)
         intra.append(rest)
+        torques.append(rigid[np.bincount(molecule) > 1, 1])
+    turning = np.concatenate(torques)
     return {
         "frames": len(reference),
         "atoms": sum(len(one) for one in forces),
@@ -118,6 +119,7 @@ def error_measures(
         "energy_bias_mev_atom": 1e3 * float(np.mean(energies)),
         "force_rmse_ev_angstrom": rmse(np.concatenate(forces)),
         "force_inter_rmse_ev_angstrom": rmse(np.concatenate(inter)),
+        "torque_rmse_ev_angstrom": rmse(turning) if len(turning) else None,
         "force_intra_rmse_ev_angstrom": rmse(np.concatenate(intra)),
         "virial_rmse_ev_atom": rmse(np.array(virials)),
     }
@@ -130,23 +132,18 @@ def frame_force_errors(reference: Sequence[Quantities], predicted: Sequence[Quan
 
 
 def errors_by_state(
-    reference: Sequence[Quantities],
-    predicted: Sequence[Quantities],
-    masses: Sequence[Array],
-    molecules: Sequence[NDArray[np.integer]],
-    states: Sequence[str],
+    frames: Sequence[Atoms], reference: Sequence[Quantities], predicted: Sequence[Quantities], states: Sequence[str]
 ) -> dict[str, Any]:
     """`error_measures` over all frames (``overall``) and for each state (``states``)."""
     by_state = {}
     for state in sorted(set(states)):
         chosen = [index for index, name in enumerate(states) if name == state]
         by_state[state] = error_measures(
+            [frames[index] for index in chosen],
             [reference[index] for index in chosen],
             [predicted[index] for index in chosen],
-            [masses[index] for index in chosen],
-            [molecules[index] for index in chosen],
         )
-    return {"overall": error_measures(reference, predicted, masses, molecules), "states": by_state}
+    return {"overall": error_measures(frames, reference, predicted), "states": by_state}
 
 
 def parity_rows(

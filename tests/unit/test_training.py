@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from ase import Atoms
 
 from mlpwf.errors import DataError
 from mlpwf.training import (
@@ -21,28 +22,43 @@ def some(seed: int, sizes: tuple[int, ...] = (6, 9, 6)) -> list[Quantities]:
     return [Quantities(float(rng.normal()), rng.normal(size=(size, 3)), rng.normal(size=(3, 3))) for size in sizes]
 
 
-MASSES = [np.tile([16.0, 1.0, 1.0], size // 3) for size in (6, 9, 6)]
-MOLECULES = [np.arange(size) // 3 for size in (6, 9, 6)]
+def boxes(sizes: tuple[int, ...] = (6, 9, 6)) -> list[Atoms]:
+    """Frames of three-atom molecules, far from a bond's length."""
+    rng = np.random.default_rng(3)
+    frames = [Atoms("OHH" * (size // 3), rng.normal(size=(size, 3))) for size in sizes]
+    for atoms in frames:
+        atoms.arrays["molecule"] = np.arange(len(atoms)) // 3
+    return frames
+
+
+FRAMES = boxes()
 
 
 def test_equals_naive_loops() -> None:
     labels, models = some(1), some(2)
-    measures = error_measures(labels, models, MASSES, MOLECULES)
-    energy, force, inter, intra, virial = [], [], [], [], []
-    for label, model, mass, molecule in zip(labels, models, MASSES, MOLECULES, strict=True):
-        atoms = len(mass)
+    measures = error_measures(FRAMES, labels, models)
+    energy, force, inter, intra, torque, virial = [], [], [], [], [], []
+    for frame, label, model in zip(FRAMES, labels, models, strict=True):
+        atoms, mass = len(frame), frame.get_masses()
         energy.append((model.energy - label.energy) / atoms)
         for i in range(3):
             for j in range(3):
                 virial.append((model.virial[i, j] - label.virial[i, j]) / atoms)
-        for number in set(molecule.tolist()):
-            members = [atom for atom in range(atoms) if molecule[atom] == number]
+        for first in range(0, atoms, 3):
+            members = range(first, first + 3)
+            weight = sum(mass[atom] for atom in members)
             for axis in range(3):
                 errors = [model.forces[atom, axis] - label.forces[atom, axis] for atom in members]
-                total, weight = sum(errors), sum(mass[atom] for atom in members)
+                total = sum(errors)
                 force += errors
                 inter.append(total)
                 intra += [one - mass[atom] / weight * total for one, atom in zip(errors, members, strict=True)]
+            centre = sum(mass[atom] * frame.positions[atom] for atom in members) / weight
+            arms = [frame.positions[atom] - centre for atom in members]
+            size = (sum(sum(x**2 for x in arm) for arm in arms) / 3) ** 0.5
+            for y, z in ((1, 2), (2, 0), (0, 1)):
+                wrong = [model.forces[atom] - label.forces[atom] for atom in members]
+                torque.append(sum(r[y] * f[z] - r[z] * f[y] for r, f in zip(arms, wrong, strict=True)) / size)
 
     def root(values: list[float]) -> float:
         return (sum(value**2 for value in values) / len(values)) ** 0.5
@@ -54,30 +70,53 @@ def test_equals_naive_loops() -> None:
     assert measures["force_rmse_ev_angstrom"] == pytest.approx(root(force), rel=1e-12)
     assert measures["force_inter_rmse_ev_angstrom"] == pytest.approx(root(inter), rel=1e-12)
     assert measures["force_intra_rmse_ev_angstrom"] == pytest.approx(root(intra), rel=1e-12)
+    assert measures["torque_rmse_ev_angstrom"] == pytest.approx(root(torque), rel=1e-12)
     assert measures["virial_rmse_ev_atom"] == pytest.approx(root(virial), rel=1e-12)
 
 
+def of_one_molecule(forces: np.ndarray) -> dict[str, float | int | None]:
+    """Errors of a model that says `forces` of the first three atoms where the label says zero."""
+    zero, said = (Quantities(0.0, one, np.zeros((3, 3))) for one in (np.zeros((3, 3)), forces))
+    return error_measures([FRAMES[0][:3]], [zero], [said])
+
+
 def test_net_push_on_a_molecule_is_inter_only() -> None:
-    zero = Quantities(0.0, np.zeros((3, 3)), np.zeros((3, 3)))
-    mass = np.array([16.0, 1.0, 1.0])
-    pushed = Quantities(0.0, np.outer(mass / mass.sum(), [0.3, 0.0, 0.0]), np.zeros((3, 3)))
-    measures = error_measures([zero], [pushed], [mass], [np.zeros(3, int)])
+    mass = FRAMES[0].get_masses()[:3]
+    measures = of_one_molecule(np.outer(mass / mass.sum(), [0.3, 0.0, 0.0]))
     assert measures["force_inter_rmse_ev_angstrom"] == pytest.approx(0.3 / 3**0.5)
     assert measures["force_intra_rmse_ev_angstrom"] == pytest.approx(0.0, abs=1e-15)
+    assert measures["torque_rmse_ev_angstrom"] == pytest.approx(0.0, abs=1e-15)
+
+
+def test_a_stretched_bond_neither_pushes_nor_turns_its_molecule() -> None:
+    along = FRAMES[0].positions[1] - FRAMES[0].positions[0]
+    measures = of_one_molecule(np.array([-along, along, 0 * along]))
+    assert measures["force_inter_rmse_ev_angstrom"] == pytest.approx(0.0, abs=1e-15)
+    assert measures["torque_rmse_ev_angstrom"] == pytest.approx(0.0, abs=1e-15)
+    assert measures["force_intra_rmse_ev_angstrom"] > 0.1
+
+
+def test_single_atoms_are_pushed_and_do_not_turn() -> None:
+    label, model = (Quantities(0.0, np.full((4, 3), value), np.zeros((3, 3))) for value in (0.0, 0.1))
+    argon = Atoms("Ar4", np.eye(4, 3))
+    argon.arrays["molecule"] = np.arange(4)
+    measures = error_measures([argon], [label], [model])
+    assert measures["force_inter_rmse_ev_angstrom"] == pytest.approx(0.1)
+    assert measures["torque_rmse_ev_angstrom"] is None
 
 
 def test_perfect_model_and_order_of_frames() -> None:
     labels, models = some(1), some(2)
-    assert error_measures(labels, labels, MASSES, MOLECULES)["force_rmse_ev_angstrom"] == 0.0
-    backwards = error_measures(labels[::-1], models[::-1], MASSES[::-1], MOLECULES[::-1])
-    assert backwards == pytest.approx(error_measures(labels, models, MASSES, MOLECULES))
+    assert error_measures(FRAMES, labels, labels)["force_rmse_ev_angstrom"] == 0.0
+    backwards = error_measures(FRAMES[::-1], labels[::-1], models[::-1])
+    assert backwards == pytest.approx(error_measures(FRAMES, labels, models))
 
 
 def test_by_state_splits_frames() -> None:
     labels, models = some(1), some(2)
-    result = errors_by_state(labels, models, MASSES, MOLECULES, ["hot", "cold", "hot"])
+    result = errors_by_state(FRAMES, labels, models, ["hot", "cold", "hot"])
     assert list(result["states"]) == ["cold", "hot"]
-    assert result["states"]["cold"] == error_measures(labels[1:2], models[1:2], MASSES[1:2], MOLECULES[1:2])
+    assert result["states"]["cold"] == error_measures(FRAMES[1:2], labels[1:2], models[1:2])
     assert result["states"]["hot"]["frames"] == 2
     assert result["overall"]["frames"] == 3
 
@@ -106,8 +145,8 @@ def test_parity_rows_keep_to_the_limit() -> None:
 
 def test_refuses_what_does_not_match() -> None:
     with pytest.raises(DataError, match="2 predictions for 3 labels"):
-        error_measures(some(1), some(2)[:2], MASSES, MOLECULES)
+        error_measures(FRAMES, some(1), some(2)[:2])
     with pytest.raises(DataError, match=r"\(9, 3\) and \(6, 3\)"):
-        error_measures(some(1), some(2, (9, 9, 6)), MASSES, MOLECULES)
+        error_measures(FRAMES, some(1), some(2, (9, 9, 6)))
     with pytest.raises(DataError, match="no frames"):
-        error_measures([], [], [], [])
+        error_measures([], [], [])

@@ -253,7 +253,7 @@ def train_test(
     """
     import numpy as np
 
-    from mlpwf.training import committee_mean, errors_by_state, frame_force_errors, parity_rows
+    from mlpwf.training import committee_mean, frame_force_errors, parity_rows
 
     folder = out.parent
     with sole_writer(folder), accounted(folder, "train"):
@@ -270,14 +270,10 @@ def train_test(
             "inputs": {str(path): _hash(path) for path in [*model, test, *train_labels]},
             "test": {
                 "frame_force_mse_ev2_angstrom2": frame_force_errors(tested.labels, mean),
-                "models": [errors_by_state(*tested.pair(one), tested.states) for one in on_test],
-                "mean": errors_by_state(*tested.pair(mean), tested.states),
+                "models": [tested.errors(one) for one in on_test],
+                "mean": tested.errors(mean),
             },
-            "train": {
-                "mean": errors_by_state(
-                    *trained.pair(committee_mean([one[count:] for one in predictions])), trained.states
-                )
-            },
+            "train": {"mean": trained.errors(committee_mean([one[count:] for one in predictions]))},
         }
         fresh = _new_labels(new, previous or [])
         document["new"] = None if fresh is None else _previous_on_new(fresh, new, previous or [])
@@ -301,13 +297,13 @@ class _Rated:
 
         self.frames = _read_labels(sources)
         self.labels = [labelled(atoms) for atoms in self.frames]
-        self.masses = [atoms.get_masses() for atoms in self.frames]
-        self.molecules = [atoms.arrays["molecule"] for atoms in self.frames]
         self.states = [str(atoms.info.get("state", atoms.info.get("kind", ""))) for atoms in self.frames]
 
-    def pair(self, predicted: list[Quantities]) -> tuple[Any, Any, Any, Any]:
-        """Arguments of the error measures, for these predictions."""
-        return self.labels, predicted, self.masses, self.molecules
+    def errors(self, predicted: list[Quantities]) -> dict[str, Any]:
+        """Errors of these predictions, overall and by state."""
+        from mlpwf.training import errors_by_state
+
+        return errors_by_state(self.frames, self.labels, predicted, self.states)
 
 
 def _new_labels(new: Path | None, previous: list[Path]) -> tuple[_Rated, list[list[Quantities]]] | None:
@@ -327,13 +323,13 @@ def _previous_on_new(
     found: tuple[_Rated, list[list[Quantities]]], new: Path | None, previous: list[Path]
 ) -> dict[str, Any]:
     """Errors of the previous committee on labels it has not seen: its first model and its mean."""
-    from mlpwf.training import committee_mean, errors_by_state
+    from mlpwf.training import committee_mean
 
     fresh, predictions = found
     return {
         "inputs": {str(path): _hash(path) for path in [*([new] if new else []), *previous]},
-        "first": errors_by_state(*fresh.pair(predictions[0]), fresh.states),
-        "mean": errors_by_state(*fresh.pair(committee_mean(predictions)), fresh.states),
+        "first": fresh.errors(predictions[0]),
+        "mean": fresh.errors(committee_mean(predictions)),
     }
 
 
@@ -386,7 +382,7 @@ def _pairs(rated: _Rated, predictions: list[list[Quantities]]) -> dict[str, Pair
     found = [
         frame_pairs(
             np.array([one[index].forces for one in predictions]), rated.labels[index].forces,
-            atoms.get_chemical_symbols(), rated.masses[index], rated.molecules[index],
+            atoms.get_chemical_symbols(), atoms.get_masses(), atoms.arrays["molecule"],
             geometry_key(atoms), rated.states[index],
         )
         for index, atoms in enumerate(rated.frames)

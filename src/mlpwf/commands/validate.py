@@ -95,8 +95,7 @@ def _errors(model: Path, frames: list[Atoms], source: Path, out: Path) -> dict[s
     labels, predictions = [labelled(atoms) for atoms in frames], predict(model, frames)
     rows = [f"{quantity},{state},{a:.8g},{b:.8g}" for quantity, state, a, b in parity_rows(labels, predictions, states)]
     write_text(out / "parity.csv", "\n".join(["quantity,state,label,model", *rows]) + "\n")
-    masses = [atoms.get_masses() for atoms in frames]
-    return errors_by_state(labels, predictions, masses, [atoms.arrays["molecule"] for atoms in frames], states)
+    return errors_by_state(frames, labels, predictions, states)
 
 
 def _runs(

@@ -34,6 +34,7 @@ ERRORS = {
     "energy_rmse_mev_atom": "energy, meV/atom",
     "force_rmse_ev_angstrom": "force, eV/Å",
     "force_inter_rmse_ev_angstrom": "force between molecules, eV/Å",
+    "torque_rmse_ev_angstrom": "torque over size of molecules, eV/Å",
     "force_intra_rmse_ev_angstrom": "force inside molecules, eV/Å",
     "virial_rmse_ev_atom": "virial, eV/atom",
 }
