@@ -197,7 +197,7 @@ def training_input(
     The last is DeePMD-kit's loss of generalised forces, with the `coordinates` that `write_data` wrote.
 
     A learning rate with a plateau is high for the first half of the steps and falls on half a cosine then. Weights of
-    the loss follow it. Falling exponentially from the start it does far less in as many steps (docs/selection.md).
+    the loss follow it. Falling exponentially from the start it does far less in as many steps (docs/training.md).
     """
     steps = section.steps_continued if continued else section.steps
     between = max(1, steps // CURVE_POINTS)
