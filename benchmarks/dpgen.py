@@ -26,7 +26,8 @@ After each cycle a walker explores each state of the ladder, as mlpwf runs it, a
 long they lasted is a result beside the error. A committee whose walkers all come to their end is asked for more:
 `stable` runs 50 ps at each state, and labels where they end: the force error there has to be at most three times
 that of the test set. The test set is GFN1-xTB dynamics of boxes nobody else sees, but that mlpwf
-calibrates its first cycle on it, as a campaign does.
+calibrates its first cycle on it, as a campaign does. `published` gives the published training more steps: one model of
+the labels that `dpgen_shipped` has bought.
 
 Every unit (system, seed, rule, cycle) is kept in --work: a stopped run goes on where it was, and several may run
 side by side. Tables keep the rows of units that are not there.
@@ -66,6 +67,7 @@ from mlpwf.molecules import bonds, intact
 from mlpwf.sampling import molecules_in_cell
 from mlpwf.selection import farthest_points
 from mlpwf.states import states
+from mlpwf.training import error_measures
 
 HERE = Path(__file__).parent
 START_FRAMES, BUDGET, CYCLES = 6, 6, 4
@@ -419,6 +421,24 @@ def lasted(folder: Path) -> list[float]:
     return [walker["steps"] / walker["wanted_steps"] for walker in walkers]
 
 
+def published(unit: Unit, steps: int) -> None:
+    """One model of the unit's labels by the published training, of so many steps, and its errors on the test set."""
+    folder, before = unit.folder / f"published{steps}", children_cpu_s()
+    if (folder / "done.json").exists():
+        return
+    frames = [atoms for path in unit.label_files for atoms in read_frames(path)]
+    recipe, slots = TRAININGS["published"].model_copy(update={"steps": steps}), unit.stage.slots(frames)
+    in_child(train, folder, recipe, frames, unit.stage.elements, slots, 10 * unit.seed)
+    in_child(rate_model, folder, unit.stage.test)
+    write_json(folder / "done.json", {"labels": len(frames), "steps": steps, "cpu_s": children_cpu_s() - before})
+
+
+def rate_model(folder: Path, test: list[Atoms]) -> None:
+    """Errors of the model in `folder`."""
+    found = deepmd.predict(folder / "model.pb", test)
+    write_json(folder / "errors.json", error_measures(test, [deepmd.labelled(atoms) for atoms in test], found))
+
+
 def rate(unit: Unit) -> None:
     """`mlpwf train test`: errors on the test set, and what deviations are worth."""
     from mlpwf.commands.train import train_test
@@ -525,6 +545,7 @@ def write_dump(target: Path, atoms: Atoms, elements: list[str]) -> None:
 COLUMNS = ["system", "rule", "seed", "labels"]
 COLUMNS += ["inter, meV/Å", "intra, meV/Å", "force, meV/Å", "walkers lasted, %", "CPU-s"]
 STABLE = ["system", "rule", "seed", "labels to 50 ps at every state"]
+PUBLISHED = ["system", "rule", "seed", "labels", "steps", "inter, meV/Å", "force, meV/Å", "CPU-s"]
 REACH = ["system", "as good as", "with labels", "rule", "seeds", "labels", "standard error"]
 
 
@@ -560,6 +581,17 @@ def rows(work: Path) -> list[list[Any]]:
         errors = [f"{1e3 * np.sqrt(np.mean([one[name] ** 2 for one in models])):.1f}" for name in names]
         cost, walkers = read_json(done), f"{100 * np.mean(lasted(done.parent / 'explore')):.0f}"
         found.append([system, rule, int(seed[4:]), cost["labels"], *errors, walkers, f"{cost['cpu_s']:.0f}"])
+    return found
+
+
+def published_rows(work: Path) -> list[list[Any]]:
+    """A row for each model by the published training."""
+    found = []
+    for done in sorted(work.glob("*/seed*/*/*/published*/done.json")):
+        system, seed, rule = done.relative_to(work).parts[:3]
+        about, errors = read_json(done), read_json(done.with_name("errors.json"))
+        shown = [f"{1e3 * errors[f'force_{kind}rmse_ev_angstrom']:.1f}" for kind in ("inter_", "")]
+        found.append([system, rule, int(seed[4:]), about["labels"], about["steps"], *shown, f"{about['cpu_s']:.0f}"])
     return found
 
 
@@ -676,12 +708,13 @@ def draw(table: Path) -> Figure:
 def main() -> None:
     """Run units, write the tables of those that are finished, or draw the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["run", "stable", "table", "figure"])
+    parser.add_argument("what", choices=["run", "stable", "published", "table", "figure"])
     parser.add_argument("picture", type=Path, nargs="?", help="of figure: the file to draw")
     parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), choices=list(SYSTEMS))
     parser.add_argument("--rules", nargs="+", default=list(RULES), choices=list(RULES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--cycles", type=int, default=CYCLES)
+    parser.add_argument("--steps", type=int, default=10 * TRAIN.steps, help="of published")
     parser.add_argument("--dpgen", type=Path, help="Python of the environment with DP-GEN 0.14")
     parser.add_argument("--cpu-minutes", type=float, default=float("inf"), help="begin no unit after so many")
     parser.add_argument("--work", type=Path, default=HERE / "dpgen.work")
@@ -694,12 +727,16 @@ def main() -> None:
         return
     if arguments.what != "table":
         run(arguments)
-    reaches, lasting = (arguments.out.with_stem(f"{arguments.out.stem}_{part}") for part in ("reach", "stable"))
+    reaches, lasting, long = (
+        arguments.out.with_stem(f"{arguments.out.stem}_{part}") for part in ("reach", "stable", "published")
+    )
     found = joined(kept(arguments.out), rows(arguments.work), 4)
     write_table(arguments.out, COLUMNS, found)
     write_table(reaches, REACH, reach(found))
     if tried := joined(kept(lasting), stability(arguments.work), 3):
         write_table(lasting, STABLE, tried)
+    if trained := joined(kept(long), published_rows(arguments.work), 5):
+        write_table(long, PUBLISHED, trained)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -714,6 +751,9 @@ def run(arguments: argparse.Namespace) -> None:
     for system in arguments.systems:
         stage = Stage(system, arguments.work)
         for seed in arguments.seeds:
+            if arguments.what == "published":
+                published(Unit(stage, seed, "dpgen_shipped", arguments.cycles, dpgen), arguments.steps)
+                continue
             for rule in arguments.rules:
                 for cycle in range(arguments.cycles + 1):
                     if spent() > 60 * arguments.cpu_minutes:

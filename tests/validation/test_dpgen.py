@@ -131,6 +131,18 @@ def test_labels_to_stable_dynamics_are_those_of_the_first_committee_that_lasts(d
     assert dpgen.stability(tmp_path) == [["water", "mlpwf", 0, "12"], ["water", "random", 0, ">12"]]
 
 
+def test_longer_published_trainings_are_rows_of_their_own(dpgen, tmp_path):
+    for steps, inter in ((8000, 0.5), (80000, 0.2)):
+        folder = tmp_path / "water" / "seed1" / "dpgen_shipped" / "03" / f"published{steps}"
+        dpgen.write_json(folder / "done.json", {"labels": 24, "steps": steps, "cpu_s": 60.4})
+        errors = {"force_inter_rmse_ev_angstrom": inter, "force_rmse_ev_angstrom": 0.1}
+        dpgen.write_json(folder / "errors.json", errors)
+    assert dpgen.joined([], dpgen.published_rows(tmp_path), 5) == [
+        ["water", "dpgen_shipped", 1, 24, 8000, "500.0", "100.0", "60"],
+        ["water", "dpgen_shipped", 1, 24, 80000, "200.0", "100.0", "60"],
+    ]
+
+
 def test_the_kept_table_is_drawn_as_means_over_seeds(dpgen):
     table = PROJECT / "benchmarks" / "dpgen.csv"
     with table.open(newline="") as handle:
@@ -138,7 +150,7 @@ def test_the_kept_table_is_drawn_as_means_over_seeds(dpgen):
     axes = {axis.get_title(): axis for axis in dpgen.draw(table).axes}
     panels = {
         "toluene, usual training": ("", 3), "toluene, energy training": ("_energy", 3),
-        "toluene, shipped training": ("_shipped", 2), "water, usual training": ("", 3),
+        "toluene, shipped training": ("_shipped", 3), "water, usual training": ("", 3),
     }  # fmt: skip
     assert set(axes) == set(panels)
     for title, (suffix, seeds) in panels.items():
