@@ -748,14 +748,14 @@ def run(arguments: argparse.Namespace) -> None:
     for module in ("deepmd.main", "deepmd.tf.entrypoints.freeze", "deepmd.tf.entrypoints.train"):
         importlib.import_module(module)
     dpgen = arguments.dpgen.absolute() if arguments.dpgen else Path()
+    rules, cycles = arguments.rules, range(arguments.cycles + 1)
+    if arguments.what == "published":
+        rules, cycles = ["dpgen_shipped"], cycles[-1:]
     for system in arguments.systems:
         stage = Stage(system, arguments.work)
         for seed in arguments.seeds:
-            if arguments.what == "published":
-                published(Unit(stage, seed, "dpgen_shipped", arguments.cycles, dpgen), arguments.steps)
-                continue
-            for rule in arguments.rules:
-                for cycle in range(arguments.cycles + 1):
+            for rule in rules:
+                for cycle in cycles:
                     if spent() > 60 * arguments.cpu_minutes:
                         print(f"{spent() / 60:.1f} CPU-minutes spent")
                         return
@@ -763,6 +763,8 @@ def run(arguments: argparse.Namespace) -> None:
                     with sole_writer(unit.folder.parent):
                         if arguments.what == "run":
                             unit.run()
+                        elif arguments.what == "published":
+                            published(unit, arguments.steps)
                         elif not (unit.folder / "done.json").exists() or stable(unit):
                             break
 

@@ -48,12 +48,42 @@ def centres_of_mass(positions: Array, masses: Array, molecule: NDArray[np.intege
     return molecule_sums(positions * masses[:, None], molecule) / molecule_sums(masses, molecule)[:, None]
 
 
+def _scaled_arms(atoms: Atoms) -> Array:
+    """From its molecule's centre of mass to each atom, over the root mean square distance of the molecule's atoms.
+
+    Shape (n_atoms, 3), no unit; zero for a single atom.
+    """
+    molecule, masses = atoms.arrays["molecule"], atoms.get_masses()
+    arms = atoms.positions - centres_of_mass(atoms.positions, masses, molecule)[molecule]
+    squares = molecule_sums((arms**2).sum(axis=1), molecule) / np.bincount(molecule)
+    size = np.sqrt(squares)[molecule, None]
+    scaled: Array = np.divide(arms, size, out=np.zeros_like(arms), where=size > 1e-6)
+    return scaled
+
+
+def torques(atoms: Atoms, forces: Array) -> Array:
+    """Torques on molecules about their centres of mass, over the root mean square distance of their atoms from there.
+
+    Parameters
+    ----------
+    atoms
+        A frame of whole molecules, with the array ``molecule``.
+    forces
+        Forces on its atoms in eV/Å, shape (n_atoms, 3).
+
+    Returns
+    -------
+    Array
+        In eV/Å, shape (n_molecules, 3); zero for a single atom.
+    """
+    return molecule_sums(np.cross(_scaled_arms(atoms), forces), atoms.arrays["molecule"])
+
+
 def rigid_motions(atoms: Atoms) -> Array:
     """How atoms move when their molecules are shifted and turned as rigid bodies.
 
-    Contracted with the forces on atoms these give, of each molecule, the net force and the torque about its centre of
-    mass over the root mean square distance of its atoms from there, all in eV/Å: the generalised forces that decide
-    how a molecular liquid moves.
+    Contracted with the forces on atoms these give, of each molecule, the net force and the torque (`torques`), all in
+    eV/Å: the generalised forces that decide how a molecular liquid moves.
 
     Parameters
     ----------
@@ -66,12 +96,8 @@ def rigid_motions(atoms: Atoms) -> Array:
         Shape (n_atoms, 3, 6 n_molecules), no unit: three shifts along the axes and three turns about them of the first
         molecule, then of the next. A single atom does not turn.
     """
-    molecule, masses = atoms.arrays["molecule"], atoms.get_masses()
-    arms = atoms.positions - centres_of_mass(atoms.positions, masses, molecule)[molecule]
-    squares = molecule_sums((arms**2).sum(axis=1), molecule) / np.bincount(molecule)
-    size = np.sqrt(squares)[molecule, None]
-    arms = np.divide(arms, size, out=np.zeros_like(arms), where=size > 1e-6)
-    motions = np.zeros((len(atoms), 3, len(squares), 6))
+    molecule, arms = atoms.arrays["molecule"], _scaled_arms(atoms)
+    motions = np.zeros((len(atoms), 3, int(molecule.max()) + 1, 6))
     every = np.arange(len(atoms))
     for axis, unit in enumerate(np.eye(3)):
         motions[every, axis, molecule, axis] = 1

@@ -11,7 +11,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from mlpwf.errors import DataError
-from mlpwf.molecules import rigid_motions, split_forces
+from mlpwf.molecules import split_forces, torques
 
 Array = NDArray[np.float64]
 
@@ -100,18 +100,16 @@ def error_measures(
     _checked(reference, predicted)
     if not reference:
         raise DataError("no frames to rate a model on; expected at least one labelled frame")
-    energies, virials, forces, inter, intra, torques = [], [], [], [], [], []
+    energies, virials, forces, inter, intra, turning = [], [], [], [], [], []
     for atoms, label, model in zip(frames, reference, predicted, strict=True):
         difference, molecule = model.forces - label.forces, atoms.arrays["molecule"]
         net, rest = split_forces(difference, atoms.get_masses(), molecule)
-        rigid = np.einsum("akq,ak->q", rigid_motions(atoms), difference).reshape(-1, 2, 3)
         energies.append((model.energy - label.energy) / len(difference))
         virials.append((model.virial - label.virial) / len(difference))
         forces.append(difference)
         inter.append(net)
         intra.append(rest)
-        torques.append(rigid[np.bincount(molecule) > 1, 1])
-    turning = np.concatenate(torques)
+        turning.append(torques(atoms, difference)[np.bincount(molecule) > 1])
     return {
         "frames": len(reference),
         "atoms": sum(len(one) for one in forces),
@@ -119,7 +117,7 @@ def error_measures(
         "energy_bias_mev_atom": 1e3 * float(np.mean(energies)),
         "force_rmse_ev_angstrom": rmse(np.concatenate(forces)),
         "force_inter_rmse_ev_angstrom": rmse(np.concatenate(inter)),
-        "torque_rmse_ev_angstrom": rmse(turning) if len(turning) else None,
+        "torque_rmse_ev_angstrom": rmse(np.concatenate(turning)) if any(map(len, turning)) else None,
         "force_intra_rmse_ev_angstrom": rmse(np.concatenate(intra)),
         "virial_rmse_ev_atom": rmse(np.array(virials)),
     }

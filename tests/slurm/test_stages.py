@@ -26,7 +26,7 @@ COUNTED_PW = '#!/bin/sh\necho "${OMPI_COMM_WORLD_RANK:-$SLURM_PROCID}" >>ranks\n
 
 
 def label_jobs(folder: Path, cluster: Cluster) -> Project:
-    """A single molecule to be labelled; each process of pw.x notes its rank."""
+    """Two single molecules to be labelled in one job; each process of pw.x notes its rank."""
     project = Project(folder, cluster, "label")
     project.environment["OMPI_MCA_mpi_yield_when_idle"] = "1"  # of cores that others use too
     counted = folder / "pw.sh"
@@ -35,11 +35,13 @@ def label_jobs(folder: Path, cluster: Cluster) -> Project:
     (folder / "results/water/build").mkdir(parents=True)
     still = WATER.copy()
     still.set_cell([5.0] * 3)
-    write_frames(folder / "results/water/build/start.extxyz", [still])
+    moved = still.copy()
+    moved.rattle(0.02, seed=1)
+    write_frames(folder / "results/water/build/start.extxyz", [still, moved])
     system = {
         "name": "water",
         "system": {"molecules": {"water": {"smiles": "O", "count": 1}}, "density_g_cm3": DENSITY},
-        "build": {"bulk_frames": 1, "single_frames": 0, "dimer_frames": 0},
+        "build": {"bulk_frames": 2, "single_frames": 0, "dimer_frames": 0},
         "label": {"cutoff_ry": 20, "density_cutoff_ry": 100, "convergence_ry": 1e-6, "batch_frames": 2},
     }
     (folder / "config/systems/mine.yaml").write_text(yaml.safe_dump(system))
@@ -76,10 +78,10 @@ def test_labels_of_two_processes_under_srun(cluster: Cluster, tmp_path: Path) ->
 
 
 def check_labels(project: Project) -> None:
-    """Accepted, not reused, by two processes of one pw.x."""
+    """Both accepted, not reused, each by two processes of one pw.x."""
     labels = read_json(project.folder / "results/water/cycle/000/label/batch/000.json")["labels"]
-    assert [(entry["accepted"], entry["reused"]) for entry in labels] == [(True, False)]
-    assert sorted((project.folder / "ranks").read_text().split()) == ["0", "1"]
+    assert [(entry["accepted"], entry["reused"]) for entry in labels] == [(True, False)] * 2
+    assert sorted((project.folder / "ranks").read_text().split()) == ["0", "0", "1", "1"]
     assert not list(project.folder.parent.rglob("pwned"))
 
 

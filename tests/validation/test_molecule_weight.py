@@ -6,14 +6,13 @@ import sys
 import tarfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 from ase import Atoms
 
 from mlpwf.config import Train
 from mlpwf.engines import deepmd
 from mlpwf.frames import read_frames
-from mlpwf.molecules import rigid_motions
+from mlpwf.training import error_measures
 
 PROJECT = Path(__file__).parents[2]
 DP = [str(Path(sys.executable).parent / "dp")]
@@ -51,13 +50,10 @@ def errors(folder: Path, weight: float, train: list[Atoms], test: list[Atoms]) -
         coordinates=coordinates,
     )
     deepmd.DeePMD(DP).train(folder, settings)
-    wrong = [
-        found.forces - atoms.get_forces()
-        for found, atoms in zip(deepmd.predict(folder / "model.pb", test), test, strict=True)
-    ]
-    rigid = [np.einsum("ikq,ik->q", rigid_motions(atoms), one) for atoms, one in zip(test, wrong, strict=True)]
-    net, torque = np.reshape(rigid, (-1, 2, 3)).transpose(1, 0, 2)
-    return tuple(float(np.sqrt(np.mean(np.square(part)))) for part in (wrong, net, torque))
+    measures = error_measures(
+        test, [deepmd.labelled(atoms) for atoms in test], deepmd.predict(folder / "model.pb", test)
+    )
+    return tuple(measures[f"{kind}_rmse_ev_angstrom"] for kind in ("force", "force_inter", "torque"))
 
 
 @pytest.mark.engine
