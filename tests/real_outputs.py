@@ -12,7 +12,7 @@ from mlpwf.labels.store import Store
 
 DATA = Path(__file__).parent / "data" / "espresso"
 HASHES = {"O": "932f1ddd01dba2749558f1893c74a415", "H": "f4d00379d62f7fb62c40af863c256602"}
-SETTINGS = Label(cutoff_ry=30, density_cutoff_ry=180, convergence_ry=1e-8)
+SETTINGS = Label(cutoff_ry=30, density_cutoff_ry=180, convergence_ry=1e-8, kpoints="gamma")
 PHYSICS = espresso.physics(SETTINGS, HASHES)
 NAMES = ("water", "waters")
 

@@ -26,7 +26,7 @@ pytestmark = [
     pytest.mark.engine,
     pytest.mark.skipif(shutil.which("pw.x") is None, reason="no pw.x on PATH: `./start setup` installs it"),
 ]
-SETTINGS = {"cutoff_ry": 30, "density_cutoff_ry": 180, "convergence_ry": 1e-7}
+SETTINGS = {"cutoff_ry": 30, "density_cutoff_ry": 180, "convergence_ry": 1e-7, "kpoints": "gamma"}
 LOOSE = ("--force", "0.02", "--virial", "0.02")
 
 

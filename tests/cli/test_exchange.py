@@ -26,7 +26,7 @@ pytestmark = [
     pytest.mark.engine,
     pytest.mark.skipif(shutil.which("pw.x") is None, reason="no pw.x on PATH: `./start setup` installs it"),
 ]
-SETTINGS = {"cutoff_ry": 20, "density_cutoff_ry": 80, "convergence_ry": 1e-6}
+SETTINGS = {"cutoff_ry": 20, "density_cutoff_ry": 80, "convergence_ry": 1e-6, "kpoints": "gamma"}
 KEEPING = """\
 #!/bin/sh
 cp pw.in "{kept}/$$.in"

@@ -139,7 +139,7 @@ def test_label(disk):
     atoms.pbc = True
     atoms.arrays["molecule"] = np.zeros(3, int)
     write_frames(disk.root / "frames.extxyz", [quantised(atoms)])
-    label = Label(cutoff_ry=25, density_cutoff_ry=150, convergence_ry=1e-6).model_dump(mode="json")
+    label = Label(cutoff_ry=25, density_cutoff_ry=150, convergence_ry=1e-6, kpoints="gamma").model_dump(mode="json")
     disk.sections(label=label, site=Site(label_store=str(disk.folder / "store")).model_dump(mode="json"))
     words = ["label", "batch", "--config", disk.root / "label.json", *disk.option("site"), "--batch", 0, "--batches", 1]
     words += ["--frames", disk.root / "frames.extxyz", "--campaign", disk.folder, "--out", disk.folder / "label"]

@@ -29,7 +29,7 @@ from report_campaign import campaign, put
 
 DATA = Path(__file__).parents[1] / "data" / "espresso"
 HASHES = {"O": "932f1ddd01dba2749558f1893c74a415", "H": "f4d00379d62f7fb62c40af863c256602"}
-SETTINGS = Label(cutoff_ry=30, density_cutoff_ry=180, convergence_ry=1e-8)
+SETTINGS = Label(cutoff_ry=30, density_cutoff_ry=180, convergence_ry=1e-8, kpoints="gamma")
 
 
 class Payload:

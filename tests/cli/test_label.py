@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.engine,
     pytest.mark.skipif(shutil.which("pw.x") is None, reason="no pw.x on PATH: `./start setup` installs it"),
 ]
-SETTINGS = {"cutoff_ry": 25, "density_cutoff_ry": 150, "convergence_ry": 1e-6}
+SETTINGS = {"cutoff_ry": 25, "density_cutoff_ry": 150, "convergence_ry": 1e-6, "kpoints": "gamma"}
 
 
 def water(seed, stretch=1.0):

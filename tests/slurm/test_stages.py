@@ -42,7 +42,13 @@ def label_jobs(folder: Path, cluster: Cluster) -> Project:
         "name": "water",
         "system": {"molecules": {"water": {"smiles": "O", "count": 1}}, "density_g_cm3": DENSITY},
         "build": {"bulk_frames": 2, "single_frames": 0, "dimer_frames": 0},
-        "label": {"cutoff_ry": 20, "density_cutoff_ry": 100, "convergence_ry": 1e-6, "batch_frames": 2},
+        "label": {
+            "cutoff_ry": 20,
+            "density_cutoff_ry": 100,
+            "convergence_ry": 1e-6,
+            "kpoints": "gamma",
+            "batch_frames": 2,
+        },
     }
     (folder / "config/systems/mine.yaml").write_text(yaml.safe_dump(system))
     return project

@@ -16,7 +16,7 @@ NAMES = ("water", "waters", "paw", "detailed")
 DATA = Path(__file__).parents[1] / "data" / "espresso"
 HASHES = {"O": "932f1ddd01dba2749558f1893c74a415", "H": "f4d00379d62f7fb62c40af863c256602", "C": "not in water"}
 PAW = {"O": "c7f41d994d4e90c1781f5cd713c45011", "H": "a225a3f3a1be5237eb8f6a7e61cbb4ee"}
-SETTINGS = Label(cutoff_ry=30, density_cutoff_ry=180, convergence_ry=1e-8)
+SETTINGS = Label(cutoff_ry=30, density_cutoff_ry=180, convergence_ry=1e-8, kpoints="gamma")
 
 
 @pytest.fixture(scope="module")

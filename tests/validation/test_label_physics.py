@@ -50,7 +50,7 @@ def compute(tmp_path):
 
 
 def test_forces_are_minus_the_derivative_of_the_energy(compute):
-    settings = Label(cutoff_ry=40, density_cutoff_ry=320, convergence_ry=1e-9)
+    settings = Label(cutoff_ry=40, density_cutoff_ry=320, convergence_ry=1e-9, kpoints="gamma")
     atoms = in_box("H2O", [5.0, 5.2, 5.4])
     _, forces, _ = compute(atoms, settings)
     step = 0.01
@@ -65,7 +65,7 @@ def test_forces_are_minus_the_derivative_of_the_energy(compute):
 
 def test_stress_is_the_derivative_under_strain(compute):
     """Sign and unit: σ_xx V = dE/dε_xx; a stretched molecule, so that the virial is of some eV."""
-    settings = Label(cutoff_ry=60, density_cutoff_ry=480, convergence_ry=1e-9)
+    settings = Label(cutoff_ry=60, density_cutoff_ry=480, convergence_ry=1e-9, kpoints="gamma")
     atoms = in_box("H2O", [5.0, 5.2, 5.4], rattle=0)
     atoms.positions *= 1.10
     atoms = quantised(atoms)
@@ -88,8 +88,8 @@ def test_dispersion_equals_simple_dftd3(compute):
     atoms.set_cell([8.0, 6.5, 6.6])
     atoms.pbc = True
     atoms = quantised(atoms)
-    with_d3 = compute(atoms, Label(cutoff_ry=25, density_cutoff_ry=150, dispersion="d3bj"))
-    without = compute(atoms, Label(cutoff_ry=25, density_cutoff_ry=150, dispersion="none"))
+    with_d3 = compute(atoms, Label(cutoff_ry=25, density_cutoff_ry=150, dispersion="d3bj", kpoints="gamma"))
+    without = compute(atoms, Label(cutoff_ry=25, density_cutoff_ry=150, dispersion="none", kpoints="gamma"))
     model = DispersionModel(atoms.numbers, atoms.positions / BOHR_A, atoms.cell.array / BOHR_A, np.array([True] * 3))
     model.set_realspace_cutoff(disp2=np.sqrt(9000.0), disp3=40.0, cn=40.0)
     result = model.get_dispersion(RationalDampingParam(method="rpbe", atm=False), grad=True)
@@ -136,7 +136,7 @@ def test_label_equals_pw_run_by_hand(name, cell, cutoffs, compute, tmp_path):
         atoms = quantised(atoms)
     else:
         atoms = in_box(name, cell)
-    settings = Label(cutoff_ry=cutoffs[0], density_cutoff_ry=cutoffs[1], convergence_ry=1e-8)
+    settings = Label(cutoff_ry=cutoffs[0], density_cutoff_ry=cutoffs[1], convergence_ry=1e-8, kpoints="gamma")
     energy, forces, stress = compute(atoms, settings)
 
     files = {"C": "12.011 C.pbe-rrkjus.UPF", "H": "1.008 HUSPBE.RRKJ3", "O": "15.999 O.pbe-rrkjus.UPF"}

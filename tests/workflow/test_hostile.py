@@ -35,7 +35,7 @@ CALM = {
         "bulk_frames": 1, "single_frames": 0, "dimer_frames": 0, "test_frames": 2, "steps_between_frames": 1,
         "temperatures_kelvin": [300], "density_scales": [1.0], "strain": 0, "rattle_angstrom": 0,
     },
-    "label": {"cutoff_ry": 25, "density_cutoff_ry": 150, "convergence_ry": 1e-6, "batch_frames": 2},
+    "label": {"cutoff_ry": 25, "density_cutoff_ry": 150, "convergence_ry": 1e-6, "kpoints": "gamma", "batch_frames": 2},
 }  # fmt: skip
 
 

@@ -41,6 +41,15 @@ FORCE_FIELD = (
 )  # where there is one, nothing is labelled, trained or validated
 SIMULATE_LENGTHS = simulate_lengths(CAMPAIGN.simulate)
 
+# A campaign begun before labels' errors were measured has no such key, and repeats nothing for them.
+LABEL_ERROR = (
+    f"{C}/label/error.json"
+    if not FORCE_FIELD
+    and CAMPAIGN.label.engine == "qe"
+    and json.loads(Path(f"{C}/config/label.json").read_text()).get("error_frames")
+    else []
+)
+
 if workflow.remote_exec or workflow.subprocess_exec:  # the Snakemake of a cluster's job
     book_snakemake(C, int(os.environ.get("SLURM_CPUS_ON_NODE", 0)))
 

@@ -1,7 +1,7 @@
 """label: first-principles labels in batches, through the store.
 
 INPUTS   the frames of a set, C/config/{label,site}.json
-OUTPUTS  SET/label/batch/BBB.json, SET/label/{labels.extxyz,summary.json}
+OUTPUTS  SET/label/batch/BBB.json, SET/label/{labels.extxyz,summary.json}, C/label/error.{json,csv}
 
 A frame that cannot be labelled is a record, never a failed job; the labels
 themselves live in the store, where no failed job can take them away.
@@ -91,3 +91,26 @@ rule label_collect:
     shell:
         "mlpwf --log {log:q} label collect --config {input.config:q} --site {input.site:q} --frames {input.frames:q}"
         " {params.records:q} {params.previous:q} --out {params.out:q}"
+
+
+rule label_error:
+    """Label a few frames of each box size once more, converged: the error of the labels themselves."""
+    input:
+        labels=f"{C}/cycle/000/label/labels.extxyz",
+        config=f"{C}/config/label.json",
+        site=ancient(f"{C}/config/site.json"),
+    output:
+        error=f"{C}/label/error.json",
+        table=f"{C}/label/error.csv",
+    log:
+        f"{LOGS}/label/error.log",
+    threads: SITE.label_threads
+    resources:
+        **SITE.resources("label"),
+        mem_mb=memory("label", 8000),
+        runtime=minutes("label", 480),
+    params:
+        out=f"{C}/label",
+    shell:
+        "mlpwf --log {log:q} label error --config {input.config:q} --site {input.site:q} --labels {input.labels:q}"
+        " --out {params.out:q}"

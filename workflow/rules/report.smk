@@ -11,6 +11,7 @@ rule report_page:
         final=[] if FORCE_FIELD else f"{C}/train/final/final.json",
         errors=[] if FORCE_FIELD else f"{C}/validate/errors.json",
         dynamics=f"{C}/analyse/summary.json",
+        label_error=LABEL_ERROR,
         arms=[] if FORCE_FIELD else arms_errors,
         config=f"{C}/config/report.json",
     output:

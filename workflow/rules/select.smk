@@ -1,7 +1,7 @@
 """select: which explored frames are worth a label, and whether the campaign ends.
 
 INPUTS   explored frames of every state, labels so far, a model's descriptors, C/cycle/NNN/train/{errors,calibration}.json,
-         C/cycle/NNN/validate/liquid.json of the cycles compared, C/config/cycle/NNN/select.json, C/config/label.json
+         C/cycle/NNN/validate/liquid.json of the cycles compared, C/config/cycle/NNN/select.json, C/config/label.json, C/label/error.json
 OUTPUTS  C/cycle/NNN/select/{frames.extxyz,decisions.csv,status.json}
 """
 
@@ -32,6 +32,7 @@ checkpoint select_frames:
         molecules=f"{C}/build/molecules.extxyz",
         config=f"{C}/config/cycle/{{cycle}}/select.json",
         label=f"{C}/config/label.json",
+        label_error=LABEL_ERROR,
     output:
         frames=f"{C}/cycle/{{cycle}}/select/frames.extxyz",
         decisions=f"{C}/cycle/{{cycle}}/select/decisions.csv",
@@ -52,6 +53,7 @@ checkpoint select_frames:
         previous=lambda wildcards, input: (
             ["--previous-errors", input.previous] if input.get("previous") else []
         ),
+        label_error=["--label-error", LABEL_ERROR] if LABEL_ERROR else [],
         earlier=lambda wildcards: [
             word
             for cycle in range(int(wildcards.cycle) if ARMS else 0)
@@ -63,5 +65,5 @@ checkpoint select_frames:
         "mlpwf --log {log:q} select --config {input.config:q} {params.explored:q} {params.labels:q}"
         " --descriptor-model {input.model:q} --errors {input.errors:q} --molecules {input.molecules:q}"
         " {params.models:q} --calibration {input.calibration:q} {params.previous:q} {params.earlier:q}"
-        " {params.liquids:q}"
+        " {params.liquids:q} {params.label_error:q}"
         " --cycle {params.cycle} --label {input.label:q} --campaign {params.campaign:q} --out {params.out:q}"

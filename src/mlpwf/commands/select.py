@@ -86,6 +86,7 @@ def select(
     earlier: Annotated[list[Path] | None, typer.Option(help="folder of an earlier cycle's selection; repeat")] = None,
     label: Annotated[Path | None, typer.Option(help="resolved section `label`, for its budget of core-hours")] = None,
     campaign: Annotated[Path | None, typer.Option(help="folder whose label jobs share that budget")] = None,
+    label_error: Annotated[Path | None, typer.Option(help="error.json of `mlpwf label error`")] = None,
 ) -> None:
     """Sort explored frames by trust, choose the most different candidates, decide whether to go on."""
     import numpy as np
@@ -100,6 +101,10 @@ def select(
         if affordable is not None and affordable < settings.budget:
             log.info("select: label.budget_core_hours buys %d more labels", affordable)
             settings = settings.model_copy(update={"budget": max(1, affordable)})
+        own_errors = {} if label_error is None else label_errors(label_error)
+        asked, settings = settings.targets, settings.no_better_than(own_errors)
+        if settings.targets != asked:
+            log.warning("select: the labels' own error is above the target; no model is asked to be better than them")
         new_label_error = _new_label_error(errors, "force_rmse_ev_angstrom")
         for path in (descriptor_model, *(model or [])):
             sound_model(path)
@@ -117,10 +122,11 @@ def select(
         if verdict != "continue":
             frames = [_spared(frame, verdict) for frame in frames]
         given = [*explored, *labels, descriptor_model, errors, molecules, *(model or []), *(liquid or [])]
-        given += [path for path in (calibration, previous_errors) if path is not None]
+        given += [path for path in (calibration, previous_errors, label_error) if path is not None]
         status = _status(frames, cycle, verdict, reason) | {
             "new_label_error": new_label_error,
             "criteria": [dataclasses.asdict(criterion) for criterion in criteria],
+            "label_error": own_errors,
             "trust": committee.trust(frames),
             "seed": seed,
             "inputs": {str(path): sha256(path) for path in given},
@@ -142,6 +148,16 @@ def _affordable(label: Path | None, campaign: Path | None) -> int | None:
         return None
     budget = load_section(Label, label)[0].budget_core_hours
     return None if budget is None else affordable_labels(campaign, budget)
+
+
+def label_errors(path: Path) -> dict[str, float]:
+    """Errors of the labels themselves in eV/Å, of the net force on a molecule and of the rest; empty: not known."""
+    try:
+        rows = read_json(path)["rows"]
+        total = rows[-1]["errors"]["total"] if rows else None
+        return {} if total is None else {kind: float(total[f"force_{kind}_rmse_ev_angstrom"]) for kind in MISSING}
+    except (KeyError, TypeError, IndexError):
+        raise DataError(f"{path}: is no result of mlpwf label error; run it again") from None
 
 
 def _new_label_error(errors: Path, measure: str) -> float | None:

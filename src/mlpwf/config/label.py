@@ -11,6 +11,13 @@ from mlpwf.config.base import Section
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 Md5 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 
+Count = Annotated[int, Field(ge=1, le=100)]
+Shift = Annotated[int, Field(ge=0, le=1)]
+Coordinate = Annotated[float, Field(ge=-1, le=1)]
+Grid = tuple[Count, Count, Count]
+ShiftedGrid = tuple[Count, Count, Count, Shift, Shift, Shift]
+Points = Annotated[list[tuple[Coordinate, Coordinate, Coordinate]], Field(min_length=1, max_length=1000)]
+
 DEFAULT_PSEUDOPOTENTIALS = {
     "H": "HUSPBE.RRKJ3",
     "C": "C.pbe-rrkjus.UPF",
@@ -40,8 +47,18 @@ class Label(Section):
         le=4000,
         description="cut-off in Ry of the grid of exchange and correlation (nr1, nr2, nr3); unset: the density cut-off",
     )
-    kpoints: Literal["gamma"] | tuple[int, int, int] = Field(
-        "gamma", description="'gamma' or a Monkhorst-Pack grid such as [2, 2, 2]"
+    kpoints: Literal["auto", "gamma"] | Grid | ShiftedGrid | Points = Field(
+        "auto",
+        description="'auto': the fewest each cell needs, by image_distance_angstrom; 'gamma'; a Monkhorst-Pack grid "
+        "such as [2, 2, 2], or shifted, [2, 2, 2, 1, 1, 1]; or points, in units of the reciprocal lattice vectors, "
+        "such as [[0.25, 0.25, 0.25]]",
+    )
+    image_distance_angstrom: float = Field(
+        10.5,
+        gt=2,
+        le=40,
+        description="kpoints 'auto' leave no coupling between periodic images closer than this, in Å "
+        "(docs/labels.md says what error is left)",
     )
     smearing: Literal["none", "gaussian", "mv", "mp"] = Field(
         "none", description="occupations: fixed (none) or smeared"
@@ -68,6 +85,13 @@ class Label(Section):
         None, gt=0, description="core-hours this campaign may spend on labels; unset: no limit"
     )
     batch_frames: int = Field(20, ge=1, le=1000, description="frames labelled by one job")
+    error_frames: int = Field(
+        2,
+        ge=0,
+        le=100,
+        description="frames of each box size labelled once more, converged in k-points and cut-offs, for the error of "
+        "the labels themselves; 0: not measured",
+    )
     minimum_distance_angstrom: float = Field(
         0.6, gt=0.3, le=1.0, description="closer pairs of atoms are a clash: set aside unlabelled, in Å"
     )

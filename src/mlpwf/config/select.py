@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -95,6 +96,12 @@ class Select(Section):
         if self.force_trust_lower_ev_angstrom is None or self.force_trust_upper_ev_angstrom is None:
             return None
         return self.force_trust_lower_ev_angstrom, self.force_trust_upper_ev_angstrom
+
+    def no_better_than(self, errors: Mapping[str, float]) -> Self:
+        """The same with targets raised to the errors of the labels, in eV/Å by kind as in `targets`."""
+        asked = self.targets
+        inter, intra = (1e3 * max(asked[kind], errors.get(kind, 0.0)) for kind in ("inter", "intra"))
+        return self.model_copy(update={"target_error_mev_angstrom": intra, "target_inter_error_mev_angstrom": inter})
 
     @property
     def targets(self) -> dict[str, float]:

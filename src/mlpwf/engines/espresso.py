@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from mlpwf.config.label import Label
 from mlpwf.config.site import Site
+from mlpwf.engines import kpoints
+from mlpwf.engines.kpoints import KPoints
 from mlpwf.engines.process import run_engine
 from mlpwf.errors import ConfigError, EngineError
 
@@ -96,6 +98,47 @@ def pseudopotential_hashes(elements: list[str], label: Label, folder: Path) -> d
     return hashes
 
 
+def kpoints_of(label: Label, cell: NDArray[np.float64]) -> KPoints:
+    """The k-points of a label in a cell (3, 3) in Å.
+
+    Raises
+    ------
+    ConfigError
+        If `label.kpoints` is 'auto' and the cell needs too many.
+    """
+    asked = label.kpoints
+    if asked == "gamma":
+        return kpoints.GAMMA
+    if asked == "auto":
+        return kpoints.fewest(cell, label.image_distance_angstrom)
+    if isinstance(asked, list):
+        return kpoints.listed(asked)
+    return kpoints.grid(asked[:3], asked[3:] or (0, 0, 0))
+
+
+def kpoints_rule(label: Label) -> Any:
+    """How a record names k-points; for 'auto' the rule, which `kpoints_in` applies to a cell.
+
+    Γ and grids through Γ have the names they had before other points could be asked for.
+    """
+    if label.kpoints == "gamma":
+        return "gamma"
+    if label.kpoints == "auto":
+        return {"image_distance_angstrom": float(label.image_distance_angstrom)}
+    if len(label.kpoints) == 3 and not isinstance(label.kpoints, list):
+        return list(label.kpoints)
+    return kpoints_of(label, np.eye(3)).rows()
+
+
+def kpoints_in(physics: Mapping[str, Any], cell: NDArray[np.float64]) -> dict[str, Any]:
+    """The physics of a label in a cell (3, 3) in Å: what `physics` says, with the points its rule gives there."""
+    rule = physics.get("kpoints")
+    if not isinstance(rule, Mapping):
+        return dict(physics)
+    points = kpoints.fewest(cell, rule["image_distance_angstrom"])
+    return {**physics, "kpoints": "gamma" if points.is_gamma else points.rows()}
+
+
 def physics(label: Label, pseudopotentials: dict[str, str]) -> dict[str, Any]:
     """What a label's numbers depend on beside the structure; part of its key in the store."""
     smearing = None if label.smearing == "none" else [label.smearing, label.smearing_width_ry]
@@ -107,7 +150,7 @@ def physics(label: Label, pseudopotentials: dict[str, str]) -> dict[str, Any]:
         "cutoff_ry": float(label.cutoff_ry),
         "density_cutoff_ry": float(label.density_cutoff_ry),
         **grid,
-        "kpoints": label.kpoints if label.kpoints == "gamma" else list(label.kpoints),
+        "kpoints": kpoints_rule(label),
         "smearing": smearing,
         "convergence_ry": label.convergence_ry,
         "pseudopotentials": dict(sorted(pseudopotentials.items())),
@@ -243,10 +286,16 @@ def write_input(target: Path, atoms: Atoms, label: Label, pseudopotential_folder
         bare,
         input_data=sections,
         pseudopotentials={element: label.pseudopotentials[element] for element in set(bare.symbols)},
-        kpts=None if label.kpoints == "gamma" else label.kpoints,
+        kpts=None,
     )
     # pw.x before 7.1 warns about the name lists it does not know; an scf needs none of them.
-    target.write_text(re.sub(r"&(IONS|CELL|FCP|RISM)\n/\n", "", text.getvalue()))
+    written = re.sub(r"&(IONS|CELL|FCP|RISM)\n/\n", "", text.getvalue())
+    points = kpoints_of(label, atoms.cell.array)
+    if not points.is_gamma:
+        rows = (" ".join(f"{value:.10f}" for value in row) for row in points.rows())
+        card = "\n".join(["K_POINTS crystal", str(len(points.points)), *rows])
+        written = written.replace("K_POINTS gamma", card)
+    target.write_text(written)
 
 
 def run(atoms: Atoms, label: Label, site: Site, folder: Path) -> tuple[int, str]:

@@ -16,6 +16,7 @@ from ase.units import Bohr, Ry
 
 from mlpwf.config.label import Label
 from mlpwf.engines import espresso
+from mlpwf.engines.kpoints import KPoints
 from mlpwf.engines.process import TIMED_OUT
 from mlpwf.labels.dispersion import KBAR_PER_RY_BOHR3, Dispersion, dispersion, other_energy
 
@@ -50,6 +51,8 @@ _SITE = re.compile(
 )
 _AXIS = re.compile(rf"^ +a\(([123])\) = \( +({_NUMBER}) +({_NUMBER}) +({_NUMBER}) +\) *$", re.M)
 _GRID = re.compile(r"^ +Dense +grid: +\d+ G-vectors +FFT dimensions: \( *(\d+), *(\d+), *(\d+)\) *$", re.M)
+_KPOINTS = r"^ +cart\. coord\. in units 2pi/alat\n((?: +k\(.*\n)+)"
+_KPOINT = re.compile(rf"\( +({_NUMBER}) +({_NUMBER}) +({_NUMBER})\), wk = +({_NUMBER})")
 _CONTRIBUTION = re.compile(rf"^ +(\S+) +stress \(kbar\)((?: +{_NUMBER}){{3}}\n(?:(?: +{_NUMBER}){{3}}\n){{2}})", re.M)
 _STRESS_ROW = re.compile(rf"^ +({_NUMBER}) +({_NUMBER}) +({_NUMBER}) +({_NUMBER}) +({_NUMBER}) +({_NUMBER}) *$")
 _ALL_ELECTRON = rf"(?:\n +total all-electron energy = +{_NUMBER} Ry *\n)"  # of PAW sets, between energy and accuracy
@@ -132,8 +135,6 @@ def _check_physics(text: str, label: Label, hashes: Mapping[str, str]) -> None:
         (rf"^ +charge density cutoff += +({_NUMBER}) +Ry", label.density_cutoff_ry, "the density cut-off in Ry"),
     ):
         _near(float(_once(pattern, text, what)[1]), value, 1e-3, what)
-    if ("gamma-point specific algorithms are used" in text) != (label.kpoints == "gamma"):
-        raise Aside(Reason.BAD_OUTPUT, f"k-points are not {label.kpoints}")
     smeared = len(re.findall(r"^ +number of k points=.*\bsmearing\b", text, re.M))
     if smeared != (label.smearing != "none"):
         raise Aside(Reason.BAD_OUTPUT, f"occupations are not those of smearing '{label.smearing}'")
@@ -175,6 +176,7 @@ def _check_structure(text: str, atoms: Atoms, label: Label) -> None:
     if [row[1] for row in sites] != list(atoms.symbols):
         raise Aside(Reason.BAD_OUTPUT, "elements are not those asked for")
     _check_grid(text, atoms, label)
+    _check_kpoints(text, alat, espresso.kpoints_of(label, atoms.cell.array), atoms)
     positions = np.array([[float(x) for x in row[3:]] for row in sites]) * alat
     if not np.allclose(positions, atoms.positions, rtol=0, atol=1e-6 * alat):
         raise Aside(Reason.BAD_OUTPUT, "positions are not those asked for")
@@ -194,6 +196,23 @@ def _check_grid(text: str, atoms: Atoms, label: Label) -> None:
         grids = " and ".join(" x ".join(grid) for grid in found)
         expected = " x ".join(map(str, largest))
         raise Aside(Reason.BAD_OUTPUT, f"the FFT grid is {grids or 'not printed'}, {expected} expected")
+
+
+def _check_kpoints(text: str, alat: float, expected: KPoints, atoms: Atoms) -> None:
+    """Points and weights are those asked for, k and −k taken as one; at Γ the wave functions are real."""
+    rows = np.array(_KPOINT.findall(_once(_KPOINTS, text, "the list of k-points")[1]), float).reshape(-1, 4)
+    counted = int(_once(r"^ +number of k points= +(\d+)", text, "the number of k-points")[1])
+    points = rows[:, :3] @ (atoms.cell.array / alat).T
+    same = len(rows) == counted == len(expected.points)
+    if not same or not expected.agrees(points, rows[:, 3] / 2, 1e-5):
+        listed = "; ".join(" ".join(f"{x:.4f}" for x in point) for point in points[:3])
+        wanted = "; ".join(" ".join(f"{x:.4f}" for x in point) for point in expected.points[:3])
+        raise Aside(
+            Reason.BAD_OUTPUT,
+            f"k-points are {counted} ({listed}, …), {len(expected.points)} ({wanted}, …) expected, weights too",
+        )
+    if ("gamma-point specific algorithms are used" in text) != expected.is_gamma:
+        raise Aside(Reason.BAD_OUTPUT, "k-points are Γ by complex wave functions, K_POINTS gamma expected")
 
 
 def _check_dispersion(text: str, atoms: Atoms, label: Label) -> Dispersion | None:

@@ -19,7 +19,7 @@ from mlpwf.engines.espresso import Result
 from mlpwf.errors import ConfigError, DataError
 from mlpwf.files import replacing
 from mlpwf.labels.exchange import Found, Refusal, Refused
-from mlpwf.labels.store import Store, canonical, check_numbers, checksum, of_elements, structure_of
+from mlpwf.labels.store import Store, canonical, check_numbers, checksum, physics_of, structure_of
 
 
 def write_archive(out: Path, store: Store, physics: Mapping[str, Any] | None) -> int:
@@ -35,7 +35,7 @@ def write_archive(out: Path, store: Store, physics: Mapping[str, Any] | None) ->
     lines = []
     for key in store.all_keys():
         record = store.get(key)
-        if record is None or (physics is not None and record["physics"] != of_elements(physics, record["symbols"])):
+        if record is None or (physics is not None and record["physics"] != physics_of(physics, structure_of(record))):
             continue
         lines.append(json.dumps({**record, "sha256": checksum(record)}, allow_nan=False) + "\n")
     if not lines:
@@ -73,7 +73,7 @@ def _found(source: str, record: dict[str, Any], physics: Mapping[str, Any]) -> F
     if record.pop("sha256") != checksum(record):
         raise Refused(source, Refusal.UNREADABLE, "its checksum is not that of its content")
     check_numbers(record)
-    wanted = of_elements(physics, record["symbols"])
+    wanted = physics_of(physics, structure_of(record))
     if record["physics"] != wanted:
         names = [name for name in {**record["physics"], **wanted} if record["physics"].get(name) != wanted.get(name)]
         detail = f"{names[0]} is {record['physics'].get(names[0])}, {wanted.get(names[0])} expected"

@@ -19,8 +19,6 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.units import Bohr
-from numpy.typing import NDArray
 
 from mlpwf.config import Label, Site
 from mlpwf.engines import deepmd, espresso, xtb
@@ -29,7 +27,17 @@ from mlpwf.files import replacing
 from mlpwf.frames import element_order, minimum_distance, read_frames
 from mlpwf.labels.acceptance import Aside, Reason, accept, species
 from mlpwf.labels.dispersion import dispersion, other_energy
-from mlpwf.labels.store import Store, Structure, canonical, label_key, labelled, of_elements, record_of, structure_of
+from mlpwf.labels.store import (
+    Store,
+    Structure,
+    canonical,
+    label_key,
+    labelled,
+    of_elements,
+    physics_of,
+    record_of,
+    structure_of,
+)
 
 FORCE_TOLERANCE_EV_ANGSTROM = 1e-3
 ENERGY_TOLERANCE_EV_ATOM = 1e-4
@@ -170,8 +178,6 @@ _CPU = re.compile(r"^ +PWSCF +: +(?:(\d+)d)? *(?:(\d+)h)? *(?:(\d+)m)? *(?:([\d.
 _RANKS = re.compile(r"running on +(\d+) processors")
 _TERMS = re.compile(r"sum of the following terms:([\s\S]*?)convergence has been achieved")
 _TERM = re.compile(rf"^ +(\S.*?) += +{_NUMBER} Ry *$", re.M)
-_KPOINTS = re.compile(r"cart\. coord\. in units 2pi/alat\n((?: +k\(.*\n)+)")
-_KPOINT = re.compile(rf"\( +({_NUMBER}) +({_NUMBER}) +({_NUMBER})\), wk = +({_NUMBER})")
 OWN_TERMS = frozenset(
     {
         "one-electron contribution",
@@ -278,7 +284,7 @@ def _other_physics(text: str, atoms: Atoms, label: Label) -> str | None:
     electrons = _printed(rf"^ +number of electrons += +({_NUMBER})", text, "the number of electrons")
     if abs(electrons - neutral) > 0.005:
         return f"{electrons:g} electrons, {neutral:g} expected in a neutral cell"
-    return _other_smearing(text, label) or _other_kpoints(text, atoms, label)
+    return _other_smearing(text, label)
 
 
 def _printed(pattern: str, text: str, what: str) -> float:
@@ -300,29 +306,6 @@ def _other_smearing(text: str, label: Label) -> str | None:
     ):
         return None
     return f"occupations are '{found}', expected those of smearing '{label.smearing}' {label.smearing_width_ry:g} Ry"
-
-
-def _other_kpoints(text: str, atoms: Atoms, label: Label) -> str | None:
-    """A grid through Γ, k and −k counted as one; a grid reduced by more symmetry is not recognised."""
-    grid = np.array((1, 1, 1) if label.kpoints == "gamma" else label.kpoints)
-    expected: dict[tuple[int, ...], float] = {}
-    for point in np.ndindex(*grid):
-        one = _folded(np.array(point), grid)
-        expected[one] = expected.get(one, 0.0) + 2.0 / float(np.prod(grid))
-    listed = _KPOINTS.search(text)
-    rows = np.array(_KPOINT.findall(listed[1]) if listed else [], float).reshape(-1, 4)
-    alat = _printed(rf"^ +celldm\(1\)= +({_NUMBER})", text, "celldm(1)") * Bohr
-    indices = rows[:, :3] @ (atoms.cell.array / alat).T * grid
-    whole = np.rint(indices).astype(int)
-    found = {_folded(point, grid): weight for point, weight in zip(whole, rows[:, 3], strict=True)}
-    same = len(found) == len(rows) and found.keys() == expected.keys() and np.abs(indices - whole).max() < 1e-4
-    if not same or max(abs(found[point] - expected[point]) for point in expected) > 1e-6:
-        return f"{len(rows)} k-points listed; expected the grid {label.kpoints} through Γ, not reduced but by k = −k"
-    return None
-
-
-def _folded(point: NDArray[np.int64], grid: NDArray[np.int64]) -> tuple[int, ...]:
-    return min(tuple((point % grid).tolist()), tuple((-point % grid).tolist()))
 
 
 def _other_dispersion(text: str, atoms: Atoms, label: Label) -> str | None:
@@ -479,7 +462,7 @@ def stored(store: Store, physics: dict[str, Any] | None) -> list[Atoms]:
             continue
         own = record["physics"]
         every[_described(own)] += 1
-        if physics is not None and own != of_elements(physics, record["symbols"]):
+        if physics is not None and own != physics_of(physics, structure_of(record)):
             continue
         kinds.add(_described(of_elements(own, [])))
         sums |= set(own.get("pseudopotentials", {}).items())
@@ -487,7 +470,7 @@ def stored(store: Store, physics: dict[str, Any] | None) -> list[Atoms]:
     held = "; ".join(f"{count} x {name}" for name, count in sorted(every.items())) or "nothing"
     if not frames:
         raise ConfigError(f"{store.root}: no label of this physics; the store holds {held}")
-    if len(kinds) > 1 or len(sums) > len(dict(sums)):
+    if (physics is None and len(kinds) > 1) or len(sums) > len(dict(sums)):
         raise ConfigError(f"{store.root}: holds {held}; expected one physics: name it by --config")
     return frames
 

@@ -30,7 +30,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from mlpwf import __version__
-from mlpwf.engines.espresso import Result
+from mlpwf.engines.espresso import Result, kpoints_in
 from mlpwf.errors import DataError
 from mlpwf.files import read_json, replacing, write_json
 from mlpwf.frames import RESOLUTION_ANGSTROM
@@ -81,6 +81,11 @@ def canonical(atoms: Atoms) -> Structure:
     return Structure(atoms.numbers[order].astype(np.int64), cell, positions[order], order)
 
 
+def physics_of(physics: Mapping[str, Any], atoms: Atoms) -> dict[str, Any]:
+    """What of a physics a structure has: the pseudopotentials of its elements, the k-points of its cell."""
+    return of_elements(kpoints_in(physics, atoms.cell.array), atoms.symbols)
+
+
 def of_elements(physics: Mapping[str, Any], elements: Iterable[str]) -> dict[str, Any]:
     """The physics with the pseudopotentials of some elements only; those it has none for are left out."""
     if "pseudopotentials" not in physics:
@@ -91,10 +96,7 @@ def of_elements(physics: Mapping[str, Any], elements: Iterable[str]) -> dict[str
 
 def label_key(structure: Structure, physics: dict[str, Any]) -> str:
     """SHA-256 of a canonical structure and the physics of its calculation."""
-    used = sorted(Atoms(np.unique(structure.numbers)).symbols)
-    if "pseudopotentials" in physics:
-        physics = {**physics, "pseudopotentials": {e: physics["pseudopotentials"][e] for e in used}}
-    digest = hashlib.sha256(json.dumps(physics, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(physics_of(physics, structure.atoms()), sort_keys=True).encode())
     for array in (structure.numbers, structure.cell, structure.positions):
         digest.update(np.ascontiguousarray(array, dtype="<i8").tobytes())
     return digest.hexdigest()
@@ -251,7 +253,7 @@ def record_of(
     atoms = structure.atoms()
     record = {
         "mlpwf": __version__,
-        "physics": of_elements(physics, atoms.symbols),
+        "physics": physics_of(physics, atoms),
         "engine_version": version,
         "symbols": list(atoms.symbols),
         "cell_angstrom": atoms.cell.array.tolist(),

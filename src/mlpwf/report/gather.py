@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SECTIONS = (
     "system", "build", "label", "train", "explore", "select", "validate", "simulate", "analyse", "report", "site",
 )  # fmt: skip
-OF_A_MODEL = ("cycle/", "test/", "train/", "validate/")
+OF_A_MODEL = ("cycle/", "label/", "test/", "train/", "validate/")
 """Folders a campaign with a given force field has not."""
 PARITY = ("quantity", "label")
 ANALYSIS = {
@@ -131,6 +131,8 @@ class Record:
     """Sections as done cycles went by them, where they have been edited since: `train of cycles 0 to 2`."""
     cycles: Sequence[Cycle]
     test: Labels | None
+    label_error: Mapping[str, Any] | None
+    """What `mlpwf label error` found; None where it is not measured."""
     final: Mapping[str, Any] | None
     validation: Validation
     segments: Sequence[Segment]
@@ -267,6 +269,7 @@ def gather(folder: Path | str) -> Record:
         kept=_kept(folder / "config"),
         cycles=_cycles(reader),
         test=_labels(reader, "test set", "test"),
+        label_error=reader.json("label", "error.json") if sections["label"].get("error_frames") else None,
         final=reader.json("train", "final", "final.json"),
         validation=_validation(reader),
         segments=_segments(reader, sections["simulate"]),

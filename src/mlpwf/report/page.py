@@ -116,10 +116,10 @@ class Page:
 def page(record: Record) -> Page:
     """The page of a campaign, whatever part of it has run."""
     from mlpwf import __version__
-    from mlpwf.report import calibration, convergence, dynamics
+    from mlpwf.report import calibration, convergence, dynamics, label_error
 
     makers: tuple[Callable[[Record], Part], ...] = (
-        what_ran, learning, deviations, calibration.calibration, convergence.convergence,
+        what_ran, label_error.label_error, learning, deviations, calibration.calibration, convergence.convergence,
         accuracy, set_aside, cost, validation,
         dynamics.dynamics, provenance,
     )  # fmt: skip
@@ -128,7 +128,8 @@ def page(record: Record) -> Page:
     parts = [maker(record) for maker in makers]
     kind, sentence, reason = verdict(record)
     parts = [_with_missing(part, record) for part in parts]
-    return Page(record.name, sentence, kind, reason, cards(record), parts, __version__, _not_dft(record))
+    warnings = [*_not_dft(record), *label_error.warnings(record)]
+    return Page(record.name, sentence, kind, reason, cards(record), parts, __version__, warnings)
 
 
 def _not_dft(record: Record) -> list[str]:
@@ -140,6 +141,7 @@ def _not_dft(record: Record) -> list[str]:
 
 MISSING = {
     "ran": ("config/system.json", "config/label.json", "label/summary.json"),
+    "label-error": ("label/error.json",),
     "learning": ("train/errors.json",),
     "deviations": ("select/", "explore", "config/select.json"),
     "calibration": ("train/calibration.json",),
@@ -176,6 +178,7 @@ def verdict(record: Record) -> tuple[str, str, str]:
 def cards(record: Record) -> dict[str, tuple[str, str]]:
     """Key figures: name, value, and the small print below it."""
     from mlpwf.report.dynamics import activation_energy
+    from mlpwf.report.label_error import label_bar
 
     sets = [c.labels for c in record.cycles if c.labels] + ([record.test] if record.test else [])
     accepted, aside = sum(s.accepted for s in sets), sum(sum(s.aside.values()) for s in sets)
@@ -188,6 +191,7 @@ def cards(record: Record) -> dict[str, tuple[str, str]]:
         return {"Computing": (f"{hours:,.3g}", "CPU-hours"), "Activation energy": (energy, of)}
     return {
         "Labels": (f"{accepted:,}" if sets else "–", f"{aside:,} set aside" if sets else "none yet"),
+        "Error of a label": label_bar(record),
         "Cycles": (str(len(record.cycles)), "label, train, explore, select"),
         "Force error between molecules": (_figures(inter), f"eV/Å, RMSE, {where}"),
         "Force error inside molecules": (_figures(intra), f"eV/Å, RMSE, {where}"),
@@ -249,6 +253,7 @@ def what_ran(record: Record) -> Part:
         )
         facts["Functional"] = _physics(summary.physics)
         facts["Settings"] = _settings(summary.physics)
+        facts["k-points"] = _kpoints(summary.physics)
     sets = [*(c.labels for c in record.cycles), record.test]
     table = [
         (s.name, f"{s.requested:,}", f"{s.accepted:,}", f"{sum(s.aside.values()):,}", f"{s.reused:,}",
@@ -271,9 +276,20 @@ def _physics(physics: Mapping[str, Any]) -> str:
     return f"{name} with {d3 if dispersion == 'd3bj' else 'no dispersion correction'}"
 
 
+def _kpoints(physics: Mapping[str, Any]) -> str:
+    asked = physics.get("kpoints")
+    if isinstance(asked, Mapping):
+        return f"by the cell of each frame: periodic images at least {asked['image_distance_angstrom']:g} Å apart"
+    if isinstance(asked, list) and asked:
+        return f"{len(asked)} points" if isinstance(asked[0], list) else f"grid {' x '.join(map(str, asked))} through Γ"
+    return "Γ alone" if asked == "gamma" else ""
+
+
 def _settings(physics: Mapping[str, Any]) -> str:
     shown = {
-        k: v for k, v in physics.items() if isinstance(v, int | float | str) and k not in ("functional", "dispersion")
+        k: v
+        for k, v in physics.items()
+        if isinstance(v, int | float | str) and k not in ("functional", "dispersion", "kpoints")
     }
     parts = []
     for key, value in shown.items():

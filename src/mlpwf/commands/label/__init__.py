@@ -6,6 +6,7 @@ import typer
 
 from mlpwf.commands.label.batch import label_batch, label_collect
 from mlpwf.commands.label.converge import label_converge
+from mlpwf.commands.label.error import label_error
 from mlpwf.commands.label.exchange import label_check, label_export, label_import
 from mlpwf.commands.label.layout import label_layout
 from mlpwf.commands.label.pseudopotentials import label_pseudopotentials
@@ -17,5 +18,6 @@ app.command("import")(label_import)
 app.command("export")(label_export)
 app.command("check")(label_check)
 app.command("converge")(label_converge)
+app.command("error")(label_error)
 app.command("layout")(label_layout)
 app.command("pseudopotentials")(label_pseudopotentials)

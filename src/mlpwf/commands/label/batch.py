@@ -196,9 +196,13 @@ def _refuse_nothing(entries: list[dict[str, Any]], accepted: list[Any]) -> None:
 
 
 def _summary(settings: Label, entries: list[dict[str, Any]], records: list[dict[str, Any]]) -> dict[str, Any]:
+    from mlpwf.engines.espresso import kpoints_rule
+
     aside = [e for e in entries if not e["accepted"]]
     versions = sorted({r["engine_version"] for r in records})
     physics = records[0]["physics"] if records else settings.model_dump(mode="json")
+    if settings.engine == "qe":
+        physics = {**physics, "kpoints": kpoints_rule(settings)}  # the rule, not what it gave in the first cell
     return {
         "mlpwf": __version__,
         "engine": settings.engine,
