@@ -282,10 +282,10 @@ def _check_norm(total: float, forces: np.ndarray, atoms: Atoms) -> None:
 
 def _free(atoms: Atoms) -> np.ndarray:
     """Which coordinates (atoms, 3) are free to move."""
-    free = np.ones((len(atoms), 3))
+    free: np.ndarray = np.ones((len(atoms), 3), bool)
     for constraint in atoms.constraints:
         constraint.adjust_forces(atoms, free)
-    return free != 0
+    return free
 
 
 def _unexplained(forces: np.ndarray, contributions: list[np.ndarray], atoms: Atoms) -> np.ndarray:

@@ -84,6 +84,7 @@ def label_of(atoms: Atoms, given: Mapping[str, Any], label: Label) -> tuple[Resu
     canonical(atoms)
     check_distance(atoms, label)
     _check_stated(given, label)
+    _check_elements(given, atoms)
     count = len(atoms)
     notes: list[str] = []
     energy = _read("energy", given, (), ENERGY_TOLERANCE_EV_ATOM * count)
@@ -191,6 +192,15 @@ def _check_stated(given: Mapping[str, Any], label: Label) -> None:
             raise DataError(f"'{name}' is {value}; eV and Å expected: convert the numbers, and say so there")
         if re.search(r"(energy|forces?|stress|virials?)_weight$", plain) and _number(value) == 0:
             raise DataError(f"'{name}' is 0: the file says that this number is no label; leave this frame out")
+
+
+def _check_elements(given: Mapping[str, Any], atoms: Atoms) -> None:
+    """Atomic numbers beside elements must be theirs."""
+    numbers = numeric("'Z'", given.get("Z", atoms.numbers), (len(atoms),))
+    for index in np.flatnonzero(numbers != atoms.numbers)[:1]:
+        raise ContradictionError(
+            f"'Z' says {numbers[index]:g} of atom {index + 1}, whose element is {atoms.symbols[index]}"
+        )
 
 
 def _other_physics(name: str, value: Any, label: Label) -> str | None:
