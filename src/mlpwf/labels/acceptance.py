@@ -46,8 +46,9 @@ class Aside(Exception):  # noqa: N818 - an outcome, not an error
         self.output: str | None = None
 
 
-# whole or not at all: pw.x writes no exponents by D, and what follows a number is no part of it
+# whole or not at all
 _NUMBER = r"[-+]?\d+\.\d+(?:[Ee][-+]?\d+)?(?![\w.+-])"
+_OTHER_EXPONENT = re.compile(r"(?<![\w.])[-+]?\d+\.\d*[Dd][-+]\d+(?!\w)")
 _FORCE = re.compile(rf"^ +atom +(\d+) +type +\d+ +force = +({_NUMBER}) +({_NUMBER}) +({_NUMBER}) *$", re.M)
 _SITE = re.compile(
     rf"^ +(\d+) +([A-Z][a-z]?)\S* +tau\( *(\d+)\) = \( +({_NUMBER}) +({_NUMBER}) +({_NUMBER}) +\) *$", re.M
@@ -95,7 +96,8 @@ def _near(found: float, expected: float, tolerance: float, what: str) -> None:
         raise Aside(Reason.BAD_OUTPUT, f"{what} is {found:.10g}, {expected:.10g} expected")
 
 
-def _check_end(status: int, text: str) -> None:
+def check_end(status: int, text: str) -> None:
+    """Aside unless pw.x began once and ended well, whatever it computed."""
     if status == TIMED_OUT or "Maximum CPU time exceeded" in text:
         raise Aside(Reason.OUT_OF_TIME, "pw.x reached its time limit")
     if "convergence NOT achieved" in text:
@@ -111,6 +113,9 @@ def _check_end(status: int, text: str) -> None:
     _once(r"^ +JOB DONE\.", text, "JOB DONE")
     if "****" in text:
         raise Aside(Reason.BAD_OUTPUT, "numbers too large to print")
+    odd = _OTHER_EXPONENT.search(text)
+    if odd:
+        raise Aside(Reason.BAD_OUTPUT, f"{odd[0]} is no number as pw.x writes it, whose exponents are marked by E")
 
 
 def _check_scf(text: str, label: Label) -> float:
@@ -378,7 +383,7 @@ def accept(status: int, text: str, atoms: Atoms, label: Label, pseudopotentials:
 def _accepted(
     status: int, text: str, atoms: Atoms, label: Label, pseudopotentials: Mapping[str, str]
 ) -> espresso.Result:
-    _check_end(status, text)
+    check_end(status, text)
     energy = _check_scf(text, label)
     _check_energy(text, energy)
     elements = set(atoms.symbols)

@@ -26,7 +26,7 @@ from mlpwf.engines import deepmd, espresso, xtb
 from mlpwf.errors import ConfigError
 from mlpwf.files import replacing
 from mlpwf.frames import element_order
-from mlpwf.labels.acceptance import Aside, Reason, accept, check_distance, species
+from mlpwf.labels.acceptance import Aside, Reason, accept, check_distance, check_end, species
 from mlpwf.labels.asserted import read_extxyz, read_system
 from mlpwf.labels.dispersion import dispersion, other_energy
 from mlpwf.labels.found import UNKNOWN_VERSION, Found, Refusal, Refused, unfit
@@ -102,14 +102,16 @@ def read_output(path: Path, label: Label, hashes: Mapping[str, str]) -> Found:
     text = path.read_text(errors="replace").lstrip("\ufeff")
     atoms = _structure(path, text)
     try:
+        if len(atoms) == 0:
+            check_end(0, text)
+            raise Aside(Reason.BAD_OUTPUT, "no structure can be read of it")
         result = accept(0, text, atoms, label, hashes)
         check_distance(atoms, label)
         other = _other_physics(text, atoms, label)
     except Aside as aside:
         if aside.detail == _other_dispersion(text, atoms, label):
             raise Refused(str(path), Refusal.OTHER_PHYSICS, aside.detail) from None
-        unread = aside.reason is Reason.BAD_OUTPUT and len(atoms) == 0
-        raise Refused(str(path), aside.reason, "no structure can be read of it" if unread else aside.detail) from None
+        raise Refused(str(path), aside.reason, aside.detail) from None
     if other:
         raise Refused(str(path), Refusal.OTHER_PHYSICS, other)
     version = espresso.version(text) or UNKNOWN_VERSION
