@@ -438,3 +438,36 @@ def test_one_bad_output_does_not_end_an_import(place, take):
     (record,) = records(place)
     assert record["physics"] == PHYSICS
     assert json.dumps(record)
+
+
+OTHER_RUNS = {
+    "no stress": ("tstress=.true.", "tstress=.false.", "0 lines of the stress (of tstress = .true.), 1 expected"),
+    "a relaxation": (
+        "calculation='scf'",
+        "calculation='relax'\n nstep=2",
+        "2 lines of convergence (of calculation = 'scf'), 1 expected",
+    ),
+    "forces from outside": (
+        "H 0.52 2.71 3.42",
+        "H 0.52 2.71 3.42\nATOMIC_FORCES\nO 0.01 0 0\nH -0.01 0 0\nH 0 0 0",
+        "the energy has a term 'External forces energy'",
+    ),
+    "D2": ("vdw_corr='dft-d3'\n dftd3_version=4\n dftd3_threebody=.false.", "vdw_corr='grimme-d2'", "0 lines of D3"),
+}
+
+
+@pytest.mark.engine
+@pytest.mark.skipif(shutil.which("pw.x") is None, reason="no pw.x on PATH: `./start setup` installs it")
+@pytest.mark.parametrize("name", OTHER_RUNS)
+def test_what_pw_was_asked_beside_is_seen_in_its_output(name, tmp_path):
+    old, new, words = OTHER_RUNS[name]
+    text = (CASES / "qe72_default" / "scf.in").read_text()
+    assert old in text
+    text = text.replace(old, new, 1).replace("ATOMIC_SPECIES", "&ions\n/\nATOMIC_SPECIES", 1)
+    text = re.sub(r"pseudo_dir='.*'", f"pseudo_dir='{Site().pseudopotential_folder}'", text)
+    (tmp_path / "scf.in").write_text(text)
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with (tmp_path / "scf.out").open("w") as out:
+        subprocess.run(["pw.x", "-in", "scf.in"], cwd=tmp_path, stdout=out, env=environment, check=False)
+    (found,) = outputs(tmp_path, LOW)
+    assert words in found.detail, found.detail

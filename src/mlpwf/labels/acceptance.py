@@ -119,7 +119,7 @@ def check_end(status: int, text: str) -> None:
 
 
 def _check_scf(text: str, label: Label) -> float:
-    _once(r"^ +convergence has been achieved in +\d+ iterations", text, "convergence")
+    _once(r"^ +convergence has been achieved in +\d+ iterations", text, "convergence (of calculation = 'scf')")
     threshold = float(_once(rf"^ +scf convergence threshold += +({_NUMBER})", text, "the SCF threshold")[1])
     _near(threshold, label.convergence_ry, 0.06 * label.convergence_ry, "the SCF threshold in Ry")
     final = _once(rf"^!.*\n{_ALL_ELECTRON}? +estimated scf accuracy +< +({_NUMBER}) Ry", text, "the final accuracy")
@@ -257,7 +257,9 @@ def _check_dispersion(text: str, atoms: Atoms, label: Label) -> Dispersion | Non
 def _forces(text: str, atoms: Atoms, d3: Dispersion | None) -> np.ndarray:
     """The forces in Ry/bohr; where their contributions are printed their sum, that of D3 as recomputed."""
     count = len(atoms)
-    block = _once(r"Forces acting on atoms[^\n]*\n([\s\S]*?Total force = [^\n]*)\n", text, "the forces")[1]
+    block = _once(
+        r"Forces acting on atoms[^\n]*\n([\s\S]*?Total force = [^\n]*)\n", text, "the forces (of tprnfor = .true.)"
+    )[1]
     tables = {what: _force_table(what, rows, count) for what, rows in _tables(block)}
     forces = tables.pop(TOTAL)
     _check_norm(float(_once(rf"^ +Total force = +({_NUMBER}) ", text, "the total force")[1]), forces, atoms)
@@ -327,7 +329,11 @@ def _same(found: list[np.ndarray], expected: np.ndarray, absolute: float, relati
 
 def _stress(text: str, d3: Dispersion | None) -> np.ndarray:
     """The stress in Ry/bohr³; with verbosity 'high' the sum of its contributions, that of D3 as recomputed."""
-    block = _once(rf"total +stress +\(Ry/bohr\*\*3\) +\(kbar\) +P= +({_NUMBER})\n((?:.*\n){{3}})", text, "the stress")
+    block = _once(
+        rf"total +stress +\(Ry/bohr\*\*3\) +\(kbar\) +P= +({_NUMBER})\n((?:.*\n){{3}})",
+        text,
+        "the stress (of tstress = .true.)",
+    )
     rows = [_STRESS_ROW.match(line) for line in block[2].splitlines()]
     if not all(rows):
         raise Aside(Reason.BAD_OUTPUT, "the stress is not three rows of numbers")
