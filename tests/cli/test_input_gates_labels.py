@@ -247,6 +247,15 @@ def test_a_reader_that_fails_costs_one_label(tmp_path, monkeypatch):
     assert not isinstance(good, Refused)
 
 
+def test_a_file_that_cannot_be_read_is_named_and_the_others_are_judged(tmp_path):
+    copy_outputs(tmp_path)
+    (tmp_path / "waters.out").unlink()
+    (tmp_path / "broken").symlink_to("/proc/self/mem")
+    bad, good = outputs(tmp_path, SETTINGS)
+    assert "broken: unreadable: it cannot be read (OSError" in str(bad)
+    assert not isinstance(good, Refused)
+
+
 # ---------------------------------------------------------------- told by what they hold
 
 

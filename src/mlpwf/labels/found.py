@@ -41,15 +41,24 @@ class ForeignError(DataError):
     """A source that says that its numbers are of other physics."""
 
 
+class UnreadableError(DataError):
+    """A source that cannot be read, by its own words."""
+
+
+REASONS = {
+    gate.ContradictionError: Refusal.CONTRADICTION,
+    ForeignError: Refusal.OTHER_PHYSICS,
+    UnreadableError: Refusal.UNREADABLE,
+    DataError: Refusal.INCOMPLETE,
+}
+
+
 def unfit(source: str, error: Exception) -> Refused:
     """The refusal an error stands for; one of a library is named by its kind."""
     detail = " ".join(str(error).split())[:300]
-    if isinstance(error, gate.ContradictionError):
-        return Refused(source, Refusal.CONTRADICTION, detail)
-    if isinstance(error, ForeignError):
-        return Refused(source, Refusal.OTHER_PHYSICS, detail)
-    if isinstance(error, DataError):
-        return Refused(source, Refusal.INCOMPLETE, detail)
+    for kind, reason in REASONS.items():
+        if isinstance(error, kind):
+            return Refused(source, reason, detail)
     return Refused(source, Refusal.UNREADABLE, f"it cannot be read ({type(error).__name__}: {detail})")
 
 

@@ -100,9 +100,12 @@ def _add_folder(place: Path, found: Sources) -> None:
     for root in _roots(place):
         outputs: list[Path] = []
         for path in sorted(root.rglob("*")):
-            if not path.is_file() or path.suffix in (".npy", ".raw"):
+            if not path.is_file():
                 continue
-            kind = kind_of(path)
+            try:
+                kind = kind_of(path)
+            except ConfigError:
+                kind = Kind.OUTPUT  # to be named among those that could not be read
             if kind is Kind.OUTPUT:
                 outputs.append(path)
             elif kind is Kind.ARCHIVE:
