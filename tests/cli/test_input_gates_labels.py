@@ -356,6 +356,11 @@ def test_raw_data_of_deepmd_are_to_be_converted(place, take):
     dpdata.LabeledSystem(str(place / "raw"), fmt="deepmd/raw").to("deepmd/npy", str(place / "converted"))
     last = take(place / "converted", "--asserted")[-1]
     assert last == "label import: 2 imported, 0 known, 0 refused"
+    dpdata.LabeledSystem(str(place / "npy"), fmt="deepmd/npy").to("deepmd/hdf5", str(place / "data.hdf5"))
+    (line,) = take(place / "data.hdf5", "--asserted")
+    assert line.endswith("convert it to deepmd/npy by dpdata")
+    dpdata.LabeledSystem(str(place / "data.hdf5"), fmt="deepmd/hdf5").to("deepmd/npy", str(place / "again"))
+    assert take(place / "again", "--asserted")[-1] == "label import: 0 imported, 2 known, 0 refused"
     (line,) = take(place / "npy" / "set.000" / "force.npy", "--asserted")
     assert line.endswith("is one file of deepmd/npy; expected its folder, which holds type.raw: name that")
     assert take(place / "npy", "--asserted")[-1] == "label import: 0 imported, 2 known, 0 refused"

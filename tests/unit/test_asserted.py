@@ -235,6 +235,28 @@ def test_a_rename_that_was_asked_for_is_enough(tmp_path):
     assert np.array_equal(found.result.forces, FORCES)
 
 
+@pytest.mark.parametrize(
+    ("name", "asked", "old", "new"),
+    [
+        ("a free energy that is another", "take the other out of the file", " free_energy=-467.42", ""),
+        ("an energy twice", "take one out", " energy=-467.12", ""),
+        ("an energy in Fortran's way", "such as 0.164 or 1.64e-01", "-0.46711D+03", "-0.46711E+03"),
+        ("six numbers of a virial", "nine expected", "-2.9 -3.2 -3.4 -0.3 -0.8 -0.5", VIRIAL),
+        ("Hartree", "convert the numbers, and say so there", "energy_unit=Ha", "energy_unit=eV"),
+        ("a column too many", "7 expected", " 7\nH 0.65", "\nH 0.65"),
+        ("forces that do not add up", "give the forces as computed", " 0.25 ", " 0.21 "),
+        ("a slab", "periodic boundaries along each", "T T F", "T T T"),
+    ],
+)
+def test_what_a_refusal_asks_for_is_enough(name, asked, old, new, tmp_path):
+    text, *_ = REFUSED[name]
+    assert asked in read(tmp_path, text)[0].detail
+    assert old in text
+    (found,) = read(tmp_path, text.replace(old, new))
+    assert not isinstance(found, Refused), str(found)
+    assert np.array_equal(found.result.forces, FORCES)
+
+
 def test_one_bad_frame_does_not_end_a_file(tmp_path):
     """A force in Fortran's way among three frames: ASE would refuse all of them."""
     found = read(tmp_path, FRAME + changed((" 0.21 ", " 0.21D+00 ")) + "\n" + FRAME)

@@ -181,7 +181,7 @@ def _check_statements(text: str, atoms: Atoms, label: Label) -> None:
     printed = _once(rf"^ +lattice parameter \(alat\) += +({_NUMBER}) +a\.u\.", text, "the lattice parameter")[1]
     _near(float(printed), alat, 6e-5, "the lattice parameter in bohr")
     volume = float(_once(rf"^ +unit-cell volume += +({_NUMBER}) +\(a\.u\.\)\^3", text, "the volume")[1])
-    _near(volume, atoms.get_volume() / Bohr**3, 6e-5 + 6e-6 * volume, "the volume in bohr³")
+    _near(volume, atoms.get_volume() / Bohr**3, 6e-5 + 1e-4 * volume, "the volume in bohr³")
     count = int(_once(r"^ +number of atoms/cell += +(\d+)", text, "the number of atoms")[1])
     _near(count, len(atoms), 0, "the number of atoms")
     kinds = list(species(text))

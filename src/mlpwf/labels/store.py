@@ -179,9 +179,14 @@ class Store:
         DataError
             If the record is damaged: unreadable, not what was written, of another shape, not
             finite, of another structure or physics than its key, or without its raw output.
+        ConfigError
+            If it cannot be read.
         """
         path = self.path(shelf, key)
-        record, sealed = open_record(path)
+        try:
+            record, sealed = open_record(path)
+        except OSError as error:
+            raise self._closed("read", error) from error
         try:
             if shelf == "labels":
                 check_numbers(record)
