@@ -23,7 +23,8 @@ from mlpwf.config import Label, Molecule
 from mlpwf.errors import ConfigError
 from mlpwf.frames import read_frames, write_frames
 from mlpwf.labels import exchange
-from mlpwf.labels.exchange import Refusal, Refused
+from mlpwf.labels.found import Refusal, Refused
+from mlpwf.labels.sources import find_sources
 from mlpwf.trajectory_files import _small_arrays
 from report_campaign import campaign, put
 
@@ -53,7 +54,7 @@ def bomb(tmp_path):
 
 
 def imported(place):
-    return list(exchange.read_all(exchange.find_sources([place]), SETTINGS, HASHES))
+    return list(exchange.read_all(find_sources([place]), SETTINGS, HASHES))
 
 
 def system(folder, coord):

@@ -57,7 +57,7 @@ def labelled(atoms: Atoms) -> Quantities:
     if not atoms.pbc.all() or atoms.get_volume() <= 0:
         raise DataError("a labelled frame has no periodic cell; expected three cell vectors: label it again")
     try:
-        energy, forces = atoms.get_potential_energy(), atoms.get_forces()
+        energy, forces = atoms.get_potential_energy(), atoms.get_forces(apply_constraint=False)
         stress = atoms.get_stress(voigt=False)
     except Exception as error:
         raise DataError(

@@ -18,6 +18,9 @@ from mlpwf.config.label import Label
 from mlpwf.engines import espresso
 from mlpwf.engines.kpoints import KPoints
 from mlpwf.engines.process import TIMED_OUT
+from mlpwf.errors import DataError
+from mlpwf.frames import minimum_distance
+from mlpwf.labels import gate
 from mlpwf.labels.dispersion import KBAR_PER_RY_BOHR3, Dispersion, dispersion, other_energy
 
 
@@ -44,7 +47,9 @@ class Aside(Exception):  # noqa: N818 - an outcome, not an error
         self.output: str | None = None
 
 
-_NUMBER = r"[-+]?\d+\.\d+(?:[EeDd][-+]?\d+)?"
+# whole or not at all
+_NUMBER = r"[-+]?\d+\.\d+(?:[Ee][-+]?\d+)?(?![\w.+-])"
+_OTHER_EXPONENT = re.compile(r"(?<![\w.])[-+]?\d+\.\d*[Dd][-+]\d+(?!\w)")
 _FORCE = re.compile(rf"^ +atom +(\d+) +type +\d+ +force = +({_NUMBER}) +({_NUMBER}) +({_NUMBER}) *$", re.M)
 _SITE = re.compile(
     rf"^ +(\d+) +([A-Z][a-z]?)\S* +tau\( *(\d+)\) = \( +({_NUMBER}) +({_NUMBER}) +({_NUMBER}) +\) *$", re.M
@@ -66,10 +71,20 @@ _NO_MEMORY = re.compile(r"cannot allocate|could not allocate|allocation (?:error
 KILLED = (-9, 137)  # by the kernel, for memory: nothing else kills a label and lets mlpwf live
 TOTAL = "forces"
 DETAILED = "Crystallographic axes"
-"""Printed with verbosity 'high', as are the contributions to forces and stress."""
+"""Printed with verbosity 'high', as are the contributions to the stress and, before pw.x 7 only then, to the forces."""
 D3_FORCE_RY_BOHR = 2e-7  # 4e-8 was seen in dense toluene; another structure's differ by 1e-4
+IN_PART = "contributions to forces and stress are there in part"
+SCF_TERM_RY_BOHR = 1e-3
+"""More than the SCF correction to a force; pw.x adds it to those on fixed atoms, but prints it as 0."""
 NO_SYMMETRY = "No symmetry found"
 """With symmetry pw.x symmetrises the forces and the stress, but not each contribution it prints."""
+
+
+def check_distance(atoms: Atoms, label: Label) -> None:
+    """Aside, a clash, if two atoms are closer than any label is worth."""
+    closest, limit = minimum_distance(atoms), label.minimum_distance_angstrom
+    if closest < limit:
+        raise Aside(Reason.CLASH, f"two atoms are {closest:.3f} Å apart; at least {limit:g} Å expected")
 
 
 def _once(pattern: str, text: str, what: str) -> re.Match[str]:
@@ -84,7 +99,8 @@ def _near(found: float, expected: float, tolerance: float, what: str) -> None:
         raise Aside(Reason.BAD_OUTPUT, f"{what} is {found:.10g}, {expected:.10g} expected")
 
 
-def _check_end(status: int, text: str) -> None:
+def check_end(status: int, text: str) -> None:
+    """Aside unless pw.x began once and ended well, whatever it computed."""
     if status == TIMED_OUT or "Maximum CPU time exceeded" in text:
         raise Aside(Reason.OUT_OF_TIME, "pw.x reached its time limit")
     if "convergence NOT achieved" in text:
@@ -100,10 +116,13 @@ def _check_end(status: int, text: str) -> None:
     _once(r"^ +JOB DONE\.", text, "JOB DONE")
     if "****" in text:
         raise Aside(Reason.BAD_OUTPUT, "numbers too large to print")
+    odd = _OTHER_EXPONENT.search(text)
+    if odd:
+        raise Aside(Reason.BAD_OUTPUT, f"{odd[0]} is no number as pw.x writes it, whose exponents are marked by E")
 
 
 def _check_scf(text: str, label: Label) -> float:
-    _once(r"^ +convergence has been achieved in +\d+ iterations", text, "convergence")
+    _once(r"^ +convergence has been achieved in +\d+ iterations", text, "convergence (of calculation = 'scf')")
     threshold = float(_once(rf"^ +scf convergence threshold += +({_NUMBER})", text, "the SCF threshold")[1])
     _near(threshold, label.convergence_ry, 0.06 * label.convergence_ry, "the SCF threshold in Ry")
     final = _once(rf"^!.*\n{_ALL_ELECTRON}? +estimated scf accuracy +< +({_NUMBER}) Ry", text, "the final accuracy")
@@ -144,6 +163,33 @@ def _check_physics(text: str, label: Label, hashes: Mapping[str, str]) -> None:
     read = {element: sums.get(name) for element, (_, name) in species(text).items()}
     if len(found) != len(sums) or len(read) != len(sums) or read != dict(hashes):
         raise Aside(Reason.BAD_OUTPUT, "the pseudopotentials pw.x read are not those asked for")
+
+
+def _check_statements(text: str, atoms: Atoms, label: Label) -> None:
+    """What pw.x says again, it says alike: two runs joined into one text do not."""
+    steps = re.findall(rf"^ +iteration # *(\d+) +ecut= +({_NUMBER}) Ry +beta= *({_NUMBER}) *$", text, re.M)
+    said = int(_once(r"^ +convergence has been achieved in +(\d+) iterations", text, "convergence")[1])
+    if [int(step) for step, *_ in steps] != list(range(1, said + 1)):
+        raise Aside(Reason.BAD_OUTPUT, f"{len(steps)} SCF steps, {said} expected, in order")
+    beta = float(_once(rf"^ +mixing beta += +({_NUMBER})", text, "the mixing factor")[1])
+    for _, cutoff, mixing in steps:
+        _near(float(cutoff), label.cutoff_ry, 0.006, "the cut-off of an SCF step in Ry")
+        _near(float(mixing), beta, 0.006, "the mixing factor of an SCF step")
+    electrons = float(_once(rf"^ +number of electrons += +({_NUMBER})", text, "the number of electrons")[1])
+    for charge in re.findall(rf"renormalised to +({_NUMBER})", text):
+        _near(float(charge), electrons, 0.006, "the charge the SCF starts from")
+    alat = float(_once(rf"^ +celldm\(1\)= +({_NUMBER})", text, "celldm(1)")[1])
+    printed = _once(rf"^ +lattice parameter \(alat\) += +({_NUMBER}) +a\.u\.", text, "the lattice parameter")[1]
+    _near(float(printed), alat, 6e-5, "the lattice parameter in bohr")
+    volume = float(_once(rf"^ +unit-cell volume += +({_NUMBER}) +\(a\.u\.\)\^3", text, "the volume")[1])
+    _near(volume, atoms.get_volume() / Bohr**3, 6e-5 + 1e-4 * volume, "the volume in bohr³")
+    count = int(_once(r"^ +number of atoms/cell += +(\d+)", text, "the number of atoms")[1])
+    _near(count, len(atoms), 0, "the number of atoms")
+    kinds = list(species(text))
+    expected = [(str(index), str(kinds.index(symbol) + 1)) for index, symbol in enumerate(atoms.symbols, start=1)]
+    found = re.findall(r"^ +atom +(\d+) +type +(\d+) +force", text, re.M)
+    if any(found[at : at + len(expected)] != expected for at in range(0, len(found), len(expected))):
+        raise Aside(Reason.BAD_OUTPUT, "the types of the atoms the forces act on are not those of the structure")
 
 
 def species(text: str) -> dict[str, tuple[float, str]]:
@@ -227,23 +273,54 @@ def _check_dispersion(text: str, atoms: Atoms, label: Label) -> Dispersion | Non
     return expected
 
 
-def _forces(text: str, count: int, d3: Dispersion | None) -> np.ndarray:
-    """The forces in Ry/bohr; with verbosity 'high' the sum of their contributions, that of D3 as recomputed."""
-    block = _once(r"Forces acting on atoms[^\n]*\n([\s\S]*?Total force = [^\n]*)\n", text, "the forces")[1]
+def _forces(text: str, atoms: Atoms, d3: Dispersion | None) -> np.ndarray:
+    """The forces in Ry/bohr; where their contributions are printed their sum, that of D3 as recomputed."""
+    count = len(atoms)
+    block = _once(
+        r"Forces acting on atoms[^\n]*\n([\s\S]*?Total force = [^\n]*)\n", text, "the forces (of tprnfor = .true.)"
+    )[1]
     tables = {what: _force_table(what, rows, count) for what, rows in _tables(block)}
     forces = tables.pop(TOTAL)
-    total = _once(rf"^ +Total force = +({_NUMBER}) ", text, "the total force")[1]
-    _near(float(np.linalg.norm(forces)), float(total), 1.5e-6 + 1e-8 * count, "the norm of the forces in Ry/bohr")
+    _check_norm(float(_once(rf"^ +Total force = +({_NUMBER}) ", text, "the total force")[1]), forces, atoms)
     if np.abs(forces.sum(axis=0)).max() > 0.6e-8 * count:
         raise Aside(Reason.BAD_OUTPUT, "the forces do not add up to nothing, as pw.x makes them do")
-    if _is_detailed(text, bool(tables)):
-        added = np.sum(list(tables.values()), axis=0)
-        if NO_SYMMETRY in text and np.abs(added - added.mean(axis=0) - forces).max() > 1e-8 * (len(tables) + 1):
+    if DETAILED in text and not tables:
+        raise Aside(Reason.BAD_OUTPUT, IN_PART)
+    if tables:
+        allowed = np.where(_free(atoms), 1e-8 * (len(tables) + 1), SCF_TERM_RY_BOHR)
+        if NO_SYMMETRY in text and not np.all(_unexplained(forces, list(tables.values()), atoms) <= allowed):
             raise Aside(Reason.BAD_OUTPUT, "the contributions to the forces do not add up to them")
         found = [table for what, table in tables.items() if "DFT-D3" in what]
         if d3 is not None and not _same(found, d3.forces, D3_FORCE_RY_BOHR, 1e-6):
             raise Aside(Reason.BAD_OUTPUT, "the D3 forces are not those of the structure")
     return forces
+
+
+def _check_norm(total: float, forces: np.ndarray, atoms: Atoms) -> None:
+    """pw.x prints the forces on all atoms, and of them the norm of those that are free to move."""
+    norms = [float(np.linalg.norm(those)) for those in (forces, forces * _free(atoms))]
+    if min(abs(norm - total) for norm in norms) > 1.5e-6 + 1e-8 * len(atoms):
+        detail = f"the norm of the forces in Ry/bohr is {norms[1]:.10g}, {total:.10g} expected"
+        if total < norms[0] and not atoms.constraints:
+            detail += "; if atoms are fixed, put the input, which says which, beside the output"
+        raise Aside(Reason.BAD_OUTPUT, detail)
+
+
+def _free(atoms: Atoms) -> np.ndarray:
+    """Which coordinates (atoms, 3) are free to move."""
+    free: np.ndarray = np.ones((len(atoms), 3), bool)
+    for constraint in atoms.constraints:
+        constraint.adjust_forces(atoms, free)
+    return free
+
+
+def _unexplained(forces: np.ndarray, contributions: list[np.ndarray], atoms: Atoms) -> np.ndarray:
+    """What the contributions lack of each force, once what pw.x took off alike from all atoms is added."""
+    gap = np.sum(contributions, axis=0) - forces
+    free = _free(atoms)
+    known = np.where(free.any(axis=0), free, True)
+    unexplained: np.ndarray = np.abs(gap - (gap * known).sum(axis=0) / known.sum(axis=0))
+    return unexplained
 
 
 def _tables(block: str) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
@@ -265,20 +342,17 @@ def _force_table(what: str, rows: list[tuple[str, ...]], count: int) -> np.ndarr
     return np.array([[float(x) for x in row[1:]] for row in rows])
 
 
-def _is_detailed(text: str, has_contributions: bool) -> bool:
-    """Whether pw.x ran with verbosity 'high', by every sign of it alike."""
-    if (DETAILED in text) != has_contributions:
-        raise Aside(Reason.BAD_OUTPUT, "contributions to forces and stress are there in part")
-    return has_contributions
-
-
 def _same(found: list[np.ndarray], expected: np.ndarray, absolute: float, relative: float) -> bool:
     return len(found) == 1 and np.allclose(found[0], expected, atol=absolute, rtol=relative)
 
 
 def _stress(text: str, d3: Dispersion | None) -> np.ndarray:
     """The stress in Ry/bohr³; with verbosity 'high' the sum of its contributions, that of D3 as recomputed."""
-    block = _once(rf"total +stress +\(Ry/bohr\*\*3\) +\(kbar\) +P= +({_NUMBER})\n((?:.*\n){{3}})", text, "the stress")
+    block = _once(
+        rf"total +stress +\(Ry/bohr\*\*3\) +\(kbar\) +P= +({_NUMBER})\n((?:.*\n){{3}})",
+        text,
+        "the stress (of tstress = .true.)",
+    )
     rows = [_STRESS_ROW.match(line) for line in block[2].splitlines()]
     if not all(rows):
         raise Aside(Reason.BAD_OUTPUT, "the stress is not three rows of numbers")
@@ -290,7 +364,9 @@ def _stress(text: str, d3: Dispersion | None) -> np.ndarray:
         raise Aside(Reason.BAD_OUTPUT, "the stress is not symmetric")
     _near(np.trace(kbar) / 3, float(block[1]), 0.011, "the pressure in kbar")
     found = _CONTRIBUTION.findall(text)
-    if _is_detailed(text, bool(found)):
+    if (DETAILED in text) != bool(found):
+        raise Aside(Reason.BAD_OUTPUT, IN_PART)
+    if found:
         parts = {what: np.array(numbers.split(), float).reshape(3, 3) for what, numbers in found}
         if NO_SYMMETRY in text and np.abs(sum(parts.values()) - kbar).max() > 0.006 * (len(parts) + 1):
             raise Aside(Reason.BAD_OUTPUT, "the contributions to the stress do not add up to it")
@@ -309,7 +385,8 @@ def accept(status: int, text: str, atoms: Atoms, label: Label, pseudopotentials:
     text
         All it printed.
     atoms
-        The structure asked for, in the order written to the input.
+        The structure asked for, in the order written to the input; its constraints are the atoms
+        that were held fixed.
     label
         The settings asked for.
     pseudopotentials
@@ -320,18 +397,27 @@ def accept(status: int, text: str, atoms: Atoms, label: Label, pseudopotentials:
     Aside
         With the typed reason, if any statement of the whitelist does not hold.
     """
-    _check_end(status, text)
+    try:
+        result = _accepted(status, text, atoms, label, pseudopotentials)
+        gate.check(result.energy, result.forces, result.stress, len(atoms))
+    except (DataError, ValueError, ArithmeticError, LookupError, RuntimeError) as error:  # of whatever read the text
+        raise Aside(Reason.BAD_OUTPUT, " ".join(str(error).split())[:200]) from None
+    return result
+
+
+def _accepted(
+    status: int, text: str, atoms: Atoms, label: Label, pseudopotentials: Mapping[str, str]
+) -> espresso.Result:
+    check_end(status, text)
     energy = _check_scf(text, label)
     _check_energy(text, energy)
     elements = set(atoms.symbols)
     _check_physics(text, label, {e: pseudopotentials[e] for e in pseudopotentials if e in elements})
     _check_structure(text, atoms, label)
+    _check_statements(text, atoms, label)
     d3 = _check_dispersion(text, atoms, label)
-    forces, stress = _forces(text, len(atoms), d3), _stress(text, d3)
-    try:
-        result = espresso.read_output(text)
-    except ValueError as error:
-        raise Aside(Reason.BAD_OUTPUT, str(error)) from None
+    forces, stress = _forces(text, atoms, d3), _stress(text, d3)
+    result = espresso.read_output(text)
     agree = (
         result.forces.shape == forces.shape
         and np.isclose(result.energy, energy * Ry, rtol=1e-6, atol=0)

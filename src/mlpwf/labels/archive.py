@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 
 from mlpwf.engines.espresso import Result
-from mlpwf.errors import ConfigError, DataError
+from mlpwf.errors import ConfigError
 from mlpwf.files import replacing
-from mlpwf.labels.exchange import Found, Refusal, Refused
+from mlpwf.labels.found import Found, Refusal, Refused, unfit
 from mlpwf.labels.store import Store, canonical, check_numbers, checksum, physics_of, structure_of
+
+GZIP = b"\x1f\x8b"
 
 
 def write_archive(out: Path, store: Store, physics: Mapping[str, Any] | None) -> int:
@@ -48,28 +50,37 @@ def write_archive(out: Path, store: Store, physics: Mapping[str, Any] | None) ->
 def read_archive(path: Path, physics: Mapping[str, Any]) -> Iterator[Found | Refused]:
     """The labels of an archive, each with the record it is to have in the store.
 
-    Raises
-    ------
-    DataError
-        If the file is no archive, or cut short.
+    What is no whole archive, or no whole record, is refused; the others are read.
     """
     try:
-        lines = gzip.decompress(path.read_bytes()).decode().splitlines()
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise DataError(f"{path}: no whole archive of labels ({error}); expected one of mlpwf label export") from None
-    if not lines:
-        raise DataError(f"{path}: no whole archive of labels (it is empty); expected one of mlpwf label export")
+        lines = _lines(path.read_bytes())
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        detail = f"no whole archive of labels ({error}); expected one of mlpwf label export: copy it again"
+        yield Refused(str(path), Refusal.UNREADABLE, detail)
+        return
     for number, line in enumerate(lines, start=1):
         source = f"{path}#{number}"
         try:
             yield _found(source, json.loads(line), physics)
         except Refused as refused:
             yield refused
-        except (ValueError, KeyError, TypeError, AttributeError, DataError) as error:
-            yield Refused(source, Refusal.UNREADABLE, f"{type(error).__name__}: {' '.join(str(error).split())}")
+        except Exception as error:  # a line of any JSON
+            yield unfit(source, error)
 
 
-def _found(source: str, record: dict[str, Any], physics: Mapping[str, Any]) -> Found:
+def _lines(content: bytes) -> list[str]:
+    """Lines of an archive, packed or not."""
+    text = (gzip.decompress(content) if content.startswith(GZIP) else content).decode()
+    if not text or not (content.startswith(GZIP) or text.lstrip().startswith("{")):
+        raise ValueError("it is neither gzipped nor JSON" if text else "it is empty")
+    return text.splitlines()
+
+
+def _found(source: str, record: Any, physics: Mapping[str, Any]) -> Found:
+    if not isinstance(record, dict) or "sha256" not in record:
+        raise Refused(
+            source, Refusal.UNREADABLE, "no record with a checksum, sha256; a line of mlpwf label export expected"
+        )
     if record.pop("sha256") != checksum(record):
         raise Refused(source, Refusal.UNREADABLE, "its checksum is not that of its content")
     check_numbers(record)

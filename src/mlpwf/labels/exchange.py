@@ -12,8 +12,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,142 +21,23 @@ from ase import Atoms
 
 from mlpwf.config import Label, Site
 from mlpwf.engines import deepmd, espresso, xtb
-from mlpwf.errors import ConfigError, DataError
+from mlpwf.errors import ConfigError
 from mlpwf.files import replacing
-from mlpwf.frames import element_order, minimum_distance, read_frames
-from mlpwf.labels.acceptance import Aside, Reason, accept, species
+from mlpwf.frames import element_order
+from mlpwf.labels.acceptance import Aside, Reason, accept, check_distance, check_end, species
+from mlpwf.labels.asserted import read_extxyz, read_system
 from mlpwf.labels.dispersion import dispersion, other_energy
-from mlpwf.labels.store import (
-    Store,
-    Structure,
-    canonical,
-    label_key,
-    labelled,
-    of_elements,
-    physics_of,
-    record_of,
-    structure_of,
+from mlpwf.labels.found import UNKNOWN_VERSION, Found, Refusal, Refused, unfit
+from mlpwf.labels.gate import (
+    ENERGY_TOLERANCE_EV_ATOM,
+    FORCE_TOLERANCE_EV_ANGSTROM,
+    ContradictionError,
+    same_stress,
 )
+from mlpwf.labels.sources import Sources
+from mlpwf.labels.store import Store, canonical, label_key, labelled, of_elements, physics_of, record_of, structure_of
 
-FORCE_TOLERANCE_EV_ANGSTROM = 1e-3
-ENERGY_TOLERANCE_EV_ATOM = 1e-4
-UNKNOWN_VERSION = "unknown"
-ARCHIVE = ".jsonl.gz"  # how names of archives end
 LARGEST_OUTPUT_BYTES = 200_000_000  # a single point of thousands of atoms prints a tenth of it
-
-
-class Refusal(StrEnum):
-    """Why a label of other work was refused, beside the reasons of `acceptance`."""
-
-    UNREADABLE = "unreadable"
-    INCOMPLETE = "incomplete"
-    OTHER_PHYSICS = "other physics"
-    NO_PSEUDOPOTENTIAL = "no pseudopotential"
-    CONFLICT = "conflict"
-
-
-class Refused(Exception):  # noqa: N818 - an outcome, not an error
-    """A label that was not taken: where it is, the typed reason and one line of detail."""
-
-    def __init__(self, source: str, reason: Refusal | Reason, detail: str) -> None:
-        super().__init__(f"{source}: {reason}: {detail}")
-        self.reason = reason
-
-
-@dataclass(frozen=True)
-class Found:
-    """A label of a source; numbers in the source's order of atoms, which is `structure.order`.
-
-    `asserted`: nothing but the user's word says by what physics it was computed.
-    """
-
-    source: str
-    structure: Structure
-    result: espresso.Result
-    version: str
-    cpu_s: float
-    asserted: bool
-    record: Mapping[str, Any] | None = None
-    """The record of another store, to be kept as it is."""
-
-
-# ---------------------------------------------------------------- sources
-
-
-@dataclass(frozen=True)
-class Sources:
-    """Files and folders that hold labels, by kind."""
-
-    outputs: list[Path]
-    """Outputs of pw.x."""
-    frames: list[Path]
-    """Extended XYZ files."""
-    systems: list[Path]
-    """Folders in the format deepmd/npy."""
-    archives: list[Path]
-    """Archives of another store."""
-
-
-def find_sources(places: Sequence[Path]) -> Sources:
-    """What the user's files and folders hold; folders are searched to any depth for all but extended XYZ.
-
-    Of a work folder of DP-GEN the folders `02.fp` are searched. They keep labels twice, the
-    outputs and `data.*` made from them: `data.*` is read where no output is left beside it.
-
-    Raises
-    ------
-    ConfigError
-        If a place does not exist, or holds nothing that can be read.
-    """
-    outputs: list[Path] = []
-    frames: list[Path] = []
-    systems: list[Path] = []
-    archives: list[Path] = []
-    for place in places:
-        if place.is_dir():
-            found = [_search(root) for root in _roots(place)]
-            if not any(path for pair in found for path in pair):
-                raise ConfigError(f"{place}: holds no output of pw.x (*.out, *.pwo, output) and no deepmd/npy data")
-            outputs += [path for here, _ in found for path in here]
-            systems += [folder for _, here in found for folder in here]
-        elif not place.exists():
-            raise ConfigError(f"{place}: no such file or folder; expected labels of other work")
-        elif _is_output(place):
-            outputs.append(place)
-        elif place.name.endswith(ARCHIVE):
-            archives.append(place)
-        elif place.suffix in (".extxyz", ".xyz"):
-            frames.append(place)
-        else:
-            raise ConfigError(
-                f"{place}: expected an output of pw.x, an extended XYZ file (.extxyz, .xyz), an archive of labels "
-                f"({ARCHIVE}) or a folder of labels"
-            )
-    return Sources(outputs, frames, systems, archives)
-
-
-def _roots(folder: Path) -> list[Path]:
-    """The folders of DP-GEN's labels below a work folder or an iteration; without any, the folder itself."""
-    return sorted([*folder.glob("iter.*/02.fp"), *folder.glob("02.fp")]) or [folder]
-
-
-def _search(root: Path) -> tuple[list[Path], list[Path]]:
-    """Outputs of pw.x and folders in the format deepmd/npy below a folder."""
-    named = [path for path in sorted(root.rglob("*")) if path.suffix in (".out", ".pwo") or path.name == "output"]
-    outputs = [path for path in named if path.is_file() and _is_output(path)]
-    systems = [kind.parent for kind in sorted(root.rglob("type.raw")) if _is_system(kind.parent)]
-    return outputs, [] if outputs and root.resolve().name == "02.fp" else systems
-
-
-def _is_system(folder: Path) -> bool:
-    """Whether a folder holds deepmd/npy data, in plain files: a pipe would be waited for without end."""
-    arrays = list(folder.glob("set.*/*.npy"))
-    return bool(arrays) and all(path.is_file() for path in [*folder.glob("*.raw"), *arrays])
-
-
-def _is_output(path: Path) -> bool:
-    with path.open("rb") as handle:
-        return b"Program PWSCF" in handle.read(65536)
 
 
 def physics_at(label: Label, site: Site) -> tuple[dict[str, Any], dict[str, str]]:
@@ -215,17 +95,19 @@ def read_output(path: Path, label: Label, hashes: Mapping[str, str]) -> Found:
     if size > LARGEST_OUTPUT_BYTES:
         detail = f"{size / 1e6:.0f} MB; at most {LARGEST_OUTPUT_BYTES / 1e6:.0f} MB expected of a single point"
         raise Refused(str(path), Refusal.UNREADABLE, detail)
-    text = path.read_text(errors="replace")
+    text = path.read_text(errors="replace").lstrip("\ufeff")
     atoms = _structure(path, text)
     try:
+        if len(atoms) == 0:
+            check_end(0, text)
+            raise Aside(Reason.BAD_OUTPUT, "no structure can be read of it")
         result = accept(0, text, atoms, label, hashes)
-        _check_distance(atoms, label)
+        check_distance(atoms, label)
         other = _other_physics(text, atoms, label)
     except Aside as aside:
         if aside.detail == _other_dispersion(text, atoms, label):
             raise Refused(str(path), Refusal.OTHER_PHYSICS, aside.detail) from None
-        unread = aside.reason is Reason.BAD_OUTPUT and len(atoms) == 0
-        raise Refused(str(path), aside.reason, "no structure can be read of it" if unread else aside.detail) from None
+        raise Refused(str(path), aside.reason, aside.detail) from None
     if other:
         raise Refused(str(path), Refusal.OTHER_PHYSICS, other)
     version = espresso.version(text) or UNKNOWN_VERSION
@@ -233,33 +115,41 @@ def read_output(path: Path, label: Label, hashes: Mapping[str, str]) -> Found:
 
 
 def _structure(path: Path, text: str) -> Atoms:
-    """The structure pw.x was given; no atoms, which no output is accepted for, if it cannot be read."""
+    """The structure pw.x was given, with the atoms it held fixed; no atoms, accepted by none, if it cannot be read."""
     import io
 
     import ase.io
     from ase.io.espresso import read_espresso_out
 
     names = ["input"] if path.name == "output" else [path.with_suffix(suffix).name for suffix in (".in", ".pwi")]
-    for beside in (path.with_name(name) for name in names):
-        if beside.is_file():
-            try:
-                return _bare(ase.io.read(beside, format="espresso-in"))
-            except Exception:  # ASE reads few of the cells pw.x knows; the output prints every one
-                break
+    beside = next((path.with_name(name) for name in names if path.with_name(name).is_file()), None)
+    fixed = _fixed(beside) if beside else []
+    if beside:
+        try:
+            return _bare(ase.io.read(beside, format="espresso-in"), fixed)
+        except Exception:  # ASE reads few of the cells pw.x knows; the output prints every one
+            pass
     try:
-        return _bare(next(read_espresso_out(io.StringIO(text), results_required=False)))
+        return _bare(next(read_espresso_out(io.StringIO(text), results_required=False)), fixed)
     except Exception:
         return Atoms()
 
 
-def _bare(atoms: Any) -> Atoms:
-    return Atoms(atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=True)
+def _bare(atoms: Any, fixed: list[Any]) -> Atoms:
+    return Atoms(atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=True, constraint=fixed)
 
 
-def _check_distance(atoms: Atoms, label: Label) -> None:
-    closest, limit = minimum_distance(atoms), label.minimum_distance_angstrom
-    if closest < limit:
-        raise Aside(Reason.CLASH, f"two atoms are {closest:.3f} Å apart; at least {limit:g} Å expected")
+def _fixed(path: Path) -> list[Any]:
+    """ASE's constraints for the atoms an input of pw.x holds fixed, whatever its cell; none if it cannot be read."""
+    from ase.io.espresso import convert_constraint_flags, get_atomic_positions, read_fortran_namelist
+
+    try:
+        with path.open(errors="replace") as handle:
+            names, cards = read_fortran_namelist(handle)
+        rows = get_atomic_positions(cards, names["system"]["nat"], cell=np.eye(3), alat=1.0)
+        return list(convert_constraint_flags([flags for *_, flags in rows]))
+    except Exception:
+        return []
 
 
 def _cpu_s(text: str) -> float:
@@ -316,67 +206,6 @@ def _other_dispersion(text: str, atoms: Atoms, label: Label) -> str | None:
     return other_energy(float(printed[0]), dispersion(atoms, label).energy, label)
 
 
-# ---------------------------------------------------------------- numbers without an output
-
-
-def read_extxyz(path: Path, label: Label) -> Iterator[Found | Refused]:
-    """The labels of an extended XYZ file, each as good as the user's word."""
-    try:
-        frames = read_frames(path)
-    except DataError as error:
-        yield Refused(str(path), Refusal.UNREADABLE, str(error))
-        return
-    for index, atoms in enumerate(frames):
-        yield _asserted(atoms, label, path, index)
-
-
-def read_system(folder: Path, label: Label) -> Iterator[Found | Refused]:
-    """The labels of a deepmd/npy folder, of one or of mixed types, each as good as the user's word."""
-    import dpdata
-
-    try:
-        if any(folder.glob("set.*/real_atom_types.npy")):
-            systems = list(dpdata.MultiSystems().load_systems_from_file(str(folder), fmt="deepmd/npy/mixed"))
-        else:
-            systems = [dpdata.LabeledSystem(str(folder), fmt="deepmd/npy")]
-        frames = [atoms for system in systems for atoms in _frames(system.data)]
-    except Exception as error:
-        reason = f"dpdata cannot read it ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
-        yield Refused(str(folder), Refusal.UNREADABLE, reason)
-        return
-    for index, atoms in enumerate(frames):
-        yield _asserted(atoms, label, folder, index)
-
-
-def _frames(data: Mapping[str, Any]) -> Iterator[Atoms]:
-    """Frames of a dpdata system; DeePMD's virial is −stress × volume."""
-    from ase.calculators.singlepoint import SinglePointCalculator
-    from ase.stress import full_3x3_to_voigt_6_stress
-
-    symbols = [data["atom_names"][kind] for kind in data["atom_types"]]
-    for index, (cell, positions) in enumerate(zip(data["cells"], data["coords"], strict=True)):
-        atoms = Atoms(symbols, positions=positions, cell=cell, pbc=not data.get("nopbc", False))
-        results = {"energy": float(data["energies"][index]), "forces": data["forces"][index]}
-        if "virials" in data and atoms.cell.volume > 0:
-            results["stress"] = full_3x3_to_voigt_6_stress(-data["virials"][index] / atoms.cell.volume)
-        atoms.calc = SinglePointCalculator(atoms, **results)
-        yield atoms
-
-
-def _asserted(atoms: Atoms, label: Label, path: Path, index: int) -> Found | Refused:
-    place = f"{path}#{index}"
-    try:
-        structure = canonical(atoms)
-        numbers = deepmd.labelled(atoms)
-        _check_distance(atoms, label)
-    except DataError as error:
-        return Refused(place, Refusal.INCOMPLETE, str(error))
-    except Aside as aside:
-        return Refused(place, aside.reason, aside.detail)
-    result = espresso.Result(numbers.energy, numbers.forces, -numbers.virial / atoms.get_volume())
-    return Found(f"{path.resolve()}#{index}", structure, result, UNKNOWN_VERSION, 0.0, True)
-
-
 # ---------------------------------------------------------------- into the store
 
 
@@ -387,10 +216,14 @@ def read_all(sources: Sources, label: Label, hashes: Mapping[str, str]) -> Itera
             yield read_output(path, label, hashes)
         except Refused as refused:
             yield refused
-    for path in sources.frames:
-        yield from read_extxyz(path, label)
-    for folder in sources.systems:
-        yield from read_system(folder, label)
+        except Exception as error:  # of a library, or of the disk: the next one is read
+            yield unfit(str(path), error)
+    for read, places in ((read_extxyz, sources.frames), (read_system, sources.systems)):
+        for path in places:
+            try:
+                yield from read(path, label)
+            except OSError as error:
+                yield unfit(str(path), error)
 
 
 def keep(store: Store, physics: dict[str, Any], found: Found) -> bool:
@@ -409,11 +242,25 @@ def keep(store: Store, physics: dict[str, Any], found: Found) -> bool:
         detail = f"label.pseudopotentials has no file at this site for {', '.join(sorted(strangers))}"
         raise Refused(found.source, Refusal.NO_PSEUDOPOTENTIAL, detail)
     key = label_key(structure, physics)
-    with store.in_flight(key):
-        known = store.get(key)
-        if known is None:
-            store.put(key, dict(found.record) if found.record else _record(physics, found))
-            return True
+    if found.key not in (None, key):
+        detail = (
+            f"its 'label' is {found.key:.12}…, {key:.12}… expected of this structure with the physics of the section"
+        )
+        raise Refused(found.source, Refusal.OTHER_PHYSICS, detail)
+    known = store.get(key)
+    if known is None:
+        with store.in_flight(key):
+            known = store.get(key)
+            if known is None:
+                store.put(key, dict(found.record) if found.record else _record(physics, found))
+                return True
+    _check_conflict(found, key, known)
+    return False
+
+
+def _check_conflict(found: Found, key: str, known: Mapping[str, Any]) -> None:
+    """Refused if the store's label of the same structure and physics has other numbers."""
+    structure = found.structure
     force = float(np.abs(found.result.forces[structure.order] - known["forces_ev_angstrom"]).max())
     energy = abs(found.result.energy - known["energy_ev"]) / len(structure.numbers)
     if force > FORCE_TOLERANCE_EV_ANGSTROM or energy > ENERGY_TOLERANCE_EV_ATOM:
@@ -422,7 +269,11 @@ def keep(store: Store, physics: dict[str, Any], found: Found) -> bool:
             f"{FORCE_TOLERANCE_EV_ANGSTROM:g} and {ENERGY_TOLERANCE_EV_ATOM:g} expected of the same physics"
         )
         raise Refused(found.source, Refusal.CONFLICT, detail)
-    return False
+    try:
+        mine, theirs = found.result.stress, np.array(known["stress_ev_angstrom3"])
+        same_stress("this label", mine, f"the store's {key:.12}", theirs, theirs)
+    except ContradictionError as error:
+        raise Refused(found.source, Refusal.CONFLICT, str(error)) from None
 
 
 def _record(physics: dict[str, Any], found: Found) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from ase import Atoms
@@ -31,9 +31,10 @@ from numpy.typing import NDArray
 
 from mlpwf import __version__
 from mlpwf.engines.espresso import Result, kpoints_in
-from mlpwf.errors import DataError
-from mlpwf.files import read_json, replacing, write_json
+from mlpwf.errors import ConfigError, DataError
+from mlpwf.files import NO_ROOM, read_json, replacing, write_json
 from mlpwf.frames import RESOLUTION_ANGSTROM
+from mlpwf.labels import gate
 from mlpwf.labels.acceptance import Reason
 
 STALE_SECONDS = 3600.0  # a temporary file of a living writer is gone within seconds
@@ -148,13 +149,18 @@ class Store:
         DataError
             If its file is damaged.
         """
-        path = self.path("labels", key)
-        return open_record(path)[0] if path.exists() else None
+        return self._opened("labels", key)
 
     def get_aside(self, key: str) -> dict[str, Any] | None:
         """The record of a frame that was set aside, or None."""
-        path = self.path("aside", key)
-        return open_record(path)[0] if path.exists() else None
+        return self._opened("aside", key)
+
+    def _opened(self, shelf: str, key: str) -> dict[str, Any] | None:
+        path = self.path(shelf, key)
+        try:
+            return open_record(path)[0] if path.exists() else None
+        except OSError as error:
+            raise self._closed("read", error) from error
 
     def all_keys(self, shelf: str = "labels") -> list[str]:
         """Keys on a shelf, `labels` or `aside`, sorted."""
@@ -175,9 +181,14 @@ class Store:
         DataError
             If the record is damaged: unreadable, not what was written, of another shape, not
             finite, of another structure or physics than its key, or without its raw output.
+        ConfigError
+            If it cannot be read.
         """
         path = self.path(shelf, key)
-        record, sealed = open_record(path)
+        try:
+            record, sealed = open_record(path)
+        except OSError as error:
+            raise self._closed("read", error) from error
         try:
             if shelf == "labels":
                 check_numbers(record)
@@ -191,15 +202,39 @@ class Store:
         return sealed
 
     def put(self, key: str, record: dict[str, Any]) -> None:
-        """Keep an accepted label."""
-        write_json(self.path("labels", key), {**record, "sha256": checksum(record)})
+        """Keep an accepted label.
+
+        Raises
+        ------
+        ConfigError
+            If nothing can be written there.
+        """
+        with self._writing():
+            write_json(self.path("labels", key), {**record, "sha256": checksum(record)})
 
     def put_aside(self, key: str, record: dict[str, Any], output: str | None) -> None:
         """Keep why a frame was set aside, and its raw output, compressed."""
-        if output is not None:
-            with replacing(self.path("aside", key, ".out.gz")) as temporary:
-                temporary.write_bytes(gzip.compress(output.encode(), mtime=0))
-        write_json(self.path("aside", key), {**record, "sha256": checksum(record)})
+        with self._writing():
+            if output is not None:
+                with replacing(self.path("aside", key, ".out.gz")) as temporary:
+                    temporary.write_bytes(gzip.compress(output.encode(), mtime=0))
+            write_json(self.path("aside", key), {**record, "sha256": checksum(record)})
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One line for a store that cannot be written; a full disk has its own."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno in NO_ROOM:
+                raise
+            raise self._closed("written", error) from error
+
+    def _closed(self, what: str, error: OSError) -> ConfigError:
+        return ConfigError(
+            f"{self.root}: the label store cannot be {what} ({error.strerror}); expected a folder that can: "
+            "allow it, or name another as label_store in the site file"
+        )
 
     @contextmanager
     def in_flight(self, key: str) -> Iterator[None]:
@@ -208,16 +243,8 @@ class Store:
         The kernel frees the lock when its holder dies.
         """
         path = self.root / "flight" / f"{key}.lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        while True:
-            handle = path.open("a")
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            try:
-                if os.fstat(handle.fileno()).st_ino == path.stat().st_ino:
-                    break
-            except FileNotFoundError:
-                pass
-            handle.close()
+        with self._writing():
+            handle = _locked(path)
         try:
             yield
         finally:
@@ -275,15 +302,23 @@ def structure_of(record: Mapping[str, Any]) -> Atoms:
 
 
 def check_numbers(record: Mapping[str, Any]) -> None:
-    """ValueError unless the numbers of an accepted label are there, finite and of their shapes."""
-    count = len(record["symbols"])
-    shapes = {"energy_ev": (), "forces_ev_angstrom": (count, 3), "stress_ev_angstrom3": (3, 3)}
-    for name, shape in shapes.items():
-        values = np.array(record[name], float)
-        if values.shape != shape:
-            raise ValueError(f"{name} has shape {values.shape}, {shape} expected")
-        if not np.isfinite(values).all():
-            raise ValueError(f"{name} is not finite")
+    """DataError unless the numbers of an accepted label are there and pass the gate."""
+    energy, forces, stress = (record[name] for name in ("energy_ev", "forces_ev_angstrom", "stress_ev_angstrom3"))
+    gate.check(energy, forces, stress, len(record["symbols"]))
+
+
+def _locked(path: Path) -> TextIO:
+    """A file that is there and whose lock is ours, waited for."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        handle = path.open("a")
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            if os.fstat(handle.fileno()).st_ino == path.stat().st_ino:
+                return handle
+        except FileNotFoundError:
+            pass
+        handle.close()
 
 
 def _changed(path: Path) -> float:

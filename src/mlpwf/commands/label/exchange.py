@@ -53,7 +53,9 @@ def label_import(
     from itertools import chain
 
     from mlpwf.labels.archive import read_archive
-    from mlpwf.labels.exchange import Refused, find_sources, keep, physics_at, read_all
+    from mlpwf.labels.exchange import keep, physics_at, read_all
+    from mlpwf.labels.found import Refused
+    from mlpwf.labels.sources import find_sources
     from mlpwf.labels.store import Store
 
     settings, _ = load_section(Label, config)
@@ -85,7 +87,7 @@ def label_import(
     reasons = ", ".join(f"{count} {reason}" for reason, count in refused.most_common())
     line = f"{taken[True]} imported, {taken[False]} known, {refused.total()} refused" + f" ({reasons})" * bool(refused)
     if not taken:
-        raise DataError(f"{line}; mend the label section or the site, or leave these labels")
+        raise DataError(f"{line}; mend what the lines above name, or leave these labels")
     log.info("label import: %s", line)
 
 
