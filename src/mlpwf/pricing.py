@@ -15,6 +15,10 @@ import numpy as np
 
 SIZE_POWER = 1.05  # of atoms times volume: FFTs over all bands, and their overlap in large boxes
 CUTOFF_POWER, GRID_POWER = 1.2, 0.6
+BESIDE_KPOINTS, KPOINT = (
+    0.4,
+    1.2,
+)  # cost in units of Γ's: 1.6 for one point, 2.8 for two (toluene 1.8, 2.9; water 1.5, 2.6)
 SCALING_ERROR = 0.25  # of the logarithm a price is scaled by
 UNMEASURED = math.log(2.0)  # a rate not measured on this site is known within a factor of 2
 CALIBRATED = math.log(1.2)
@@ -24,12 +28,16 @@ NEAR = 0.3  # labels this near in logarithm of their scaled cost are as good as 
 
 @dataclass(frozen=True)
 class Size:
-    """What the cost of one label depends on: atoms, volume in Å³, cut-offs of wave functions and FFT grid in Ry."""
+    """What the cost of one label depends on: atoms, volume in Å³, cut-offs of wave functions and FFT grid in Ry.
+
+    kpoints is the number of k-points; 0 stands for Γ alone, whose wave functions are real.
+    """
 
     atoms: int
     volume: float
     cutoff: float
     grid_cutoff: float
+    kpoints: int = 0
 
     def log_cost(self) -> float:
         """Logarithm of a cost in arbitrary units."""
@@ -37,6 +45,7 @@ class Size:
             SIZE_POWER * math.log(self.atoms * self.volume)
             + CUTOFF_POWER * math.log(self.cutoff)
             + GRID_POWER * math.log(self.grid_cutoff)
+            + math.log(BESIDE_KPOINTS + KPOINT * self.kpoints if self.kpoints else 1.0)
         )
 
 

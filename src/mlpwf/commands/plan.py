@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -10,19 +11,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlpwf.config import Campaign, Site, load_campaign, load_site
+from mlpwf.config import Campaign, Label, Site, load_campaign, load_site
 
 if TYPE_CHECKING:
+    from mlpwf.labels.foresee import Box
     from mlpwf.pricing import Price, Size
 
 
 @dataclass(frozen=True)
 class Work:
-    """What one stage has to do: jobs, and CPU-s by its rate (labels: their number)."""
+    """What one stage has to do: jobs, and CPU-s by its rate; labels and converged ones by their number."""
 
     jobs: int
     cpu_s: float = 0.0
     labels: int = 0
+    converged: int = 0
 
 
 def plan(
@@ -44,11 +47,14 @@ class _Plan:
 
     def __init__(self, campaign: Campaign, site: Site, folder: Path) -> None:
         from mlpwf.accounting import read_costs
+        from mlpwf.labels.foresee import boxes
         from mlpwf.pricing import Price, calibration, label_price
 
         self.campaign, self.folder = campaign, folder
-        self.atoms, self.volume = _liquid(campaign)
+        sizes = {box.multiple: box for box in boxes(campaign)}
         multiples = campaign.build.box_multiples
+        smallest = sizes[min(multiples)]
+        self.atoms, self.volume = smallest.atoms // smallest.multiple, smallest.volume / smallest.multiple
         self.share = sum(multiples) / len(multiples)  # of a labelled box in the smallest, on average
         self.molecules = sum(molecule.count for molecule in campaign.system.molecules.values())
         self.done = len(list(folder.glob("cycle/*/select/status.json")))
@@ -61,23 +67,32 @@ class _Plan:
             if entry["finished"] is False:
                 self.wasted[str(entry["stage"])] += cost
         settings = campaign.label
-        self.label = Price(0.1, 0.05)
+        self.label, self.converged = Price(0.1, 0.05), Price(0.0)
         self.known: list[tuple[Size, float]] = []
         if settings.engine == "qe":
             self.known = list(_known_labels(site, campaign))
-            prices = [label_price(self._size(multiple), self.known) for multiple in multiples]
+            prices = [label_price(self._size(settings, sizes[multiple]), self.known) for multiple in multiples]
             self.label = sum(prices, Price(0.0)) * (1 / len(prices))
+            self.converged = sum((self._converged_price(box) for box in sizes.values()), Price(0.0))
         past = self._stages(range(self.done), final=False)
         useful = {stage: self.spent[stage] - self.wasted[stage] for stage in self.spent}
         self.rates = calibration({stage: work.cpu_s for stage, work in past.items()}, useful)
 
-    def _size(self, multiple: int) -> Size:
+    def _size(self, label: Label, box: Box) -> Size:
+        from mlpwf.engines.espresso import kpoints_of
         from mlpwf.pricing import Size
 
-        label = self.campaign.label
-        return Size(
-            self.atoms * multiple, self.volume * multiple, label.cutoff_ry, label.fft_grid_ry or label.density_cutoff_ry
-        )
+        points = kpoints_of(label, box.cell)
+        grid = label.fft_grid_ry or label.density_cutoff_ry
+        return Size(box.atoms, box.volume, label.cutoff_ry, grid, 0 if points.is_gamma else len(points.points))
+
+    def _converged_price(self, box: Box) -> Price:
+        """One frame of a box, converged in each lever."""
+        from mlpwf.labels.error import converged
+        from mlpwf.pricing import Price, label_price
+
+        levers = converged(self.campaign.label, box.cell).values()
+        return sum((label_price(self._size(one, box), self.known) for one in levers), Price(0.0))
 
     def _stages(self, cycles: Iterable[int], *, final: bool) -> dict[str, Work]:
         """Work by stage of these cycles, and of the stages after the last one."""
@@ -88,13 +103,16 @@ class _Plan:
             return self._production() if final else {}
         work: dict[str, float] = defaultdict(float)
         jobs: Counter[str] = Counter()
-        labels = 0
+        labels = converged = 0
         for cycle in cycles:
             start = c.build.start_frames(len(c.system.molecules)) if cycle == 0 else c.select.budget
             if cycle == 0:
                 frames = start + c.build.test_frames
                 labels += c.build.test_frames
                 jobs["build"] += 1
+                if c.label.engine == "qe" and c.label.error_frames:
+                    jobs["label"] += 1
+                    converged = c.label.error_frames
                 work["build"] += sampler_s(frames * c.build.steps_between_frames, atoms)
             lines = 1 + len(c.select.arm_lines) if cycle else 1
             labels += lines * start
@@ -118,7 +136,9 @@ class _Plan:
             if c.train.steps_final or not self._liquids(c.select.maximum_cycles - 1):
                 work["validate"] += self._validation_s()
         stages = {
-            stage: Work(count, work[stage], labels if stage == "label" else 0) for stage, count in jobs.items() if count
+            stage: Work(count, work[stage], *((labels, converged) if stage == "label" else ()))
+            for stage, count in jobs.items()
+            if count
         }
         return stages | self._production() if final else stages
 
@@ -148,10 +168,13 @@ class _Plan:
     def _price(self, stage: str, work: Work) -> Price:
         from mlpwf.pricing import rate_price
 
-        return self.label * work.labels if stage == "label" else rate_price(stage, work.cpu_s, self.rates)
+        if stage == "label":
+            return self.label * work.labels + self.converged * work.converged
+        return rate_price(stage, work.cpu_s, self.rates)
 
     def lines(self) -> Iterator[str]:
         """The plan as text."""
+        from mlpwf.labels.foresee import samplings
         from mlpwf.pricing import Price
 
         c, last = self.campaign, self.campaign.select.maximum_cycles
@@ -168,6 +191,8 @@ class _Plan:
             volumes = ", ".join(f"{self.volume * multiple:.0f}" for multiple in sizes)
             yield f"{c.name}: {self.done} of at most {last} cycles done; {atoms} atoms a label, {volumes} Å³"
             yield f"one label: {_seconds(self.label)}, from {source}"
+            if c.label.engine == "qe":
+                yield f"k-points: {'; '.join(map(str, samplings(c)))}"
         yield _row("stage", "next cycle: jobs", "CPU-h", "at most: jobs", "CPU-h", "spent, CPU-h")
         sums = [Price(0.0), Price(0.0)]
         for stage in dict.fromkeys([*total, *self.spent]):
@@ -203,19 +228,6 @@ def _seconds(price: Price) -> str:
     return f"{price.cpu_s:.3g} ± {price.error:.2g} CPU-s"
 
 
-def _liquid(campaign: Campaign) -> tuple[int, float]:
-    """Atoms of a labelled box, and its volume in Å³."""
-    from mlpwf.building import geometry
-    from mlpwf.units import AMU_PER_A3_PER_G_CM3
-
-    atoms, mass = 0, 0.0
-    for name, molecule in campaign.system.molecules.items():
-        one = geometry(name, molecule, campaign.seed)
-        atoms += molecule.count * len(one)
-        mass += molecule.count * float(one.get_masses().sum())
-    return atoms, mass / (campaign.system.density_g_cm3 * AMU_PER_A3_PER_G_CM3)
-
-
 def _known_labels(site: Site, campaign: Campaign) -> Iterator[tuple[Size, float]]:
     """Labels of the store that first tries gave, with this campaign's pseudopotentials and dispersion."""
     import numpy as np
@@ -235,4 +247,6 @@ def _known_labels(site: Site, campaign: Campaign) -> Iterator[tuple[Size, float]
             continue
         volume = abs(float(np.linalg.det(np.array(record["cell_angstrom"]))))
         grid = physics.get("fft_grid_ry", physics["density_cutoff_ry"])
-        yield Size(len(record["symbols"]), volume, physics["cutoff_ry"], grid), record["cpu_s"]
+        points = physics["kpoints"]
+        number = 0 if points == "gamma" else len(points) if isinstance(points[0], list) else math.prod(points) // 2 + 1
+        yield Size(len(record["symbols"]), volume, physics["cutoff_ry"], grid, number), record["cpu_s"]

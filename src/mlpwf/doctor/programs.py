@@ -58,6 +58,21 @@ def _pseudopotential(check: Check) -> Finding:
     return (failed if check.level is Level.ERROR else warning)(name, said, expected, remedy)
 
 
+def kpoints(campaign: Campaign) -> Iterator[Finding]:
+    """What error the k-points of each size of box are expected to leave."""
+    from mlpwf.labels.foresee import samplings
+
+    target = min(campaign.select.targets.values())
+    for one in samplings(campaign):
+        if one.error <= target / 2:
+            yield ok("k-points", str(one))
+        else:
+            yield warning(
+                "k-points", str(one), f"at most half of the target error of {1e3 * target:g} meV/Å",
+                "set label.kpoints to auto, lengthen label.image_distance_angstrom, or take more molecules",
+            )  # fmt: skip
+
+
 def _dimer(element: str) -> Atoms:
     """A molecule of two atoms of an element in a small box: an even number of electrons."""
     from ase import Atoms
@@ -205,6 +220,7 @@ def programs(campaign: Campaign, site: Site, asked_gpus: int = 0) -> Iterator[Fi
         for finding in made("potentials", lambda: pseudopotentials(campaign, site, elements)):
             sound = sound and finding.level != "failed"
             yield finding
+        yield from made("k-points", lambda: kpoints(campaign))
     if sound:
         yield from made("pw.x", lambda: single_point(campaign, site, elements))
     yield from made("packmol", packing)
