@@ -56,8 +56,8 @@ class Sampling:
         count = len(self.points.points)
         name = "Γ" if self.points.is_gamma else f"{count} k-point{'s' * (count > 1)}"
         return (
-            f"{name} in {self.box.cell[0, 0]:.1f} Å: images {self.image_distance:.1f} Å apart, force error of the order "
-            f"of {1e3 * self.error:.1g} meV/Å"
+            f"{name} in {self.box.cell[0, 0]:.1f} Å: images {self.image_distance:.1f} Å apart, force error around "
+            f"{1e3 * self.error:.1g} meV/Å"
         )
 
 
