@@ -93,7 +93,9 @@ def _source(state: TrajectoryState, settings: Trajectories) -> Source:
 def _read(state: TrajectoryState, files: Sequence[Path], settings: Trajectories) -> MolecularTrajectory:
     from mlpwf.dynamics.universe import open_universe, read_molecules
 
-    universe = open_universe(state.topology, files)
+    universe = open_universe(
+        state.topology, files, lammps_units=settings.lammps_units, reduced=settings.units == "reduced"
+    )
     return read_molecules(
         universe,
         settings.molecules,
