@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MOLECULES_BROKE = "molecules broke"
+BOX = "box.extxyz"
+"""The packed box of a state: masses of its molecules, which count where there are several species."""
 BLEW_UP = "blew up"
 KEYS = ("temperature_kelvin", "timestep_fs", "molecules", "ensemble", "intact", "finished")
 
@@ -60,6 +62,7 @@ def _source(topology: Path, memory_mb: float) -> Source:
         where = missing[0] if missing else topology.parent
         raise DataError(f"{where}: no trajectory.trr in a finished segment; simulate this state again")
     files = [folder / name for folder in folders for name in ("trajectory.trr", "thermo.csv", "stress.npz")]
+    files.append(topology.with_name(BOX))
     thermo = [folder / "thermo.csv" for folder in folders if _has_energy(folder / "thermo.csv")]
     stress = [folder / "stress.npz" for folder in folders if (folder / "stress.npz").is_file()]
     return Source(
@@ -103,9 +106,16 @@ def _read(
     topology: Path, folders: list[Path], timestep_fs: float, molecules: int, memory_mb: float
 ) -> MolecularTrajectory:
     from mlpwf.dynamics.reading import read_trajectory
+    from mlpwf.trajectory_files import molecule_masses, read_species
 
     files = [folder / "trajectory.trr" for folder in folders]
-    trajectory = read_trajectory(topology, files, timestep_fs, memory_mb=memory_mb)
+    species = read_species(topology)
+    masses = molecule_masses(topology.with_name(BOX)) if len(set(species)) > 1 else None
+    if masses is not None and len(masses) != len(species):
+        raise DataError(
+            f"{topology}: {len(species)} molecules; {BOX} beside it has {len(masses)}: simulate this state again"
+        )
+    trajectory = read_trajectory(topology, files, timestep_fs, masses=masses, species=species, memory_mb=memory_mb)
     if trajectory.molecules != molecules:
         raise DataError(f"{topology}: {trajectory.molecules} molecules; the summaries say {molecules}")
     return trajectory
