@@ -28,7 +28,7 @@ MAGIC = (
     (4, b"CORD", "DCD"), (0, b"\x00\x00\x07\xcb", "XTC"), (0, b"\x00\x00\x07\xc9", "TRR"), (0, b"CDF\x02", "NCDF"),
     (0, b"CDF\x01", "NCDF"), (0, b"\x89HDF\r\n\x1a\n", "H5MD"), (0, b"ITEM: ", DUMP),
 )  # fmt: skip
-DATA_HEAD = re.compile(r"^[^\n]*\n(?:[^\n]*\n)*?\s*\d+\s+atoms\s*(?:#[^\n]*)?$", re.M)
+DATA_HEAD = tuple(re.compile(rf"\n[ \t]*\d+[ \t]+{name}[ \t]*(?:#[^\n]*)?\n") for name in ("atoms", "atom[ \t]+types"))
 EXTXYZ_HEAD = re.compile(r"^\s*\d+\s*\n[^\n]*\bProperties=", re.I)
 LAMMPS_TIME_PS = {"real": 1e-3, "metal": 1.0}
 """Unit of time by LAMMPS' `units`, of those in Å."""
@@ -100,7 +100,7 @@ def recognise(path: Path, known: Any, what: str) -> str:
         if begin[offset : offset + len(magic)] == magic:
             return name
     text = begin.decode("utf-8-sig", errors="replace").replace("\r\n", "\n")
-    if DATA_HEAD.match(text):
+    if all(line.search(text) for line in DATA_HEAD):
         return DATA
     if EXTXYZ_HEAD.match(text):
         return EXTXYZ

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from MDAnalysis.lib.mdamath import triclinic_box
 from MDAnalysis.lib.util import NamedStream, anyopen
 
 from mlpwf.dynamics.formats import DUMP, EXTXYZ
+from mlpwf.lammps_text import text_of
 
 SKIPPED = ("ITEM: UNITS", "ITEM: TIME\n", "ITEM: TIME\r")
 
@@ -67,6 +70,17 @@ def dump_topology(path: str) -> NamedStream:
             elif line.startswith("ITEM: ATOMS"):
                 left = int(kept[kept.index("ITEM: NUMBER OF ATOMS\n") + 1])
     return NamedStream(io.StringIO("".join(kept)), path)
+
+
+def data_topology(path: Path) -> NamedStream:
+    """A LAMMPS data file without its title, which MDAnalysis would read for a header or a section."""
+    return NamedStream(io.StringIO("\n" + text_of(path).partition("\n")[2]), str(path))
+
+
+def has_line(path: Path, number: int) -> bool:
+    """Whether a text file has more than blanks in a line, counted from 0."""
+    with anyopen(str(path)) as file:
+        return any(line.strip() for line in islice(file, number, number + 1))
 
 
 def xyz_topology(path: str) -> NamedStream:

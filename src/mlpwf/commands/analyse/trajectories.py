@@ -91,7 +91,8 @@ def _source(state: TrajectoryState, settings: Trajectories) -> Source:
 
 
 def _read(state: TrajectoryState, files: Sequence[Path], settings: Trajectories) -> MolecularTrajectory:
-    from mlpwf.dynamics.universe import open_universe, read_molecules
+    from mlpwf.dynamics.opening import open_universe
+    from mlpwf.dynamics.universe import read_molecules
 
     universe = open_universe(
         state.topology, files, lammps_units=settings.lammps_units, reduced=settings.units == "reduced"
