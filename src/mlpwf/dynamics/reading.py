@@ -129,7 +129,9 @@ class Assembler:
             raise DataError(f"{self.name}: NaN positions at {shot.time_ps:g} ps; simulate this state again")
         boxed = bool(np.any(shot.cell))
         if self.unwrap and not boxed:
-            raise DataError(f"{self.name}: no box at {shot.time_ps:g} ps; expected one to unwrap with")
+            raise DataError(
+                f"{self.name}: no box at {shot.time_ps:g} ps; expected one to unwrap with, so a format that holds it"
+            )
         self._check_cell(shot)
         inverse: Array = np.linalg.inv(shot.cell).astype(np.float64) if boxed else np.zeros((3, 3))
         positions = self._whole(shot, inverse) if boxed else shot.positions.astype(np.float64)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
-from itertools import islice
+from functools import cached_property
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 from MDAnalysis.coordinates.LAMMPS import DumpReader
+from MDAnalysis.coordinates.PDB import PDBReader
 from MDAnalysis.coordinates.XYZ import XYZReader
 from MDAnalysis.lib.mdamath import triclinic_box
 from MDAnalysis.lib.util import NamedStream, anyopen
@@ -172,6 +174,28 @@ def _frames_of(path: str) -> tuple[list[int], list[int]]:
     return offsets, counts
 
 
+class Pdb(PDBReader):  # type: ignore[misc]
+    """PDB frames with the box of the file's one CRYST1, which stands above the first MODEL and is of all of them."""
+
+    def _read_frame(self, frame: int) -> Any:
+        step = super()._read_frame(frame)
+        if step.dimensions is None and (box := self._box) is not None:
+            step.dimensions = box
+        return step
+
+    @cached_property
+    def _box(self) -> list[float] | None:
+        """Edges in Å and angles; None for the box of 1 Å that stands for none."""
+        with anyopen(str(self.filename)) as file:
+            for line in file:
+                if line.startswith("CRYST1"):
+                    box = [float(line[low:high]) for low, high in pairwise((6, 15, 24, 33, 40, 47, 54))]
+                    return None if box[:3] == [1.0, 1.0, 1.0] else box
+                if line.startswith(("ATOM", "HETATM")):
+                    return None
+        return None
+
+
 class ExtendedXyz(XYZReader):  # type: ignore[misc]
     """Extended XYZ frames by ASE, with their box; `data["step"]` is LAMMPS' `Timestep`, where there is one."""
 
@@ -194,3 +218,7 @@ class ExtendedXyz(XYZReader):  # type: ignore[misc]
             ts.data["step"] = int(atoms.info["Timestep"])
         ts.frame += 1
         return ts
+
+
+OWN = {DUMP: LammpsDump, EXTXYZ: ExtendedXyz, "PDB": Pdb, "ENT": Pdb}
+"""Readers in the place of MDAnalysis', by format."""

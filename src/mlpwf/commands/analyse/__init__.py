@@ -156,9 +156,12 @@ def _masses(text: str | None) -> Any:
     if text is None or text == "equal":
         return text
     try:
-        return {label: float(mass) for label, mass in (part.split("=") for part in text.split(","))}
+        pairs = [(label, float(mass)) for label, mass in (part.split("=") for part in text.split(","))]
     except ValueError:
-        raise ConfigError(f"--masses is {text!r}; expected 'equal', or masses such as 1=12.011,2=1.008") from None
+        pairs = []
+    if not pairs or len(dict(pairs)) < len(pairs):
+        raise ConfigError(f"--masses is {text!r}; expected 'equal', or masses such as 1=12.011,2=1.008, each once")
+    return dict(pairs)
 
 
 def _of_options(options: dict[str, Any], state: dict[str, Any], own: dict[str, Any]) -> Trajectories:

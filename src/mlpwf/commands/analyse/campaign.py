@@ -7,6 +7,7 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -128,10 +129,24 @@ def _has_energy(path: Path) -> bool:
         return {"time_ps", "total_energy"} <= set(lines.readline().strip().split(","))
 
 
+def _thermo(path: Path) -> Any:
+    """Columns time_ps and total_energy of a thermo.csv."""
+    import pandas as pd
+
+    try:
+        return pd.read_csv(path)[["time_ps", "total_energy"]].astype(float)
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{path}: cannot be read ({_reason(error)}); simulate this state again") from None
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def _energy(files: list[Path]) -> Energy:
     import pandas as pd
 
-    table = pd.concat([pd.read_csv(path) for path in files]).drop_duplicates("time_ps")
+    table = pd.concat([_thermo(path) for path in files]).drop_duplicates("time_ps")
     if table[["time_ps", "total_energy"]].isna().to_numpy().any():
         raise DataError(f"{files[0].parent}: thermo.csv holds NaN; simulate this state again")
     return Energy(table["time_ps"].to_numpy(float), table["total_energy"].to_numpy(float))
@@ -141,10 +156,13 @@ def _stress(files: list[Path]) -> Stress:
     steps, pressures = [], []
     timestep, volume = 0.0, 0.0
     for path in files:
-        with np.load(path, allow_pickle=False) as kept:
-            steps.append(kept["step"])
-            pressures.append(kept["pressure_bar"].astype(float))
-            timestep, volume = float(kept["timestep_fs"]), float(kept["volume_angstrom3"])
+        try:
+            with np.load(path, allow_pickle=False) as kept:
+                steps.append(kept["step"])
+                pressures.append(kept["pressure_bar"].astype(float))
+                timestep, volume = float(kept["timestep_fs"]), float(kept["volume_angstrom3"])
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            raise DataError(f"{path}: cannot be read ({_reason(error)}); simulate this state again") from None
     step, first = np.unique(np.concatenate(steps), return_index=True)
     between = np.diff(step)
     if len(between) == 0 or np.any(between != between[0]):
