@@ -46,14 +46,12 @@ class Held:
 FRAMES = {
     "XTC": Held(time=True, step=True),
     "TRR": Held(time=True, step=True),
-    "TNG": Held(time=True, step=True),
-    "TRC": Held(time=True, step=True),
+    "TRC": Held(time=True),
     "TRZ": Held(time=True),
     "H5MD": Held(time=True, step=True),
     "NCDF": Held(time=True),
     DUMP: Held(step=True),
     EXTXYZ: Held(step=True),
-    "GSD": Held(step=True),
 }
 """Of any other format no time is trusted: PDB, XYZ, GRO and AMBER's TRJ hold none that MDAnalysis reads."""
 
