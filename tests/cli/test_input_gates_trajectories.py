@@ -326,7 +326,9 @@ def test_frames_of_gro_after_the_first_are_not_lost_in_silence(tmp_path, water):
 def test_units_that_no_file_says_are_asked_for(tmp_path, water):
     path = dump(tmp_path / "dump.run")
     assert "--lammps-units real (or metal; lj" in refused(path, water, timestep_fs=1.0)
-    np.testing.assert_allclose(read(path, water, timestep_fs=1.0, **REAL).times_ps, INTERVAL * np.arange(FRAMES))
+    for units in ("real", "metal"):
+        found = read(path, water, timestep_fs=1.0, lammps_units=units)
+        np.testing.assert_allclose(found.times_ps, INTERVAL * np.arange(FRAMES))
     said = data(tmp_path / "said.data", title="LAMMPS data file via write_data, timestep = 0, units = metal")
     np.testing.assert_allclose(read(path, said, timestep_fs=1.0).times_ps, INTERVAL * np.arange(FRAMES))
 
@@ -586,6 +588,52 @@ def test_a_file_is_what_it_holds_and_not_what_it_is_called(tmp_path, water):
     (tmp_path / "box.foo").write_text("some words\n")
     said = refused(tmp_path / "run.xtc", tmp_path / "box.foo")
     assert "neither its content nor its name tells" in said
+
+
+@pytest.mark.parametrize(("name", "content"), [("box.foo", "pdb"), ("frames", "pdb")])
+def test_the_remedy_for_a_name_that_says_nothing_works(name, content, tmp_path):
+    universe().atoms.write(str(tmp_path / "box.pdb"))
+    run = written(tmp_path / "run.xtc")
+    text = (tmp_path / "box.pdb").read_text()
+    (tmp_path / name).write_text(text)
+    assert "name it by its format" in refused(run, tmp_path / name, masses="equal")
+    (tmp_path / f"{name}.{content}").write_text(text)
+    assert read(run, tmp_path / f"{name}.{content}", masses="equal").molecules == MOLECULES
+
+
+def psf(path):
+    """A PSF as CHARMM and NAMD take it."""
+    lines = ["PSF", "", "       1 !NTITLE", " REMARKS made here", "", f"{ATOMS:8d} !NATOM"]
+    for n in range(ATOMS):
+        name, kind, mass = (("OH2", "OT", 15.9994), ("H1", "HT", 1.008), ("H2", "HT", 1.008))[n % 3]
+        residue = n // 3 + 1
+        lines.append(
+            f"{n + 1:8d} W    {residue:<4d} TIP3 {name:<4s} {kind:<4s} {0.0:10.6f}     {mass:9.4f}           0"
+        )
+    lines += ["", f"{2 * MOLECULES:8d} !NBOND: bonds"]
+    ends = [end for m in range(MOLECULES) for k in (2, 3) for end in (3 * m + 1, 3 * m + k)]
+    lines += ["".join(f"{end:8d}" for end in ends[k : k + 8]) for k in range(0, len(ends), 8)]
+    lines += ["", *(f"{0:8d} !{name}\n" for name in ("NTHETA: angles", "NPHI: dihedrals", "NIMPHI: impropers"))]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_files_of_namd_are_read_whole(tmp_path):
+    """Masses, bonds and residues of the PSF, times of the DCD."""
+    path = written(tmp_path / "run.dcd", dt=INTERVAL, remarks="FILENAME=run.dcd CREATED BY NAMD")
+    found = read(path, psf(tmp_path / "box.psf"), molecules="bonds", axes=[("OH2", "H1")])
+    np.testing.assert_allclose(found.times_ps, INTERVAL * np.arange(FRAMES), rtol=1e-5)
+    assert found.masses == pytest.approx(18.0154)
+    assert (set(found.species), found.axes) == ({"TIP3"}, 1)
+
+
+def test_deuterium_is_not_taken_for_another_mass(tmp_path):
+    one = universe()
+    one.add_TopologyAttr("elements", ["O", "D", "D"] * MOLECULES)
+    one.atoms.write(str(tmp_path / "box.pdb"))
+    run = written(tmp_path / "run.xtc")
+    assert "holds no masses, and an element of 8 of 24 atoms; give masses" in refused(run, tmp_path / "box.pdb")
+    assert read(run, tmp_path / "box.pdb", masses={"O": 15.999, "D": 2.014}).masses == pytest.approx(20.027)
 
 
 # ---------------------------------------------------------------- options

@@ -162,6 +162,7 @@ GOOD = {
     "byte order mark": lambda text: "\ufeff" + text,
     "tabs": lambda text: text.replace(" 1 1 2\n", "\t1\t1\t2\n").replace("1 15.9994", "1\t15.9994"),
     "comments": lambda text: text.replace("1 15.9994", "1 15.9994 # O 1.0D+01 nan").replace("3 atoms", "3 atoms # all"),
+    "E for D": lambda text: text.replace("1 15.9994", "1 1.59994E+01"),
     "images": lambda text: text.replace("-0.82 0 0 0", "-0.82 0 0 0 0 0 1"),
     "no style said": lambda text: text.replace("Atoms # full", "Atoms"),
     "no molecules said": lambda text: (

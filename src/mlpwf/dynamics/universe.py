@@ -306,9 +306,11 @@ def _masses(atoms: AtomGroup, given: Mapping[str, float] | str | None) -> Array:
         weight = _element_masses([str(symbol) for symbol in atoms.elements])
         log.info("masses are those of the elements")
     else:
+        bare = [str(symbol) for symbol in getattr(atoms, "elements", [])].count("")
+        held = f"no masses, and an element of {len(atoms) - bare} of {len(atoms)} atoms" if bare else ""
         raise DataError(
-            "the topology holds neither masses nor elements; give masses by type or name: --masses 1=12.011,2=1.008, "
-            "or --masses equal"
+            f"the topology holds {held or 'neither masses nor elements'}; give masses by type or name: "
+            "--masses 1=12.011,2=1.008, or --masses equal"
         )
     if not np.all(np.isfinite(weight)) or np.any(weight < 0):
         raise DataError("masses hold NaN or negative numbers; expected masses in amu")
