@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import gzip
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -28,7 +29,7 @@ from mlpwf.errors import ConfigError, DataError
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
-CASES = Path(__file__).parents[1] / "data" / "cases" / "trajectories"
+DATA = Path(__file__).parents[1] / "data" / "cases" / "trajectories"
 MOLECULES, FRAMES, EDGE, INTERVAL = 8, 6, 12.0, 0.5
 ATOMS = 3 * MOLECULES
 MASSES = {"masses": {"1": 15.999, "2": 1.008}}
@@ -111,6 +112,12 @@ def written(path, positions=None, *, interval=INTERVAL, first=0, **options):
     return path
 
 
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory):
+    """A copy of the files others have sent: MDAnalysis leaves an index beside them."""
+    return Path(shutil.copytree(DATA, tmp_path_factory.mktemp("cases") / "sent"))
+
+
 @pytest.fixture
 def water(tmp_path):
     """A data file of LAMMPS whose units are not said."""
@@ -120,33 +127,33 @@ def water(tmp_path):
 # ---------------------------------------------------------------- cases others have sent
 
 
-def test_dumps_with_units_and_time_are_read():
+def test_dumps_with_units_and_time_are_read(cases):
     for name, options in (("units.lammpstrj", {"timestep_fs": 1.0}), ("units_and_time.lammpstrj", {})):
-        found = read(CASES / name, CASES / "data.water", **options)
+        found = read(cases / name, cases / "data.water", **options)
         np.testing.assert_allclose(found.times_ps, 0.5 * np.arange(8))
-    assert "give the time step of the run: --timestep-fs" in refused(CASES / "units.lammpstrj", CASES / "data.water")
+    assert "give the time step of the run: --timestep-fs" in refused(cases / "units.lammpstrj", cases / "data.water")
 
 
-def test_velocities_between_are_left_out_and_said(caplog):
+def test_velocities_between_are_left_out_and_said(caplog, cases):
     caplog.set_level("INFO")
-    found = read(CASES / "velocities_between.trr", CASES / "data.water")
+    found = read(cases / "velocities_between.trr", cases / "data.water")
     np.testing.assert_allclose(found.times_ps, np.arange(8))
     assert "8 of 16 frames hold no positions (velocities or forces alone); left out" in caplog.text
 
 
-def test_times_that_are_all_0_are_asked_for():
-    said = refused(CASES / "time_zero.xtc", CASES / "data.water")
+def test_times_that_are_all_0_are_asked_for(cases):
+    said = refused(cases / "time_zero.xtc", cases / "data.water")
     assert "two frames at 0 ps" in said
     assert "give the time between frames: --interval-ps" in said
-    found = read(CASES / "time_zero.xtc", CASES / "data.water", interval_ps=0.5)
+    found = read(cases / "time_zero.xtc", cases / "data.water", interval_ps=0.5)
     np.testing.assert_allclose(found.times_ps, 0.5 * np.arange(60))
-    assert "two frames at 0 ps" in refused(CASES / "time_zero.xtc", CASES / "data.water", timestep_fs=1.0)
+    assert "two frames at 0 ps" in refused(cases / "time_zero.xtc", cases / "data.water", timestep_fs=1.0)
 
 
 @pytest.mark.engine
-def test_what_lammps_writes_in_one_run_moves_alike(tmp_path):
+def test_what_lammps_writes_in_one_run_moves_alike(tmp_path, cases):
     """DCD, dumps under LAMMPS' own names, and extended XYZ of one run."""
-    text = (CASES / "lammps_dcd.in").read_text().replace("run 10000", "")
+    text = (cases / "lammps_dcd.in").read_text().replace("run 10000", "")
     text += "dump e all extxyz 250 run.extxyz\ndump_modify e element Ar\n"
     text += "dump g all custom/gz 250 dump.run.gz id type x y z\n"
     text += "dump u all custom 250 dump.run id type mass xs ys zs\ndump_modify u units yes time yes\nrun 1500\n"
@@ -169,11 +176,11 @@ def test_what_lammps_writes_in_one_run_moves_alike(tmp_path):
     np.testing.assert_allclose(alone.masses, 39.948)
 
 
-def test_nothing_of_a_reader_reaches_the_terminal(tmp_path, water):
+def test_nothing_of_a_reader_reaches_the_terminal(tmp_path, water, cases):
     """The command in a process of its own: one line, no traceback, no word of a destructor."""
     bad = {"cut.lammpstrj": b"ITEM: TIMESTEP\n0\n", "bad.dcd": b"\x54\0\0\0CORD" + b"\0" * 90, "none.trr": b"no" * 300}
     bad |= {"bad.nc": b"CDF\x02" + b"\0" * 80, "bad.h5md": b"\x89HDF\r\n\x1a\n" + b"\0" * 80, "x.frames": b"1 2 3\n"}
-    bad["bad.xtc"] = (CASES / "time_zero.xtc").read_bytes()[:700]
+    bad["bad.xtc"] = (cases / "time_zero.xtc").read_bytes()[:700]
     for name, content in bad.items():
         (tmp_path / name).write_bytes(content)
     code = (
@@ -191,9 +198,9 @@ def test_nothing_of_a_reader_reaches_the_terminal(tmp_path, water):
     assert max(map(len, lines)) < 500
 
 
-def test_the_command_asks_and_takes_the_answer(tmp_path):
+def test_the_command_asks_and_takes_the_answer(tmp_path, cases):
     _register()
-    words = ["analyse", "--trajectory", CASES / "time_zero.xtc", "--topology", CASES / "data.water", "--molecules"]
+    words = ["analyse", "--trajectory", cases / "time_zero.xtc", "--topology", cases / "data.water", "--molecules"]
     words += ["bonds", "--temperature-kelvin", 300, "--ensemble", "nvt", "--threads", 1, "--no-figures"]
     words = [*map(str, words), "--out", str(tmp_path / "out")]
     assert "--interval-ps" in str(CliRunner().invoke(app, words).exception)
