@@ -177,7 +177,7 @@ def test_what_lammps_writes_in_one_run_moves_alike(tmp_path, cases):
 
 
 def test_nothing_of_a_reader_reaches_the_terminal(tmp_path, water, cases):
-    """The command in a process of its own: one line, no traceback, no word of a destructor."""
+    """Damaged files opened in a process of its own: one line each, no traceback, no word of a destructor."""
     bad = {"cut.lammpstrj": b"ITEM: TIMESTEP\n0\n", "bad.dcd": b"\x54\0\0\0CORD" + b"\0" * 90, "none.trr": b"no" * 300}
     bad |= {"bad.nc": b"CDF\x02" + b"\0" * 80, "bad.h5md": b"\x89HDF\r\n\x1a\n" + b"\0" * 80, "x.frames": b"1 2 3\n"}
     bad["bad.xtc"] = (cases / "time_zero.xtc").read_bytes()[:700]
