@@ -8,9 +8,13 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from numpy.typing import NDArray
 
+from mlpwf.dynamics.reading import BEADS
 from mlpwf.engines.lammps import SegmentJob
+from mlpwf.errors import DataError
 from mlpwf.files import replacing, write_text
+from mlpwf.frames import read_frames
 from mlpwf.sampling import species_numbers
 
 ONCE = ("seconds", "volumes")  # of a part as a whole, not of its frames
@@ -75,7 +79,7 @@ def _write_trajectory(parts: list[Path], job: SegmentJob, box: Atoms, target: Pa
     """
     import MDAnalysis
 
-    beads = 3 * (int(box.arrays["molecule"].max()) + 1)
+    beads = BEADS * (int(box.arrays["molecule"].max()) + 1)
     universe = MDAnalysis.Universe.empty(beads, trajectory=True)
     moment = universe.trajectory.ts
     moment.triclinic_dimensions = box.cell.array
@@ -91,16 +95,54 @@ def _write_trajectory(parts: list[Path], job: SegmentJob, box: Atoms, target: Pa
 
 
 def topology_pdb(box: Atoms, references: list[Atoms]) -> str:
-    """Three beads for each molecule (COM, AX1, AX2) as PDB; residue names M01, M02, … number the species."""
+    """Three beads for each molecule (COM, AX1, AX2) as PDB; residue names M01, M02, … number the species.
+
+    Records HETNAM say what the species are called.
+    """
     species = species_numbers(box, references)
     edges = box.cell.lengths()
     lines = [f"CRYST1{edges[0]:9.3f}{edges[1]:9.3f}{edges[2]:9.3f}  90.00  90.00  90.00 P 1           1"]
+    lines += [
+        f"HETNAM     M{number:02d} {reference.info['species']}"
+        for number, reference in enumerate(references, 1)
+        if "species" in reference.info
+    ]
     corners = (("COM", (0.0, 0.0, 0.0)), ("AX1", (1.0, 0.0, 0.0)), ("AX2", (0.0, 1.0, 0.0)))
     for number, kind in enumerate(species):
         for bead, (name, (x, y, z)) in enumerate(corners):
-            serial, residue = (3 * number + bead) % 99999 + 1, number % 9999 + 1
+            serial, residue = (BEADS * number + bead) % 99999 + 1, number % 9999 + 1
             lines.append(
                 f"ATOM  {serial:5d}  {name:<3s} M{kind + 1:02d} A{residue:4d}    "
                 f"{x:8.3f}{y:8.3f}{z:8.3f}  1.00  0.00           C"
             )
     return "\n".join([*lines, "END"]) + "\n"
+
+
+def read_species(topology: Path) -> tuple[str, ...]:
+    """Species of each molecule of a topology of beads: its HETNAM name, or else its residue name.
+
+    Raises
+    ------
+    DataError
+        For a file that cannot be read.
+    """
+    names: dict[str, str] = {}
+    found = []
+    try:
+        for line in topology.read_text().splitlines():
+            if line.startswith("HETNAM"):
+                names[line[11:14]] = line[15:].strip()
+            elif line.startswith(("ATOM  ", "HETATM")):
+                found.append(line[17:20])
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{topology}: no topology can be read ({error}); simulate this state again") from None
+    return tuple(names.get(residue) or residue.strip() for residue in found[::BEADS])
+
+
+def molecule_masses(box: Path) -> NDArray[np.float64]:
+    """Mass of each molecule of a packed box in amu, shape (molecules,)."""
+    frames = read_frames(box)
+    if not frames or "molecule" not in frames[0].arrays:
+        raise DataError(f"{box}: no frame that numbers its molecules; simulate this state again")
+    atoms = frames[0]
+    return np.asarray(np.bincount(atoms.arrays["molecule"], weights=atoms.get_masses()), dtype=np.float64)

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 MOLECULES, FRAMES, INTERVAL_PS, EDGE = 30, 400, 0.5, 18.0
 DIFFUSION = 0.2  # Å²/ps
 MASSES = np.array([12.011, 1.008, 1.008])
+REAL = ("--lammps-units", "real")
 ARMS = np.array([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 
 
@@ -102,9 +103,9 @@ STATE = ("--temperature-kelvin", 300, "--ensemble", "nvt", "--threads", 1, "--no
     [
         ("run.xtc", "box.pdb", ("--molecules", "residue")),
         ("run.trr", "box.pdb", ("--molecules", "bonds")),
-        ("run.dcd", "box.data", ("--molecules", "molecule")),
+        ("run.dcd", "box.data", ("--molecules", "molecule", "--interval-ps", INTERVAL_PS)),
         ("run.h5md", "box.data", ("--molecules", "every 3")),
-        ("run.lammpstrj", "box.data", ("--molecules", "bonds", "--timestep-fs", 1)),
+        ("run.lammpstrj", "box.data", ("--molecules", "bonds", "--timestep-fs", 1, *REAL)),
     ],
 )
 def test_every_format_gives_the_same_motion(files, tmp_path, trajectory, topology, more, reference):
@@ -208,7 +209,9 @@ def test_bad_requests_are_one_line(files, tmp_path):
     assert "such as 1=12.011" in bad(files, tmp_path, "--masses", "C:12")
     assert "no mass is given for atoms of type or name" in bad(files, tmp_path, "--masses", "C=12.011")
     assert "frame 4000" in bad(files, tmp_path, "--skip-frames", 4000)
-    assert "no times; give the time step" in bad(files, tmp_path, trajectory="run.lammpstrj", topology="box.data")
+    assert "no times; give the time step" in bad(
+        files, tmp_path, *REAL, trajectory="run.lammpstrj", topology="box.data"
+    )
 
 
 def test_damaged_or_foolish_trajectories_are_one_line(files, tmp_path):
@@ -229,12 +232,12 @@ def test_damaged_or_foolish_trajectories_are_one_line(files, tmp_path):
         write_dump(tmp_path / f"{name}.lammpstrj", now, 500 * np.arange(60))
         with np.errstate(invalid="ignore"):
             found = bad(
-                files, out, "--molecules", "molecule", "--timestep-fs", 1, topology="box.data",
+                files, out, "--molecules", "molecule", "--timestep-fs", 1, *REAL, topology="box.data",
                 trajectory=tmp_path / f"{name}.lammpstrj",
             )  # fmt: skip
         assert any(word in found for word in said.split("|")), found
     write_dump(tmp_path / "one.lammpstrj", positions[:1], [0])
-    options = ("--molecules", "molecule", "--timestep-fs", 1)
+    options = ("--molecules", "molecule", "--timestep-fs", 1, *REAL)
     assert "at least 2" in bad(files, out, *options, topology="box.data", trajectory=tmp_path / "one.lammpstrj")
 
 
@@ -243,7 +246,7 @@ def test_a_box_that_changes_must_be_told(files, tmp_path):
     write_dump(path, walk(frames=40), 500 * np.arange(40))
     grown = path.read_text().replace(f"0 {EDGE}\n" * 3, "0 18.5\n" * 3, 20)
     path.write_text(grown)
-    options = ("--molecules", "bonds", "--timestep-fs", 1)
+    options = ("--molecules", "bonds", "--timestep-fs", 1, *REAL)
     assert "NPT" in bad(files, tmp_path / "a", *options, topology="box.data", trajectory=path)
     told = ("--temperature-kelvin", 300, "--ensemble", "npt", "--threads", 1)
     result = run("--trajectory", path, "--topology", files / "box.data", "--out", tmp_path / "b", *told, *options)
@@ -253,7 +256,7 @@ def test_a_box_that_changes_must_be_told(files, tmp_path):
 def test_a_run_shorter_than_tau_has_verdicts_and_no_laws(files, tmp_path):
     path = tmp_path / "short.lammpstrj"
     write_dump(path, walk(frames=30, diffusion=0.001), 500 * np.arange(30))
-    options = ("--molecules", "bonds", "--timestep-fs", 1)
+    options = ("--molecules", "bonds", "--timestep-fs", 1, *REAL)
     result = run("--trajectory", path, "--topology", files / "box.data", "--out", tmp_path / "a", *STATE, *options)
     assert result.exit_code == 0, result.exception
     table = pd.read_csv(tmp_path / "a" / "relaxation.csv")
@@ -271,7 +274,7 @@ def test_missing_masses_and_joined_molecules_are_errors():
     with pytest.raises(DataError, match="no bonds"):
         bodies_of(bare.atoms, "bonds", masses="equal")
     bare.add_TopologyAttr("elements", ["C", "H", "Qq"] * 2)
-    with pytest.raises(DataError, match="element 'Qq'"):
+    with pytest.raises(DataError, match="'Qq' is no element"):
         bodies_of(bare.atoms, "every 3")
     with pytest.raises(DataError, match="one atom twice"):
         bodies_of(bare.atoms, "every 3", axes=[("1", "1")], masses="equal")

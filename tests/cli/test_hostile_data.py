@@ -20,7 +20,7 @@ from mlpwf.building import geometry
 from mlpwf.commands.analyse.campaign import _stress
 from mlpwf.commands.report import report
 from mlpwf.config import Label, Molecule
-from mlpwf.errors import ConfigError
+from mlpwf.errors import ConfigError, DataError
 from mlpwf.frames import read_frames, write_frames
 from mlpwf.labels import exchange
 from mlpwf.labels.found import Refusal, Refused
@@ -81,7 +81,7 @@ def test_a_pickle_among_labels_is_refused(how, bomb, tmp_path):
 def test_a_pickle_among_the_files_of_a_run_is_refused(bomb, tmp_path):
     arrays = {"step": np.array([bomb], dtype=object), "pressure_bar": np.zeros((1, 6)), "timestep_fs": 0.5}
     np.savez(tmp_path / "stress.npz", **arrays, volume_angstrom3=1.0)
-    with pytest.raises(ValueError, match="allow_pickle=False"):
+    with pytest.raises(DataError, match="allow_pickle=False"):
         _stress([tmp_path / "stress.npz"])
     with pytest.raises(ValueError, match="allow_pickle=False"):
         list(_small_arrays([tmp_path / "stress.npz"]))

@@ -249,7 +249,7 @@ bodies = Bodies(np.arange(molecules), np.ones(molecules), ("a",) * molecules, np
 universe = Universe.empty(molecules, trajectory=True).load_new(sys.argv[1])
 
 def work(frames):
-    trajectory = assemble(islice(snapshots(universe, "run.dcd"), frames), bodies, memory_mb=8)
+    trajectory = assemble(islice(snapshots(universe, "run.dcd", interval_ps=1.0), frames), bodies, memory_mb=8)
     moments = pass_moments(trajectory, np.array([1, frames // 8, frames // 2]), (1.3,), 1.0, memory_mb=8)
     return averages(moments)["msd_angstrom2"] / moments.lags_ps / 0.03
 

@@ -56,7 +56,12 @@ class Trajectories(Section):
         None, description="in amu by atom type or name, or 'equal'; unset: those of the topology or its elements"
     )
     timestep_fs: float | None = Field(None, gt=0, description="time step, for formats that hold step numbers only")
-    interval_ps: float | None = Field(None, gt=0, description="time between frames, for formats that hold no times")
+    interval_ps: float | None = Field(
+        None, gt=0, description="time between frames, where a file holds no times; goes before what a file says"
+    )
+    lammps_units: Literal["real", "metal", "lj"] | None = Field(
+        None, description="units of LAMMPS' dump and DCD files, where neither they nor the data file say them"
+    )
     skip_frames: int = Field(0, ge=0, description="frames of each run to leave out at its start")
     units: Literal["real", "reduced"] = Field(
         "real",

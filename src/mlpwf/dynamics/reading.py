@@ -25,6 +25,7 @@ from mlpwf.errors import DataError
 BEADS = 3  # centre of mass, centre + first axis, centre + second axis
 BOX_TOLERANCE = 1e-4  # relative: single precision of one and the same box
 LARGEST_STEP = 0.4  # of the box: a longer way between two frames may have been the other way round
+SAME = 0.05  # Å: how far the rounding of a format may put the atoms of one frame that is written twice
 ANGSTROM_PER_NM = 10.0
 
 
@@ -109,6 +110,7 @@ class Assembler:
         self._way: Array = np.zeros(0)
         self._cells = np.zeros((3, 3))
         self._first_cell = np.zeros((3, 3))
+        self._last: NDArray[np.floating] = np.zeros((0, 3))
         self.count = 0
 
     @property
@@ -127,7 +129,9 @@ class Assembler:
             raise DataError(f"{self.name}: NaN positions at {shot.time_ps:g} ps; simulate this state again")
         boxed = bool(np.any(shot.cell))
         if self.unwrap and not boxed:
-            raise DataError(f"{self.name}: no box at {shot.time_ps:g} ps; expected one to unwrap with")
+            raise DataError(
+                f"{self.name}: no box at {shot.time_ps:g} ps; expected one to unwrap with, so a format that holds it"
+            )
         self._check_cell(shot)
         inverse: Array = np.linalg.inv(shot.cell).astype(np.float64) if boxed else np.zeros((3, 3))
         positions = self._whole(shot, inverse) if boxed else shot.positions.astype(np.float64)
@@ -138,8 +142,26 @@ class Assembler:
         if self.remove_drift:
             moved = moved - np.average(moved, axis=0, weights=self.masses)
         self._cells = self._cells + shot.cell
+        self._last = shot.positions.copy()
         self.count += 1
         return np.concatenate([moved.T, axes])[:, self.order]
+
+    def check_repeat(self, shot: Snapshot, before_ps: float) -> None:
+        """Raise unless a snapshot no later than the one before is that one once more, as where pieces meet."""
+        if shot.time_ps < before_ps:
+            raise DataError(
+                f"{self.name}: times do not increase ({before_ps:g} ps is followed by {shot.time_ps:g} ps); expected "
+                "the pieces in order and without overlap, or, if frames are evenly spaced, --interval-ps"
+            )
+        moved = shot.positions.astype(np.float64) - self._last
+        if np.any(shot.cell):
+            parts = moved @ np.linalg.inv(shot.cell)
+            moved = (parts - np.rint(parts)) @ shot.cell
+        if not np.abs(moved).max() <= SAME:
+            raise DataError(
+                f"{self.name}: two frames at {before_ps:g} ps, atoms {np.abs(moved).max():.3g} Å apart: times do not "
+                "increase; give the time between frames: --interval-ps"
+            )
 
     def _check_cell(self, shot: Snapshot) -> None:
         if not np.isfinite(shot.cell).all() or (np.any(shot.cell) and np.linalg.det(shot.cell) <= 0):
@@ -236,7 +258,7 @@ def assemble(
     Parameters
     ----------
     shots
-        Snapshots with increasing times; one that repeats the time before it is dropped.
+        Snapshots with increasing times; one that repeats time and positions of the one before is dropped.
     bodies
         How atoms make molecules.
     unwrap
@@ -255,13 +277,15 @@ def assemble(
     Raises
     ------
     DataError
-        For NaN, too few frames, a box that varies untold, broken molecules, steps too long to unwrap.
+        For NaN, too few frames, times that do not increase, a box that varies untold, broken molecules, steps
+        too long to unwrap.
     """
     assembler = Assembler(bodies, unwrap, constant_box, remove_drift, name)
     kept = FrameFile(3 + 3 * len(bodies.axes), len(bodies.species), scratch)
     times: list[float] = []
     for shot in shots:
-        if times and shot.time_ps == times[-1]:
+        if times and shot.time_ps <= times[-1]:
+            assembler.check_repeat(shot, times[-1])
             continue
         kept.append(assembler.frame(shot))
         times.append(shot.time_ps)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import re
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlpwf.dynamics import formats
 from mlpwf.dynamics.reading import Bodies, Snapshot, assemble
 from mlpwf.dynamics.trajectory import Array, Index, MolecularTrajectory
 from mlpwf.errors import DataError
@@ -21,54 +21,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 WAYS = "residue, molecule, bonds, atoms, or 'every N'"
-LAMMPS_STYLES = {
-    "atomic": "id type x y z",
-    "charge": "id type charge x y z",
-    "bond": "id resid type x y z",
-    "angle": "id resid type x y z",
-    "molecular": "id resid type x y z",
-    "full": "id resid type charge x y z",
-}
 EQUAL = "equal"
-
-
-def open_universe(topology: Path, trajectories: Sequence[Path]) -> Universe:
-    """A universe of a topology and one or more trajectories, in the order given; nothing is guessed.
-
-    Of a LAMMPS data file the atom style is taken from its `Atoms # style` line.
-
-    Raises
-    ------
-    DataError
-        For a missing, empty or unreadable file, or atoms that differ in number.
-    """
-    import MDAnalysis
-
-    for path in (topology, *trajectories):
-        if not path.is_file():
-            raise DataError(f"{path}: no such file")
-        if path.stat().st_size == 0:
-            raise DataError(f"{path}: empty; expected a topology or trajectory")
-    more: dict[str, Any] = {}
-    style = _lammps_style(topology)
-    if style is not None:
-        more["atom_style"] = style
-    if topology.suffix == ".lmp":
-        more["topology_format"] = "DATA"
-    formats = {".lammpstrj": "LAMMPSDUMP", ".dump": "LAMMPSDUMP", ".lammpsdump": "LAMMPSDUMP"}
-    found = {formats[path.suffix] for path in trajectories if path.suffix in formats}
-    if found and len({path.suffix for path in trajectories}) == 1:
-        more["format"] = found.pop()
-    warnings.filterwarnings("ignore", category=DeprecationWarning, module="MDAnalysis")
-    try:
-        return MDAnalysis.Universe(str(topology), *([[str(path) for path in trajectories]]), to_guess=(), **more)
-    except Exception as error:  # each reader raises what it likes
-        names = ", ".join(path.name for path in trajectories)
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(
-            f"{names} with topology {topology.name}: MDAnalysis cannot read them together ({reason}); "
-            "expected files of the same atoms, in formats it knows by their extension"
-        ) from None
+CLOSE = 1e-5  # relative: how far a time in single precision may be from the step it belongs to
 
 
 def bodies_of(
@@ -104,7 +58,7 @@ def bodies_of(
     weight = _masses(atoms, masses)
     order = np.argsort(number, kind="stable")
     members = np.split(order, np.flatnonzero(np.diff(number[order])) + 1)
-    species = _species(atoms, members)
+    species = _species(atoms, members, weight)
     ends = np.array(
         [[_ends(atoms, group, pair, k) for k, group in enumerate(members)] for pair in axes], dtype=np.int64
     )
@@ -140,7 +94,7 @@ def read_molecules(
     timestep_ps
         Time step of the run, where the format holds step numbers and not times (LAMMPS dumps).
     interval_ps
-        Time between frames, where the format holds neither, or holds it in a unit of its own (DCD).
+        Time between frames, where the format holds neither, or what it holds is wrong; goes before both.
     start
         First frame to take.
     constant_box
@@ -160,7 +114,8 @@ def read_molecules(
             f"selection {select!r}: {' '.join(str(error).split())}; expected MDAnalysis' selection language"
         ) from None
     bodies = bodies_of(atoms, molecules, axes, masses)
-    name = Path(str(universe.trajectory.filename)).name if universe.trajectory.filename else "trajectory"
+    filename = getattr(universe.trajectory, "filename", None)
+    name = Path(str(filename)).name if filename else "trajectory"
     kept = None if len(atoms) == len(universe.atoms) else atoms.indices
     shots = snapshots(universe, name, kept, timestep_ps, interval_ps, start)
     return assemble(shots, bodies, constant_box=constant_box, memory_mb=memory_mb, scratch=scratch, name=name)
@@ -174,54 +129,119 @@ def snapshots(
     interval_ps: float | None = None,
     start: int = 0,
 ) -> Iterator[Snapshot]:
-    """Frames of a universe, one held at a time, with progress logged every tenth of the way."""
-    frames = len(universe.trajectory)
+    """Frames of a universe, one held at a time, with progress logged every tenth of the way.
+
+    The time of a frame is what the file holds, or follows from what the user says: `interval_ps`, before all
+    else, or `timestep_ps` for formats of steps. Frames without positions (TRR) are left out.
+
+    Raises
+    ------
+    DataError
+        Where no time is held and none given, statements contradict each other, or a frame cannot be read.
+    """
+    readers = getattr(universe.trajectory, "readers", [universe.trajectory])
+    frames = sum(reader.n_frames for reader in readers)
     if start >= frames:
         raise DataError(f"{name}: frame {start} is asked for; there are {frames}")
-    steps_only = _holds_steps_only(universe)
-    if steps_only and timestep_ps is None and interval_ps is None:
-        raise DataError(f"{name}: holds step numbers and no times; give the time step of the run")
+    ids = getattr(universe.trajectory, "ids", None)
     tenth = max((frames - start) // 10, 1)
-    for number in range(start, frames):
-        try:
-            step = universe.trajectory[number]
-        except (OSError, ValueError, EOFError, StopIteration, IndexError) as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
+    number, without, last = 0, 0, None
+    for reader in readers:
+        clock = _Clock(reader, _name(reader, name), timestep_ps, interval_ps)
+        for index in range(reader.n_frames):
+            if number >= start:
+                step = _frame(reader, index, clock.name)
+                if index == 0 and interval_ps is not None and _repeats(step, last):
+                    log.info("%s: its first frame is the last of the piece before; left out", clock.name)
+                    continue
+                if step.has_positions:
+                    last = step.positions.copy() if len(readers) > 1 and index == reader.n_frames - 1 else None
+                    ids = _same_ids(step, ids, clock.name)
+                    yield _snapshot(step, clock.time(step, number), atoms)
+                else:
+                    without += 1
+                if (number - start) % tenth == 0 and number > start:
+                    log.info("%s: read %d of %d frames", name, number, frames)
+            number += 1
+    if without:
+        log.info("%s: %d of %d frames hold no positions (velocities or forces alone); left out", name, without, frames)
+
+
+class _Clock:
+    """The time of the frames of one file."""
+
+    def __init__(self, reader: Any, name: str, timestep_ps: float | None, interval_ps: float | None) -> None:
+        self.name, self.timestep_ps, self.interval_ps = name, timestep_ps, interval_ps
+        self.held = formats.held(reader)
+        self.unit_ps = getattr(reader, "time_ps", None)
+        if interval_ps is not None or self.held.time or (self.held.step and timestep_ps is not None):
+            return
+        if self.held.step:
+            raise DataError(f"{name}: holds step numbers and no times; give the time step of the run: --timestep-fs")
+        kind = formats.name_of(reader)
+        wrong = "holds times in the unit of its writer, which it does not say" if kind == "DCD" else "holds no times"
+        if timestep_ps is not None:
+            wrong += ", and no step numbers for --timestep-fs"
+        raise DataError(f"{name}: {kind} {wrong}; give the time between frames: --interval-ps")
+
+    def time(self, step: Any, number: int) -> float:
+        """Time in ps of a frame, whose number counts from the first of all files."""
+        if self.interval_ps is not None:
+            return number * self.interval_ps
+        by_step = None if self.timestep_ps is None or not self.held.step else step.data["step"] * self.timestep_ps
+        if not self.held.time:
+            if by_step is None:
+                raise DataError(f"{self.name}: frame {number} holds no step number; give --interval-ps")
+            return float(by_step)
+        own = step.data.get("lammps_time")
+        time = float(step.time) if self.unit_ps is None else float("nan" if own is None else own) * self.unit_ps
+        if not np.isfinite(time):
+            raise DataError(f"{self.name}: frame {number} is at {time} ps; give the time between frames: --interval-ps")
+        if by_step is not None and abs(by_step - time) > max(self.timestep_ps or 0.0, CLOSE * abs(time)):
             raise DataError(
-                f"{name}: frame {number} of {frames} cannot be read ({reason}); the file is cut short or damaged"
-            ) from None
-        if interval_ps is not None:
-            time = number * interval_ps
-        elif timestep_ps is not None:
-            if "step" not in step.data:
-                raise DataError(f"{name}: holds no step numbers; give the time between frames, not the time step")
-            time = float(step.data["step"]) * timestep_ps
-        else:
-            time = float(step.time)
-        cell = np.zeros((3, 3)) if step.dimensions is None else np.asarray(step.triclinic_dimensions, dtype=np.float64)
-        positions = step.positions if atoms is None else step.positions[atoms]
-        yield Snapshot(time, positions, cell)
-        if (number - start) % tenth == 0 and number > start:
-            log.info("%s: read %d of %d frames", name, number, frames)
+                f"{self.name}: frame {number} is at {time:g} ps, and its step {step.data['step']} by --timestep-fs at "
+                f"{by_step:g} ps; leave --timestep-fs out to take the file's times, or give --interval-ps"
+            )
+        return time
 
 
-def _lammps_style(topology: Path) -> str | None:
-    """The columns of a LAMMPS data file's atoms by its own comment; None for another format or comment."""
-    if topology.suffix.lower() not in (".data", ".lmp"):
-        return None
-    with topology.open(errors="replace") as lines:
-        for line in lines:
-            found = re.match(r"\s*Atoms\s*(?:#\s*(\S+))?", line)
-            if found:
-                return LAMMPS_STYLES.get(found.group(1) or "")
-    return None
+def _repeats(step: Any, last: Any) -> bool:
+    """Whether the first frame of a piece is the last of the one before."""
+    return last is not None and step.has_positions and np.array_equal(step.positions, last)
 
 
-def _holds_steps_only(universe: Universe) -> bool:
-    """LAMMPS dumps: MDAnalysis makes the frame number a time of 1 ps each."""
-    reader = universe.trajectory
-    readers = getattr(reader, "readers", [reader])
-    return any(getattr(one, "format", "") == "LAMMPSDUMP" for one in readers)
+def _name(reader: Any, name: str) -> str:
+    filename = getattr(reader, "filename", None)
+    return Path(str(filename)).name if isinstance(filename, str | Path) else name
+
+
+def _frame(reader: Any, index: int, name: str) -> Any:
+    step, failure = formats.attempt(lambda: reader[index])
+    if failure:
+        raise DataError(
+            f"{name}: frame {index} of {reader.n_frames} cannot be read ({failure}); the file is cut short or damaged"
+        )
+    return step
+
+
+def _same_ids(step: Any, ids: Any, name: str) -> Any:
+    """The numbers of a dump's atoms; DataError where they are not those of the topology, or of the frames before."""
+    found = step.data.get("id")
+    if found is None:
+        return ids
+    if ids is None:
+        return found.copy()
+    if len(odd := np.flatnonzero(found != ids)):
+        raise DataError(
+            f"{name}: atom id {int(found[odd[0]])} where {int(ids[odd[0]])} is in the topology, or in the frames "
+            "before; expected the same atoms throughout"
+        )
+    return ids
+
+
+def _snapshot(step: Any, time_ps: float, atoms: Index | None) -> Snapshot:
+    cell = np.zeros((3, 3)) if step.dimensions is None else np.asarray(step.triclinic_dimensions, dtype=np.float64)
+    return Snapshot(time_ps, step.positions if atoms is None else step.positions[atoms], cell)
 
 
 def _molecule_numbers(atoms: AtomGroup, way: str) -> Index:
@@ -269,7 +289,13 @@ def _masses(atoms: AtomGroup, given: Mapping[str, float] | str | None) -> Array:
         found = np.full(len(atoms), np.nan)
         for column in labels:
             for label, mass in given.items():
-                found[np.asarray(column).astype(str) == label] = mass
+                same = np.asarray(column).astype(str) == label
+                if np.any(known := same & np.isfinite(found) & (found != mass)):
+                    raise DataError(
+                        f"masses {found[known][0]:g} and {mass:g} are given for one atom, by its type and its name; "
+                        "expected one"
+                    )
+                found[same] = mass
         if np.isnan(found).any():
             missing = sorted({str(column[int(np.flatnonzero(np.isnan(found))[0])]) for column in labels})
             raise DataError(f"no mass is given for atoms of type or name {' / '.join(missing)}; give one for each type")
@@ -280,8 +306,11 @@ def _masses(atoms: AtomGroup, given: Mapping[str, float] | str | None) -> Array:
         weight = _element_masses([str(symbol) for symbol in atoms.elements])
         log.info("masses are those of the elements")
     else:
+        bare = [str(symbol) for symbol in getattr(atoms, "elements", [])].count("")
+        held = f"no masses, and an element of {len(atoms) - bare} of {len(atoms)} atoms" if bare else ""
         raise DataError(
-            "the topology holds neither masses nor elements; give masses by type or name (1=12.011,2=1.008), or 'equal'"
+            f"the topology holds {held or 'neither masses nor elements'}; give masses by type or name: "
+            "--masses 1=12.011,2=1.008, or --masses equal"
         )
     if not np.all(np.isfinite(weight)) or np.any(weight < 0):
         raise DataError("masses hold NaN or negative numbers; expected masses in amu")
@@ -291,10 +320,10 @@ def _masses(atoms: AtomGroup, given: Mapping[str, float] | str | None) -> Array:
 def _element_masses(symbols: Sequence[str]) -> Array:
     from ase.data import atomic_masses, atomic_numbers
 
-    unknown = sorted({symbol for symbol in symbols if symbol.capitalize() not in atomic_numbers})
+    unknown = sorted({symbol for symbol in symbols if not atomic_numbers.get(symbol)})
     if unknown:
-        raise DataError(f"element {unknown[0]!r} is not known; give masses by type or name")
-    return np.array([atomic_masses[atomic_numbers[symbol.capitalize()]] for symbol in symbols])
+        raise DataError(f"{unknown[0]!r} is no element; give masses by type or name, as --masses 1=12.011,2=1.008")
+    return np.array([atomic_masses[atomic_numbers[symbol]] for symbol in symbols])
 
 
 def _labels(atoms: AtomGroup) -> list[str]:
@@ -304,17 +333,19 @@ def _labels(atoms: AtomGroup) -> list[str]:
     return ["X"] * len(atoms)
 
 
-def _species(atoms: AtomGroup, members: Sequence[Index]) -> tuple[str, ...]:
-    """A name for each molecule: residue name, else atoms in order; numbered where one name has two make-ups."""
+def _species(atoms: AtomGroup, members: Sequence[Index], masses: Array) -> tuple[str, ...]:
+    """A name for each molecule: residue name, else atoms in order; numbered where one name has two make-ups.
+
+    Molecules are of one species if their atoms have the same names, masses and residue names, in order.
+    """
     labels = _labels(atoms)
-    makeup = [tuple(labels[atom] for atom in group) for group in members]
-    resnames = [str(name) for name in atoms.resnames] if hasattr(atoms, "resnames") else None
+    resnames = [str(name) for name in atoms.resnames] if hasattr(atoms, "resnames") else [""] * len(atoms)
+    makeup = [tuple((resnames[atom], labels[atom], float(masses[atom])) for atom in group) for group in members]
     kinds = list(dict.fromkeys(makeup))
     names = []
     for number, kind in enumerate(kinds):
-        first = members[makeup.index(kind)][0]
-        own = resnames[first] if resnames and resnames[first] else ""
-        names.append(own or (kind[0] if len(set(kind)) == 1 else f"kind{number + 1}"))
+        residue, label, _ = kind[0]
+        names.append(residue or (label if len({one for _, one, _ in kind}) == 1 else f"kind{number + 1}"))
     full = [f"{name}.{number + 1}" if names.count(name) > 1 else name for number, name in enumerate(names)]
     by_kind = dict(zip(kinds, full, strict=True))
     return tuple(by_kind[kind] for kind in makeup)

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from mlpwf.errors import ConfigError
 from mlpwf.files import write_text
+from mlpwf.lammps_text import ATOM_STYLES, KINDS, check_number, read_data, text_of
+from mlpwf.lammps_text import TOPOLOGY as ATOMS_OF
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
-KINDS = ("bond", "angle", "dihedral", "improper")
-ATOMS_OF = {"Bonds": 2, "Angles": 3, "Dihedrals": 4, "Impropers": 4}
 COEFFICIENTS = {f"{kind.capitalize()} Coeffs": f"{kind}_coeff" for kind in ("pair", *KINDS)}
 STYLES = ("pair_style", *(f"{kind}_style" for kind in KINDS))
 COMMANDS = frozenset((
@@ -33,17 +33,21 @@ UNITS = ("real", "metal")
 WORD = re.compile(r"[A-Za-z0-9*+-][A-Za-z0-9_.*/:+-]*")
 FOREIGN = re.compile(r"python|kim|mliap|deepmd|quip|lepton|body|smd|reax")
 """Pair styles that start interpreters, load libraries, or are no sum over molecules' atoms."""
+ACCELERATED = re.compile(r"/(gpu|intel|kk|omp|opt)$")
+HYBRID = ("hybrid", "hybrid/overlay", "hybrid/scaled")
 MASS_TOLERANCE = 0.05
 CHARGE_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
 class Template:
-    """One molecule: LAMMPS types from 1 and charges (e) of its atoms; rows of type and atoms (from 0) by section."""
+    """One molecule: of its atoms LAMMPS types from 1, charges (e) and the molecule the file says they belong to (0 for
+    none); rows of type and atoms (from 0) by section."""
 
     types: Rows
     charges: Array
     topology: dict[str, Rows]
+    numbers: Rows
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,11 @@ def read_force_field(commands: Path | str, molecules: Path | str) -> ForceField:
     for words in lines:
         if words[0] == "atom_style" and words[1:] != ["full"]:
             raise ConfigError(f"{commands}: {' '.join(words)}; expected atom_style full")
+    for name in STYLES:
+        if first.count(name) > 1:
+            raise ConfigError(f"{commands}: {first.count(name)} commands {name}; expected one")
     data = _Data(Path(molecules))
+    _compare(commands, lines, data)
     for section, name in zip(ATOMS_OF, KINDS, strict=True):
         if len(data.molecules.topology[section]) and f"{name}_style" not in first:
             raise ConfigError(f"{commands}: no {name}_style; expected one, since {molecules} has {section}")
@@ -104,25 +112,18 @@ def read_force_field(commands: Path | str, molecules: Path | str) -> ForceField:
 
 def _commands(path: Path) -> Iterator[list[str]]:
     """The commands of a file as words; ConfigError for any that is not data."""
-    for number, line in _lines(path):
-        words = line.split()
+    for number, line in enumerate(text_of(path, ConfigError).split("\n"), 1):
+        words = line.partition("#")[0].split()
+        if not words:
+            continue
         if words[0] not in COMMANDS:
             raise ConfigError(f"{path}:{number}: '{words[0]}'; expected only {', '.join(sorted(COMMANDS))}")
         if len(words) < 2:
             raise ConfigError(f"{path}:{number}: '{words[0]}' alone; expected its arguments on the same line")
         _plain(words, f"{path}:{number}")
+        for word in words:
+            check_number(word, f"{path}:{number}: {words[0]}", ConfigError)
         yield words
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines that are more than a comment, numbered from 1."""
-    try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error}); expected a text file") from None
-    for number, line in enumerate(text.splitlines(), 1):
-        if content := line.split("#")[0].strip():
-            yield number, content
 
 
 def _plain(words: Sequence[str], where: str) -> None:
@@ -135,102 +136,118 @@ class _Data:
     """A LAMMPS data file of a few molecules."""
 
     SECTIONS = ("Masses", *COEFFICIENTS, "Atoms", *ATOMS_OF, "Velocities")
-    HEADER = re.compile(r"(\d+) (atoms|(bond|angle|dihedral|improper)s|(atom|bond|angle|dihedral|improper) types)")
-    BOX = re.compile(r".*(xlo xhi|ylo yhi|zlo zhi|xy xz yz)")
+    HEADER = re.compile(r".*(atoms|bonds|angles|dihedrals|impropers|types|xlo xhi|ylo yhi|zlo zhi|xy xz yz)")
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.counts: dict[str, int] = {}
-        self.rows: dict[str, list[list[str]]] = {name: [] for name in self.SECTIONS}
-        self._read()
-        self.types = {name: self.counts.get(f"{name} types", 0) for name in ("atom", *KINDS)}
+        self.file = read_data(path, ConfigError)
+        for line, words in self.file.header:
+            if not self.HEADER.fullmatch(" ".join(words)):
+                self.file.fail(f"{' '.join(words)!r}; expected a number and {', '.join(self.SECTIONS)}", line)
+        for section, rows in self.file.sections.items():
+            if section not in self.SECTIONS:
+                self.file.fail(f"{section!r}; expected one of {', '.join(self.SECTIONS)}", rows[0][0] if rows else None)
+            for line, words in rows:
+                _plain(words, f"{path}:{line}")
+        if (style := self.file.style) != "full":
+            self.file.fail(f"Atoms are of style {style}; expected full: {ATOM_STYLES['full']}")
+        self.types = {name: self.file.counts.get(f"{name} types", 0) for name in ("atom", *KINDS)}
         self.masses = self._masses()
         self.coefficients = tuple(self._coefficients())
         self.molecules = self._molecules()
 
-    def _read(self) -> None:
-        section = None
-        for number, line in _lines(self.path):
-            if number == 1:  # the title
-                continue
-            name = " ".join(line.split())
-            if name in self.SECTIONS:
-                section = name
-            elif section is not None and not name[0].isalpha():
-                words = line.split()
-                _plain(words, f"{self.path}:{number}")
-                self.rows[section].append(words)
-            elif section is None and (found := self.HEADER.fullmatch(name)):
-                self.counts[found[2]] = int(found[1])
-            elif section is not None or not self.BOX.fullmatch(name):
-                expected = f"a number and {', '.join(self.SECTIONS)}" if section is None else ", ".join(self.SECTIONS)
-                raise ConfigError(f"{self.path}:{number}: {name!r}; expected one of {expected}")
-        for name in ("atoms", *(section.lower() for section in ATOMS_OF)):
-            found_rows, said = len(self.rows[name.capitalize()]), self.counts.get(name, 0)
-            if found_rows != said:
-                raise ConfigError(f"{self.path}: {found_rows} lines of {name.capitalize()}; the header says {said}")
-        if not self.rows["Atoms"]:
-            raise ConfigError(f"{self.path}: no Atoms; expected one molecule of each species")
-
-    def _numbers(self, section: str, words: list[str], count: int) -> list[int]:
-        try:
-            return [int(word) for word in words[:count]]
-        except ValueError:
-            raise ConfigError(f"{self.path}: {section}: '{' '.join(words)}'; expected whole numbers") from None
-
     def _masses(self) -> Array:
         kinds = self.types["atom"]
         masses = np.full(kinds, np.nan)
-        for words in self.rows["Masses"]:
-            (kind,) = self._numbers("Masses", words, 1)
-            if not 1 <= kind <= kinds or len(words) != 2:
-                raise ConfigError(f"{self.path}: Masses: '{' '.join(words)}'; expected a type of 1 to {kinds}, and amu")
-            masses[kind - 1] = float(words[1])
+        for line, words in self.file.rows("Masses"):
+            if len(words) != 2 or not words[0].isdigit() or not 1 <= int(words[0]) <= kinds:
+                self.file.fail(f"Masses: '{' '.join(words)}'; expected a type of 1 to {kinds}, and amu", line)
+            masses[int(words[0]) - 1] = self._number(words[1], f"Masses: '{' '.join(words)}'", line)
         if kinds == 0 or np.isnan(masses).any():
-            raise ConfigError(
-                f"{self.path}: Masses of {int(np.isfinite(masses).sum())} atom types; expected all {kinds}"
-            )
+            self.file.fail(f"Masses of {int(np.isfinite(masses).sum())} atom types; expected all {kinds}")
         return masses
+
+    def _number(self, word: str, what: str, line: int) -> float:
+        try:
+            return float(word)
+        except ValueError:
+            self.file.fail(f"{what}; expected a number", line)
 
     def _coefficients(self) -> Iterator[str]:
         for section, command in COEFFICIENTS.items():
-            for words in self.rows[section]:
+            for _, words in self.file.rows(section):
                 kind = f"{words[0]} {words[0]}" if command == "pair_coeff" else words[0]
                 yield " ".join([command, kind, *words[1:]])
 
     def _molecules(self) -> Template:
         """Types, charges and topology in the order of the atoms' numbers."""
-        atoms: dict[int, tuple[int, float]] = {}
-        for words in self.rows["Atoms"]:
-            try:
-                number, _, kind = (int(word) for word in words[:3])
-                atoms[number] = (kind, float(words[3]))
-            except (ValueError, IndexError):
-                line = " ".join(words)
-                raise ConfigError(
-                    f"{self.path}: Atoms: '{line}'; expected number, molecule, type, charge, x y z"
-                ) from None
-        self._within("Atoms", [kind for kind, _ in atoms.values()], self.types["atom"], "type")
-        order = {number: k for k, number in enumerate(sorted(atoms))}
+        rows = sorted((int(words[0]), line, words) for line, words in self.file.rows("Atoms"))
+        order = {number: k for k, (number, _, _) in enumerate(rows)}
+        charges = [self._number(words[3], f"charge of atom {words[0]}: {words[3]}", line) for _, line, words in rows]
         topology = {}
-        for (section, size), name in zip(ATOMS_OF.items(), KINDS, strict=True):
-            rows = [self._numbers(section, words, 2 + size)[1:] for words in self.rows[section]]
-            self._within(section, [row[0] for row in rows], self.types[name], "type")
-            unknown = [atom for row in rows for atom in row[1:] if atom not in order]
-            if unknown or any(len(row) != 1 + size for row in rows):
-                found = f"atom {unknown[0]}" if unknown else "a short line"
-                raise ConfigError(
-                    f"{self.path}: {section}: {found}; expected number, type and {size} atoms of the file"
-                )
-            table = [[row[0], *(order[atom] for atom in row[1:])] for row in rows]
+        for section, size in ATOMS_OF.items():
+            table = []
+            seen: dict[tuple[str, ...], int] = {}
+            for line, (_, kind, *ends) in self.file.rows(section):
+                if len(set(ends)) < size:
+                    self.file.fail(f"{section}: {' '.join(ends)} name an atom twice; expected {size} atoms", line)
+                same = (*min(ends, ends[::-1]), kind if size == ATOMS_OF["Dihedrals"] else "")  # dihedrals add up
+                if same in seen:
+                    self.file.fail(
+                        f"{section}: atoms {' '.join(ends)} again, after line {seen[same]}; expected them once", line
+                    )
+                seen[same] = line
+                table.append([int(kind), *(order[int(atom)] for atom in ends)])
             topology[section] = np.array(table, dtype=np.int64).reshape(-1, 1 + size)
-        kinds, charges = zip(*(atoms[number] for number in order), strict=True)
-        return Template(np.array(kinds, dtype=np.int64), np.array(charges), topology)
+        kinds = np.array([int(words[2]) for _, _, words in rows], dtype=np.int64)
+        numbers = np.array([int(words[1]) for _, _, words in rows], dtype=np.int64)
+        return Template(kinds, np.array(charges), topology, numbers)
 
-    def _within(self, section: str, numbers: list[int], most: int, what: str) -> None:
-        outside = [number for number in numbers if not 1 <= number <= most]
-        if outside:
-            raise ConfigError(f"{self.path}: {section}: {what} {outside[0]}; expected 1 to {most}, as the header says")
+
+def _compare(commands: Path | str, lines: Sequence[Sequence[str]], data: _Data) -> None:
+    """ConfigError where the two files contradict each other, or a type is left without coefficients."""
+    said = {words[0]: words[1] for words in lines}
+    if data.file.units not in (None, said["units"]):
+        raise ConfigError(
+            f"{data.path}: its first line says units = {data.file.units}; {commands} says units {said['units']}: "
+            "expected one: convert the numbers, or mend the line that is wrong"
+        )
+    given: dict[str, list[str]] = {}
+    for words in [*lines, *(line.split() for line in data.coefficients)]:
+        given.setdefault(words[0], []).append(words[1])
+        if words[0] == "pair_coeff":
+            given.setdefault("pair_coeff other", []).append(words[2] if len(words) > 2 else "")
+    for section, command in COEFFICIENTS.items():
+        kind = section.split()[0].lower()
+        style, comment = said.get(f"{kind}_style", ""), data.file.comments.get(section)
+        plain = ACCELERATED.sub("", style)
+        if comment and plain and not (plain.startswith(comment) or comment.startswith(plain) or plain in HYBRID):
+            raise ConfigError(
+                f"{data.path}: {section} # {comment}; {commands} says {kind}_style {style}: expected coefficients "
+                "of that style"
+            )
+        most = data.types["atom" if kind == "pair" else kind]
+        ranges = [_types(word, most, f"{command} {word}", commands) for word in given.get(command, [])]
+        if kind == "pair":
+            others = [_types(word, most, f"{command} {word}", commands) for word in given.get("pair_coeff other", [])]
+            ranges = [one & other for one, other in zip(ranges, others, strict=True)]
+        if missing := sorted(set(range(1, most + 1)).difference(*ranges)):
+            raise ConfigError(
+                f"{data.path}: no coefficients of {'atom' if kind == 'pair' else kind} type {missing[0]}; expected "
+                f"{section} or {command} of all {most}"
+            )
+
+
+def _types(word: str, most: int, what: str, commands: Path | str) -> set[int]:
+    """The types of a word such as 3, *, 2* or 1*4."""
+    found = re.fullmatch(r"(\d*)(\*?)(\d*)", word)
+    first, star, last = found.groups() if found else ("", "", "")
+    if not first and not star:
+        raise ConfigError(f"{commands}: {what}; expected a type of 1 to {most}, or a range such as 1*{most}")
+    low, high = int(first or 1), int(last or most) if star else int(first)
+    if not 1 <= low <= high <= most:
+        raise ConfigError(f"{commands}: {what}; expected types of 1 to {most}, as the data file has")
+    return set(range(low, high + 1))
 
 
 # ---------------------------------------------------------------- molecules of a box
@@ -266,15 +283,31 @@ def templates(force_field: ForceField, references: Sequence[Atoms], source: Path
             own = rows[(rows[:, 1:] >= start).all(axis=1) & (rows[:, 1:] < stop).all(axis=1)].copy()
             own[:, 1:] -= start
             topology[section] = own
-        template = Template(whole.types[start:stop], whole.charges[start:stop], topology)
+        template = Template(whole.types[start:stop], whole.charges[start:stop], topology, whole.numbers[start:stop])
         _check(template, reference, force_field, source)
         found.append(template)
         start = stop
+    _check_numbers(whole.numbers, [len(template.numbers) for template in found], source)
     for section, rows in whole.topology.items():
         kept = sum(len(template.topology[section]) for template in found)
         if kept != len(rows):
             raise ConfigError(f"{source}: {len(rows) - kept} {section} between molecules; expected none")
     return found
+
+
+def _check_numbers(numbers: Rows, sizes: Sequence[int], source: Path | str) -> None:
+    """ConfigError unless the atoms of each molecule share a number that no other has, or all have the number 0."""
+    if not numbers.any():
+        return
+    owner = np.repeat(np.arange(len(sizes)), sizes)
+    for atom, number in enumerate(numbers):
+        mates = numbers == number
+        if len(set(owner[mates])) > 1 or not mates[owner == owner[atom]].all():
+            other = int(np.flatnonzero(mates != (owner == owner[atom]))[0])
+            raise ConfigError(
+                f"{source}: atom {atom + 1} is of molecule {number}, atom {other + 1} of {numbers[other]}; expected "
+                f"{' and '.join(map(str, sizes))} atoms in molecules of their own, in the order of their numbers"
+            )
 
 
 def _check(template: Template, reference: Atoms, force_field: ForceField, source: Path | str) -> None:

@@ -41,6 +41,9 @@ def analyse(
     ensemble: Annotated[str | None, typer.Option(help="Ensemble of the run: nve, nvt or npt.")] = None,
     timestep_fs: Annotated[float | None, typer.Option(help="Time step in fs, for LAMMPS dumps.")] = None,
     interval_ps: Annotated[float | None, typer.Option(help="Time between frames in ps, where none is kept.")] = None,
+    lammps_units: Annotated[
+        str | None, typer.Option(help="real or metal: units of LAMMPS' dumps and DCD files, where no file says them.")
+    ] = None,
     skip_frames: Annotated[int, typer.Option(help="Frames to leave out at the start.")] = 0,
     wavevector: Annotated[list[float] | None, typer.Option(help="Modulus q of F_s in 1/Å; repeat for more.")] = None,
     overlap_angstrom: Annotated[float | None, typer.Option(help="Length a of the overlap in Å.")] = None,
@@ -74,7 +77,7 @@ def analyse(
         options = {
             "molecules": molecules, "select": select, "axes": [tuple(one.split(",")) for one in axis or []],
             "masses": _masses(masses), "timestep_fs": timestep_fs, "interval_ps": interval_ps,
-            "skip_frames": skip_frames,
+            "skip_frames": skip_frames, "lammps_units": lammps_units,
         }  # fmt: skip
         state = {
             "trajectories": [list(trajectory or [])], "topology": topology, "ensemble": ensemble,
@@ -153,9 +156,12 @@ def _masses(text: str | None) -> Any:
     if text is None or text == "equal":
         return text
     try:
-        return {label: float(mass) for label, mass in (part.split("=") for part in text.split(","))}
+        pairs = [(label, float(mass)) for label, mass in (part.split("=") for part in text.split(","))]
     except ValueError:
-        raise ConfigError(f"--masses is {text!r}; expected 'equal', or masses such as 1=12.011,2=1.008") from None
+        pairs = []
+    if not pairs or len(dict(pairs)) < len(pairs):
+        raise ConfigError(f"--masses is {text!r}; expected 'equal', or masses such as 1=12.011,2=1.008, each once")
+    return dict(pairs)
 
 
 def _of_options(options: dict[str, Any], state: dict[str, Any], own: dict[str, Any]) -> Trajectories:

@@ -7,6 +7,7 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MOLECULES_BROKE = "molecules broke"
+BOX = "box.extxyz"
+"""The packed box of a state: masses of its molecules, which count where there are several species."""
 BLEW_UP = "blew up"
 KEYS = ("temperature_kelvin", "timestep_fs", "molecules", "ensemble", "intact", "finished")
 
@@ -60,6 +63,7 @@ def _source(topology: Path, memory_mb: float) -> Source:
         where = missing[0] if missing else topology.parent
         raise DataError(f"{where}: no trajectory.trr in a finished segment; simulate this state again")
     files = [folder / name for folder in folders for name in ("trajectory.trr", "thermo.csv", "stress.npz")]
+    files.append(topology.with_name(BOX))
     thermo = [folder / "thermo.csv" for folder in folders if _has_energy(folder / "thermo.csv")]
     stress = [folder / "stress.npz" for folder in folders if (folder / "stress.npz").is_file()]
     return Source(
@@ -103,9 +107,16 @@ def _read(
     topology: Path, folders: list[Path], timestep_fs: float, molecules: int, memory_mb: float
 ) -> MolecularTrajectory:
     from mlpwf.dynamics.reading import read_trajectory
+    from mlpwf.trajectory_files import molecule_masses, read_species
 
     files = [folder / "trajectory.trr" for folder in folders]
-    trajectory = read_trajectory(topology, files, timestep_fs, memory_mb=memory_mb)
+    species = read_species(topology)
+    masses = molecule_masses(topology.with_name(BOX)) if len(set(species)) > 1 else None
+    if masses is not None and len(masses) != len(species):
+        raise DataError(
+            f"{topology}: {len(species)} molecules; {BOX} beside it has {len(masses)}: simulate this state again"
+        )
+    trajectory = read_trajectory(topology, files, timestep_fs, masses=masses, species=species, memory_mb=memory_mb)
     if trajectory.molecules != molecules:
         raise DataError(f"{topology}: {trajectory.molecules} molecules; the summaries say {molecules}")
     return trajectory
@@ -118,10 +129,24 @@ def _has_energy(path: Path) -> bool:
         return {"time_ps", "total_energy"} <= set(lines.readline().strip().split(","))
 
 
+def _thermo(path: Path) -> Any:
+    """Columns time_ps and total_energy of a thermo.csv."""
+    import pandas as pd
+
+    try:
+        return pd.read_csv(path)[["time_ps", "total_energy"]].astype(float)
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{path}: cannot be read ({_reason(error)}); simulate this state again") from None
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def _energy(files: list[Path]) -> Energy:
     import pandas as pd
 
-    table = pd.concat([pd.read_csv(path) for path in files]).drop_duplicates("time_ps")
+    table = pd.concat([_thermo(path) for path in files]).drop_duplicates("time_ps")
     if table[["time_ps", "total_energy"]].isna().to_numpy().any():
         raise DataError(f"{files[0].parent}: thermo.csv holds NaN; simulate this state again")
     return Energy(table["time_ps"].to_numpy(float), table["total_energy"].to_numpy(float))
@@ -131,10 +156,13 @@ def _stress(files: list[Path]) -> Stress:
     steps, pressures = [], []
     timestep, volume = 0.0, 0.0
     for path in files:
-        with np.load(path, allow_pickle=False) as kept:
-            steps.append(kept["step"])
-            pressures.append(kept["pressure_bar"].astype(float))
-            timestep, volume = float(kept["timestep_fs"]), float(kept["volume_angstrom3"])
+        try:
+            with np.load(path, allow_pickle=False) as kept:
+                steps.append(kept["step"])
+                pressures.append(kept["pressure_bar"].astype(float))
+                timestep, volume = float(kept["timestep_fs"]), float(kept["volume_angstrom3"])
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            raise DataError(f"{path}: cannot be read ({_reason(error)}); simulate this state again") from None
     step, first = np.unique(np.concatenate(steps), return_index=True)
     between = np.diff(step)
     if len(between) == 0 or np.any(between != between[0]):

@@ -91,21 +91,27 @@ def _source(state: TrajectoryState, settings: Trajectories) -> Source:
 
 
 def _read(state: TrajectoryState, files: Sequence[Path], settings: Trajectories) -> MolecularTrajectory:
-    from mlpwf.dynamics.universe import open_universe, read_molecules
+    from mlpwf.dynamics.opening import open_universe
+    from mlpwf.dynamics.universe import read_molecules
 
-    universe = open_universe(state.topology, files)
-    return read_molecules(
-        universe,
-        settings.molecules,
-        select=settings.select,
-        axes=settings.axes,
-        masses=settings.masses,
-        timestep_ps=None if settings.timestep_fs is None else settings.timestep_fs * 1e-3,
-        interval_ps=settings.interval_ps,
-        start=settings.skip_frames,
-        constant_box=state.ensemble != "npt",
-        memory_mb=settings.analyse.memory_mb,
+    universe = open_universe(
+        state.topology, files, lammps_units=settings.lammps_units, reduced=settings.units == "reduced"
     )
+    try:
+        return read_molecules(
+            universe,
+            settings.molecules,
+            select=settings.select,
+            axes=settings.axes,
+            masses=settings.masses,
+            timestep_ps=None if settings.timestep_fs is None else settings.timestep_fs * 1e-3,
+            interval_ps=settings.interval_ps,
+            start=settings.skip_frames,
+            constant_box=state.ensemble != "npt",
+            memory_mb=settings.analyse.memory_mb,
+        )
+    finally:
+        universe.trajectory.close()
 
 
 def _table(path: Path, columns: Sequence[str]) -> Any:
@@ -129,6 +135,8 @@ def _energy(path: Path, reduced: bool) -> Energy:
     from mlpwf.units import BOLTZMANN_EV_K
 
     times, energy = _table(path, ("time_ps", "total_ev")).T
+    if np.any(np.diff(times) <= 0):
+        raise DataError(f"{path}: times do not increase; expected the rows in order, each time once")
     return Energy(times, energy * BOLTZMANN_EV_K if reduced else energy)
 
 
