@@ -96,8 +96,12 @@ def of_elements(physics: Mapping[str, Any], elements: Iterable[str]) -> dict[str
 
 
 def label_key(structure: Structure, physics: dict[str, Any]) -> str:
-    """SHA-256 of a canonical structure and the physics of its calculation."""
-    digest = hashlib.sha256(json.dumps(physics_of(physics, structure.atoms()), sort_keys=True).encode())
+    """SHA-256 of a canonical structure and the physics of its calculation; KeyError: an element has no potential."""
+    atoms = structure.atoms()
+    own = physics_of(physics, atoms)
+    if "pseudopotentials" in own:
+        own["pseudopotentials"] = {e: physics["pseudopotentials"][e] for e in sorted(set(atoms.symbols))}
+    digest = hashlib.sha256(json.dumps(own, sort_keys=True).encode())
     for array in (structure.numbers, structure.cell, structure.positions):
         digest.update(np.ascontiguousarray(array, dtype="<i8").tobytes())
     return digest.hexdigest()
