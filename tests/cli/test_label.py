@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 
 from mlpwf.budget import affordable_labels, label_core_hours
 from mlpwf.commands.label import app
-from mlpwf.config import Label, Site
+from mlpwf.config import Label, Site, load_section
+from mlpwf.engines import espresso
 from mlpwf.errors import ConfigError, DataError, EngineError
 from mlpwf.files import read_json, write_json
 from mlpwf.frames import quantised, read_frames, write_frames
@@ -317,3 +318,103 @@ def _wait_for(condition, seconds=20):
 def test_structure_without_cell_is_refused(campaign):
     with pytest.raises(DataError, match="periodic cell"):
         campaign.label([Atoms("H2", [[0, 0, 0], [0.74, 0, 0]])])
+
+
+# ---------------------------------------------------------------- k-points, and the error of the labels themselves
+
+
+def hydrogens(seed, edge, count=1, kind="bulk"):
+    """So many H2 in boxes side by side along x, each 3.2 Å wide or `edge`."""
+    rng = np.random.default_rng(seed)
+    atoms = Atoms(cell=[edge * count, 3.4, 3.6], pbc=True)
+    for place in range(count):
+        axis = rng.normal(size=3)
+        middle = np.array([edge * (place + 0.5), 1.7, 1.8])
+        step = 0.38 * axis / np.linalg.norm(axis)
+        atoms += Atoms("H2", [middle - step, middle + step])
+    atoms.arrays["molecule"] = np.repeat(np.arange(count), 2)
+    atoms.info |= {"kind": kind, "state": "gas"}
+    return quantised(atoms)
+
+
+def test_auto_takes_the_points_each_cell_needs_and_comes_near_a_dense_grid(campaign):
+    frames = [hydrogens(1, 3.2), hydrogens(2, 3.2, count=2)]
+    forces = {}
+    for name, kpoints in (("auto", "auto"), ("gamma", "gamma"), ("dense", [4, 4, 4, 1, 1, 1])):
+        campaign.configure(kpoints=kpoints, image_distance_angstrom=7.5, convergence_ry=1e-8)
+        summary, labelled = campaign.label(frames)
+        assert summary["accepted"] == 2
+        forces[name] = [atoms.get_forces() for atoms in labelled]
+        if name == "auto":
+            assert summary["physics"]["kpoints"] == {"image_distance_angstrom": 7.5}
+    records = [read_json(path)["physics"]["kpoints"] for path in (campaign.root / "store" / "labels").rglob("*.json")]
+    counts = sorted(len(points) for points in records if points != "gamma")
+    assert counts == [2, 3, 32, 32], "of the larger box fewer; the grid with k and -k as one"
+
+    def error(name):
+        return np.sqrt(np.mean((forces[name][0] - forces["dense"][0]) ** 2))
+
+    assert error("gamma") > 0.05, "eV/Å"
+    assert error("auto") < 0.005
+
+
+def test_an_output_with_other_points_or_weights_is_no_label(campaign):
+    """The whitelist reads both: a list with one point moved, or two weights exchanged, is set aside."""
+    campaign.configure(kpoints="auto", image_distance_angstrom=7.5)
+    atoms = hydrogens(1, 3.2)
+    points = espresso.kpoints_of(load_section(Label, campaign.root / "label.json")[0], atoms.cell.array)
+    assert len(points.points) == 3
+    first = f"{points.points[0][0]:.10f} {points.points[0][1]:.10f}"
+    for change in (f"s/^{first}/0.1000000000 0.2000000000/", "0,/0.3333333333$/s/0.3333333333$/0.5000000000/"):
+        altered = campaign.root / "altered.sh"
+        altered.write_text(f'#!/bin/sh\nsed -i \'{change}\' "$2"\nexec pw.x "$@"\n')
+        altered.chmod(0o755)
+        campaign.configure(site={"pw": [str(altered)]}, kpoints="auto", image_distance_angstrom=7.5, retries=0)
+        with pytest.raises(DataError, match=r"none of 1 labels was accepted; 1 x bad output \(k-points are"):
+            campaign.label([atoms])
+        shutil.rmtree(campaign.root / "store")
+
+
+def test_the_error_of_the_labels_is_measured_by_box_and_lever(campaign):
+    """Γ in small boxes: k-points are nearly all of the error, more in the smaller box; with auto little is left."""
+    frames = [hydrogens(seed, 3.2) for seed in range(3)] + [hydrogens(seed, 3.2, count=2) for seed in range(3, 6)]
+    frames.append(hydrogens(9, 3.3, kind="single"))
+    found = {}
+    for kpoints in ("gamma", "auto"):
+        campaign.configure(kpoints=kpoints, image_distance_angstrom=9.0, cutoff_ry=30, error_frames=2)
+        campaign.label(frames)
+        words = ["--labels", campaign.out / "labels.extxyz", "--out", campaign.root / kpoints]
+        sections = ["--config", campaign.root / "label.json", "--site", campaign.root / "site.json"]
+        result = CliRunner().invoke(app, [str(word) for word in ("error", *sections, *words)])
+        assert result.exception is None, result.exception
+        found[kpoints] = read_json(campaign.root / kpoints / "error.json")
+        assert [(row["atoms"], row["frames"]) for row in found[kpoints]["rows"]] == [(2, 2), (4, 2), (None, 4)]
+        table = (campaign.root / kpoints / "error.csv").read_text().splitlines()
+        assert table[0].startswith("atoms,frames,edge_angstrom,lever,force_mev_angstrom,net_force_mev_angstrom")
+        assert len(table) == 1 + 3 * 3
+
+    def force(kpoints, row, lever):
+        return found[kpoints]["rows"][row]["errors"][lever]["force_rmse_ev_angstrom"]
+
+    assert force("gamma", 0, "k-points") > 0.05, "eV/Å"
+    assert force("gamma", 2, "total") > 0.9 * force("gamma", 2, "k-points") > 3 * force("gamma", 2, "cut-offs")
+    assert force("auto", 2, "k-points") < 0.1 * force("gamma", 2, "k-points")
+    assert force("auto", 2, "cut-offs") == pytest.approx(force("gamma", 2, "cut-offs"), rel=0.3)
+    for row in found["gamma"]["rows"]:
+        assert row["errors"]["total"]["energy_bias_mev_atom"] is not None
+    starts = campaign.starts
+    CliRunner().invoke(app, [str(word) for word in ("error", *sections, *words)], catch_exceptions=False)
+    assert campaign.starts == starts, "every converged label is in the store"
+
+
+def test_a_frame_that_cannot_be_converged_is_said_and_ends_nothing(campaign):
+    campaign.configure(kpoints="gamma", error_frames=1)
+    campaign.label([hydrogens(1, 3.2)])
+    fails = ["sh", "-c", "echo '     Program PWSCF v.6.7 starts on'; exit 1"]
+    campaign.configure(kpoints="gamma", error_frames=1, site={"pw": fails})
+    sections = ["--config", campaign.root / "label.json", "--site", campaign.root / "site.json"]
+    words = ["--labels", campaign.out / "labels.extxyz", "--out", campaign.root / "error"]
+    CliRunner().invoke(app, [str(word) for word in ("error", *sections, *words)], catch_exceptions=False)
+    document = read_json(campaign.root / "error" / "error.json")
+    assert document["rows"] == []
+    assert document["failures"][0].startswith("H2 was set aside: crashed")

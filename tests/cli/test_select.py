@@ -327,6 +327,27 @@ def test_levels_of_the_user_override_and_are_said_to_be_his(calibrated: Campaign
     assert (status["trust"]["source"], status["trust"]["force"]) == ("the user", [0.1, 0.6])
 
 
+def test_no_model_is_asked_to_be_better_than_its_labels(calibrated: Campaign) -> None:
+    """The labels' own error takes the place of a target below it: in trust levels and in what has to be met."""
+    calibrated.configure(target_error_mev_angstrom=100)
+    calibrated.rate(0.15, inter=0.15)
+    asked = calibrated.select(cycle=1)[0]
+    total = {"force_inter_rmse_ev_angstrom": 0.05, "force_intra_rmse_ev_angstrom": 0.2}
+    write_json(calibrated.root / "error.json", {"rows": [{"errors": {"total": total}}]})
+    calibrated.more += ["--label-error", calibrated.root / "error.json"]
+    raised = calibrated.select(cycle=1)[0]
+    assert asked["trust"]["target_error"] == {"inter": 0.1, "intra": 0.1}
+    assert raised["trust"]["target_error"] == {"inter": 0.1, "intra": 0.2}
+    assert raised["label_error"] == {"inter": 0.05, "intra": 0.2}
+    assert asked["trust"]["levels"]["inter"] == raised["trust"]["levels"]["inter"]
+    assert asked["trust"]["levels"]["intra"] != raised["trust"]["levels"]["intra"]
+    met = [{one["name"]: one["met"] for one in status["criteria"]} for status in (asked, raised)]
+    changed = [name for name in met[0] if met[0][name] != met[1][name]]
+    assert changed == ["new labels"], "the force error of 150 meV/Å is met for labels that err by 200"
+    write_json(calibrated.root / "error.json", {"rows": [], "failures": ["no"]})
+    assert calibrated.select(cycle=1)[0]["trust"]["target_error"] == asked["trust"]["target_error"]
+
+
 def test_a_target_needs_a_committee(campaign: Campaign) -> None:
     campaign.configure()
     campaign.explore(cold=[explored(1, "cold", 0.3)])
