@@ -136,6 +136,7 @@ rule train_final:
     """Name the model the campaign ends with; the one it was compressed from lies beside it."""
     input:
         status=lambda wildcards: f"{C}/cycle/{final_cycle(wildcards)}/select/status.json",
+        # model.pb comes from the same job; as an input it would make campaigns without it end anew
         model=lambda wildcards: (
             f"{C}/train/longer/compressed.pb"
             if CAMPAIGN.train.steps_final
