@@ -1,4 +1,4 @@
-"""What the correlators cost: mlpwf against freud, MDAnalysis, dynasor and plain NumPy.
+"""What the correlators cost: mlpwf against freud, MDAnalysis, dynasor, atooms-pp, PyMatterSim, fastatomstruct, NumPy.
 
     pip install -e ".[bench]" && python benchmarks/dynamics.py
 
@@ -6,19 +6,20 @@ writes benchmarks/dynamics.csv and, from it, the table in docs/dynamics.md (`--t
 All in one run on the same arrays, each on one thread unless a row says otherwise, compiled code warm, the
 fastest of several repetitions. Every result is compared with ours, and the run fails where they differ.
 Ratios are of CPU time, which other work on the machine distorts less than wall time does. The committed
-table was made on a quiet machine.
+table was made on a quiet machine, its rows of χ4(t) and S4 later on a busy one (`--four-point-only`).
 
-Peers that offer every lag give every lag (freud and MDAnalysis by FFT, dynasor by its window); mlpwf gives
-log-spaced lags. All average over all time origins. dynasor averages F_s over the directions of the given
-wavevectors, mlpwf over all of them, sin(qr)/(qr); the rows give the number of wavevectors.
-dynasor reads a file, DCD; the time of reading it alone is taken off.
+Peers that offer every lag give every lag (freud and MDAnalysis by FFT, dynasor by its window, PyMatterSim and
+fastatomstruct pair by pair); mlpwf and atooms-pp give the same log-spaced lags. All average over all time
+origins. dynasor averages F_s over the directions of the given wavevectors, mlpwf over all of them,
+sin(qr)/(qr); the rows give the number of wavevectors. dynasor reads a file, DCD; the time of reading it alone
+is taken off. χ4 and S4 of peers: dynamics_peers.py.
 """
 
 from __future__ import annotations
 
 import os
 
-for name in ("OMP", "OPENBLAS", "MKL", "NUMBA"):
+for name in ("OMP", "OPENBLAS", "MKL", "NUMBA", "RAYON"):
     os.environ[f"{name}_NUM_THREADS"] = "1"
 
 # ruff: noqa: E402
@@ -33,6 +34,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import dynamics_peers as peers
 import numpy as np
 
 from mlpwf.dynamics.correlators import averages, curve, pass_moments
@@ -247,7 +249,7 @@ def dynasor(path: Path, centres: np.ndarray, vectors: np.ndarray, window: int) -
 
 
 def fluctuations(table: Table, centres: np.ndarray, axes: np.ndarray) -> None:
-    """χ4, C_l and S4, which no peer offers, against NumPy."""
+    """χ4 with C_l, against NumPy."""
     frames, molecules = centres.shape[:2]
     trajectory = MolecularTrajectory.from_arrays(np.arange(float(frames)), centres, axes, np.full(3, EDGE))
     lags = choose_lags(trajectory.ticks)
@@ -264,32 +266,82 @@ def fluctuations(table: Table, centres: np.ndarray, axes: np.ndarray) -> None:
         return np.array(chi4), np.array(c2)
 
     cost, (chi4, c2) = timed(plain, 1)
-    n = moments.pairs.sum(axis=0)
-    ours = molecules * (
-        moments.decay_squared[:, :, 0, 0].sum(axis=0) / n - (moments.decay[:, :, 0, 0].sum(axis=0) / n) ** 2
+    difference = max(
+        float(np.max(np.abs(chi4_of(moments, molecules) - chi4))),
+        float(np.max(np.abs(curve(moments, "c2_axis1") - c2))),
     )
-    difference = max(float(np.max(np.abs(ours - chi4))), float(np.max(np.abs(curve(moments, "c2_axis1") - c2))))
     table.add("chi4 and C_1, C_2", "NumPy", frames, len(lags), cost, difference=difference, allowed=1e-4,
               note="chi4 of Q, and C_2")  # fmt: skip
+
+
+def chi4_of(moments: Any, molecules: int) -> np.ndarray:
+    """χ4 of the overlap over all windows of origins."""
+    n = moments.pairs.sum(axis=0)
+    squared, decay = (field[:, :, 0, 0].sum(axis=0) / n for field in (moments.decay_squared, moments.decay))
+    return molecules * (squared - decay**2)
+
+
+def susceptibility(table: Table, centres: np.ndarray, atooms: Any, matter: Any) -> None:
+    """χ4 of the overlap alone, against the packages that have it."""
+    frames, molecules = centres.shape[:2]
+    trajectory = MolecularTrajectory.from_arrays(np.arange(float(frames)), centres, cell=np.full(3, EDGE))
+    lags, every = choose_lags(trajectory.ticks), np.arange(1, frames)
+    pairs, all_pairs = pairs_of(frames, molecules, lags), pairs_of(frames, molecules, every)
+    cost, moments = timed(lambda: pass_moments(trajectory, lags, (), OVERLAP))
+    ours = chi4_of(moments, molecules)
+    table.add("chi4(t)", "mlpwf", frames, len(lags), cost, pairs, note="with MSD and alpha2")
+
+    def add(program: str, number: int, found: tuple[Any, np.ndarray], pairs: float, note: str = "") -> None:
+        difference = float(np.max(np.abs(found[1] - ours)))
+        table.add("chi4(t)", program, frames, number, found[0], pairs, difference, 1e-4, note)
+
+    for fortran in (True, False):
+        found = peers.atooms_chi4(atooms, lags, OVERLAP, fortran, timed)
+        add("atooms-pp", len(lags), found, pairs, "its Fortran" if fortran else "its NumPy")
+    cost, found = peers.fastatomstruct_chi4(centres, EDGE, OVERLAP, timed)
+    add("fastatomstruct", len(every), (cost, found[lags - 1]), all_pairs, "Rust; less V/(k_B T N)")
+    found = peers.pymattersim_chi4(matter, lags, timed)
+    add("PyMatterSim", len(every), found, all_pairs, "with F_s, MSD and alpha2")
+
+
+def four_point(table: Table, centres: np.ndarray, atooms: Any, matter: Any) -> None:
+    """S4 at one lag, against the packages that have it and NumPy; each by its own definition."""
+    frames, molecules = centres.shape[:2]
+    trajectory = MolecularTrajectory.from_arrays(np.arange(float(frames)), centres, cell=np.full(3, EDGE))
+    lags = choose_lags(trajectory.ticks)
     chosen = lags[[len(lags) // 2]]
-    options = {"overlap_angstrom": OVERLAP, "longest": 0.5, "divisions": (1,)}
+    quantity, longest = "S4(q,t), one lag", 0.5
+    options: dict[str, Any] = {"overlap_angstrom": OVERLAP, "longest": longest, "divisions": (1,)}
     cost, found = timed(lambda: four_point_structure(trajectory, chosen, **options))
-    table.add("S4(q,t), one lag", "mlpwf", frames, 1, cost)
     lengths = np.arange(-3, 4)
     grid = np.stack(np.meshgrid(lengths, lengths, lengths, indexing="ij"), axis=-1).reshape(-1, 3)[172:]
-    vectors = grid[np.linalg.norm(grid, axis=1) <= 0.5 * EDGE / (2 * np.pi)] * 2 * np.pi / EDGE
+    vectors = grid[np.linalg.norm(grid, axis=1) <= longest * EDGE / (2 * np.pi)] * 2 * np.pi / EDGE
+    shortest = np.linalg.norm(vectors, axis=1) < 2 * np.pi / EDGE * 1.01
     lag = int(chosen[0])
+    table.add(quantity, "mlpwf", frames, 1, cost, note=f"{len(vectors)} wavevectors")
 
-    def waves() -> np.ndarray:
-        total = np.zeros(len(vectors))
+    def waves() -> tuple[np.ndarray, ...]:
+        """⟨|W|²⟩/N; that less |⟨W⟩|²/N; ⟨|W|²/Σw⟩."""
+        squared, mean, each = np.zeros(len(vectors)), np.zeros(len(vectors), dtype=complex), np.zeros(len(vectors))
         for before, after in zip(centres[:-lag], centres[lag:], strict=True):
             stayed = np.sum((after - before) ** 2, axis=-1) < OVERLAP**2
-            total += np.abs(stayed @ np.exp(1j * before @ vectors.T)) ** 2
-        return total / (frames - lag) / molecules
+            wave = stayed @ np.exp(1j * before @ vectors.T)
+            squared += np.abs(wave) ** 2
+            each += np.abs(wave) ** 2 / stayed.sum()
+            mean += wave
+        n = frames - lag
+        return squared / n / molecules, (squared / n - np.abs(mean / n) ** 2) / molecules, each / n
 
-    cost, s4 = timed(waves, 1)
-    smallest = float(np.mean(s4[np.linalg.norm(vectors, axis=1) < 2 * np.pi / EDGE * 1.01]))
-    table.add("S4(q,t), one lag", "NumPy", frames, 1, cost, difference=abs(smallest / found.s4[0, 0] - 1), allowed=1e-4)
+    cost, (s4, less_mean, by_stayed) = timed(waves, 1)
+    difference = abs(float(s4[shortest].mean()) / found.s4[0, 0] - 1)
+    table.add(quantity, "NumPy", frames, 1, cost, difference=difference, allowed=1e-4)
+    cost, values = peers.atooms_s4(atooms, lag, OVERLAP, vectors, timed)
+    difference = relative(values, less_mean)
+    table.add(quantity, "atooms-pp", frames, 1, cost, difference=difference, allowed=1e-4, note="less the mean part")
+    cost, value = peers.pymattersim_s4(matter, lag, longest, timed)
+    difference = abs(value / float(by_stayed[shortest].mean()) - 1)
+    table.add(quantity, "PyMatterSim", frames, 1, cost, difference=difference, allowed=1e-4,
+              note="fewer wavevectors; by the number that stayed, not N")  # fmt: skip
 
 
 def write_docs(table: Path) -> None:
@@ -317,9 +369,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--molecules", type=int, default=512)
     parser.add_argument("--frames", type=int, default=10_000, help="of the pass and the MSD")
-    parser.add_argument("--fewer", type=int, default=1000, help="frames of what dynasor and NumPy take long for")
+    parser.add_argument("--fewer", type=int, default=1000, help="frames of what peers and NumPy take long for")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--out", type=Path, default=HERE / "dynamics.csv")
+    parser.add_argument("--four-point-only", action="store_true", help="only chi4(t) and S4; other rows stay")
     parser.add_argument("--table-only", action="store_true")
     options = parser.parse_args()
     if options.table_only:
@@ -337,15 +390,26 @@ def main() -> None:
         pass_moments(warm, np.array([1]), [WAVEVECTOR], OVERLAP)
     coherent(few, np.array([1]), WAVEVECTOR, 0.07)
     four_point_structure(few, np.array([1]), overlap_angstrom=OVERLAP, longest=0.5)
-    full_pass(table, trajectory, options.threads)
-    displacement(table, centres)
-    scattering(table, centres[: options.fewer])
-    fluctuations(table, centres[: options.fewer], axes[: options.fewer])
+    few_centres = centres[: options.fewer]
+    if not options.four_point_only:
+        full_pass(table, trajectory, options.threads)
+        displacement(table, centres)
+        scattering(table, few_centres)
+        fluctuations(table, few_centres, axes[: options.fewer])
+    matter, atooms = peers.pymattersim(few_centres, EDGE, OVERLAP), peers.atooms_trajectory(few_centres, EDGE)
+    susceptibility(table, few_centres, atooms, matter)
+    four_point(table, few_centres, atooms, matter)
+    written = [
+        {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in row.items()} for row in table.rows
+    ]
+    if options.four_point_only:
+        measured = {row["quantity"] for row in written}
+        with options.out.open(newline="") as source:
+            written = [row for row in csv.DictReader(source) if row["quantity"] not in measured] + written
     with options.out.open("w", newline="") as sink:
         writer = csv.DictWriter(sink, fieldnames=list(table.rows[0]))
         writer.writeheader()
-        for row in table.rows:
-            writer.writerow({key: f"{value:.4g}" if isinstance(value, float) else value for key, value in row.items()})
+        writer.writerows(written)
     write_docs(options.out)
 
 

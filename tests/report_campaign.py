@@ -50,7 +50,7 @@ def campaign(folder: Path, title: str = "Toluene, tiny", cycles: int = 4) -> Pat
     put(
         root / "train" / "final" / "final.json",
         {
-            "cycle": cycles - 1, "verdict": "converged", "sha256": "ab" * 32,
+            "cycle": cycles - 1, "verdict": "converged", "sha256": {"model.pb": "ab" * 32, "compressed.pb": "ef" * 32},
             "reason": "1.2 % of explored frames are candidates (at most 2 %)",
         },
     )  # fmt: skip
@@ -117,7 +117,8 @@ def _cycle(root: Path, number: int, last: bool, rng: np.random.Generator) -> Non
     for model in ("0", "1"):
         check = {
             "versions": {"deepmd-kit": "3.2.0"}, "frames": trained, "steps": 20000,
-            "sha256": {"compressed.pb": "cd" * 32}, "conversion_difference": {"force_ev_angstrom": 3e-5},
+            "sha256": {"model.pb": "01" * 32, "compressed.pb": "cd" * 32},
+            "conversion_difference": {"force_ev_angstrom": 3e-5},
         }  # fmt: skip
         put(root / "train" / "model" / model / "check.json", check)
         table(root / "train" / "model" / model / "lcurve.csv", ["step", "rmse_f_trn"], [(100, 0.4), (200, 0.2)])
@@ -250,6 +251,8 @@ def _analysis(root: Path) -> None:
         tables["motion"] += [
             {**key, "molecules": "all", "time_ps": x, "msd_angstrom2": 2.4 / tau * x, "alpha2": 0.1} for x in t
         ]
+        for name, found in _in_space(tau).items():
+            tables[name] += [{**key, **row} for row in found]
         for k, name in enumerate(names):
             mine = {**key, "equilibration": verdict, "molecules": "all", "correlator": name}
             c = np.exp(-((t / tau) ** 0.8))
@@ -258,9 +261,15 @@ def _analysis(root: Path) -> None:
                     **mine, "time_ps": x, "value": y, "value_error": 0.01, "chi4": 1 + 3 * y * (1 - y),
                     "chi4_error": 0.1,
                     "chi4_normalised": 1 + 8 * y * (1 - y), "chi4_normalised_error": 0.3,
+                    "response_per_kelvin": 0.01 * y * (1 - y), "response_error_per_kelvin": 1e-4,
+                    "energy_term": 0.5 * (y * (1 - y)) ** 2, "energy_term_error": 0.01,
                 }
                 for x, y in zip(t, c, strict=True)
             ]  # fmt: skip
+            tables["aging"] += [
+                {**key, "molecules": "all", "correlator": name, "waiting_ps": w, "tau_ps": tau, "tau_error_ps": 0.1}
+                for w in (10.0, 50.0, 90.0)
+            ]
             tables["relaxation"].append(
                 {
                     **mine, "tau_ps": tau * (1 + 0.5 * k), "tau_error_ps": 0.05 * tau,
@@ -300,3 +309,31 @@ def _analysis(root: Path) -> None:
     for name, found in tables.items():
         table(root / f"{name}.csv", list(found[0]), [list(row.values()) for row in found])
     put(root / "summary.json", {"mlpwf": "0.1.0", "definitions": {"overlap": "share of molecules within a"}})
+
+
+def _in_space(tau: float) -> dict[str, list[dict[str, Any]]]:
+    """Rows of the tables in space of one state: molecules that diffuse and move together over 4 Å."""
+    q, r = np.linspace(0.2, 1.0, 9), np.arange(0.025, 10, 0.05)
+    times = [part * tau for part in (0.1, 1.0, 3.0)]
+    return {
+        "coherent": [
+            {"species": "all", "wavevector_per_angstrom": 1.31, "time_ps": x, "value": 0.6 * np.exp(-x / tau)}
+            for x in (0.0, *np.geomspace(0.01, 100, 20))
+        ],
+        "s4": [
+            {
+                "molecules": "all", "wavevector_per_angstrom": x, "s4": 5 / (1 + (4 * x) ** 2), "s4_error": 0.1,
+                "s4_fluctuation": 4 / (1 + (4 * x) ** 2), "s4_fluctuation_error": 0.1,
+            }
+            for x in q
+        ],
+        "sub_boxes": [
+            {"molecules": "all", "edge_angstrom": 24 / n, "chi4": 4 / n, "chi4_error": 0.1} for n in (1, 2, 3, 4)
+        ],
+        "lengths": [{"xi4_angstrom": 4.0, "xi4_error_angstrom": 0.3, "chi4_at_zero": 5.0, "verdict": "marginal"}],
+        "van_hove": [
+            {"molecules": "all", "time_ps": x, "distance_angstrom": y, "density_per_angstrom": d}
+            for x in times
+            for y, d in zip(r, r**2 * np.exp(-(r**2) * tau / x / 2) * (tau / x) ** 1.5, strict=True)
+        ],
+    }  # fmt: skip

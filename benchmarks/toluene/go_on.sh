@@ -10,7 +10,7 @@ export PATH=$PWD/.venv/bin:$PATH
 
 # Labels as the store's records; of the campaign all that its next cycle reads, with its times, which
 # Snakemake goes by. Models (11 MB each), walkers, production runs and work in
-# progress are left out; of the final model, once it is there, the part that is not compressed is kept, and what its
+# progress are left out; of the final model, once it is there, model.pb is kept, as it was trained, and what its
 # liquid is like.
 keep() {
     mlpwf label export --config $campaign/config/label.json --site $campaign/config/site.json --out $here/labels.jsonl.gz
@@ -23,7 +23,7 @@ keep() {
     tar -c --sort=name --owner=0 --group=0 --numeric-owner "${before[@]}" $campaign 2>/dev/null | xz -9 >$here/.campaign.tar.xz
     mv $here/.campaign.tar.xz $here/campaign.tar.xz
     python $here/tables.py $campaign $here
-    [ ! -f $campaign/train/final/model.pb ] || cp $campaign/cycle/$last/train/model/0/model.pb $here/model.pb
+    [ ! -f $campaign/train/final/compressed.pb ] || cp $campaign/train/final/model.pb $here/model.pb
     [ ! -f $campaign/validate/liquid.json ] || python $here/liquid.py $campaign $here docs/toluene.png
 }
 
@@ -31,11 +31,18 @@ keep() {
 restore() {
     local final=$campaign/train/final
     [ -f $final/final.json ] && [ ! -f $final/model.pb ] && [ -f $here/model.pb ] || return 0
-    dp compress -i $here/model.pb -o $final/model.pb
-    cp -p $final/final.json $final/.time
-    sed -i "s/\"sha256\": \".*\"/\"sha256\": \"$(sha256sum $final/model.pb | cut -d' ' -f1)\"/" $final/final.json
-    touch -r $final/.time $final/final.json $final/model.pb
-    rm $final/.time
+    cp $here/model.pb $final/model.pb
+    dp compress -i $final/model.pb -o $final/compressed.pb
+    python - $final <<'END'
+import os, sys
+from pathlib import Path
+from mlpwf.files import read_json, sha256, write_json
+record, *models = (Path(sys.argv[1]) / name for name in ("final.json", "model.pb", "compressed.pb"))
+made = record.stat().st_mtime_ns
+write_json(record, read_json(record) | {"sha256": {path.name: sha256(path) for path in models}})
+for path in (record, *models):
+    os.utime(path, ns=(made, made))
+END
 }
 
 if [ "${1:-}" = keep ]; then

@@ -17,6 +17,7 @@ from mlpwf.commands.analyse import analyse
 from mlpwf.config import Analyse
 from mlpwf.errors import ConfigError, DataError
 from mlpwf.files import sha256
+from mlpwf.report.dynamics_figures import CAPTIONS
 from mlpwf.report.gather import ANALYSIS, read_columns
 from mlpwf.units import GAS_CONSTANT_KJ_MOL_K
 
@@ -181,12 +182,39 @@ def test_activation_energies_are_recovered(campaign):
 
 def test_figures_are_drawn_with_their_numbers(campaign):
     figures = campaign / "analyse" / "figures"
-    names = {"motion", "correlators", "chi4", "arrhenius", "counts", "energy"}
+    names = {*CAPTIONS} - {"angell"}
     assert {path.name for path in figures.iterdir()} == {f"{n}.{kind}" for n in names for kind in ("png", "svg", "csv")}
     drawn = pd.read_csv(figures / "arrhenius.csv")
     taus = pd.read_csv(campaign / "analyse" / "relaxation.csv")
     points = drawn[drawn.curve.str.startswith("Overlap")]
     assert sorted(points.y) == pytest.approx(sorted(taus[taus.correlator == "overlap"].tau_ps), rel=1e-6)
+
+
+def test_every_table_is_drawn_or_told(campaign):
+    """The columns that a table is there for, against the numbers beside the figures."""
+    folder = campaign / "analyse"
+    assert {path.stem for path in folder.glob("*.csv")} == {*ANALYSIS}
+    for table, figure, panels, columns in (
+        ("van_hove", "van_hove", [f"{t:g} K" for t in TEMPERATURES], ("distance_angstrom", "density_per_angstrom")),
+        ("coherent", "coherent", ["F(q ≈ 1.3 Å⁻¹, t)"], ("time_ps", "value")),
+        ("s4", "s4", ["S₄"], ("wavevector_per_angstrom", "s4")),
+        ("s4", "s4", ["S₄ of w − ⟨w⟩"], ("wavevector_per_angstrom", "s4_fluctuation")),
+        ("sub_boxes", "s4", ["χ₄ in sub-boxes"], ("edge_angstrom", "chi4")),
+        ("correlators", "response", ["∂C/∂T, overlap"], ("time_ps", "response_per_kelvin")),
+        ("aging", "aging", ["Waiting time, overlap"], ("waiting_ps", "tau_ps")),
+        ("energies", "activation", ["Overlap"], ("temperature_kelvin", "energy_kj_mol")),
+    ):
+        found = pd.read_csv(folder / f"{table}.csv")
+        if "correlator" in found:
+            found = found[found.correlator == "overlap"]
+        if "quantity" in found:
+            found = found[found.quantity == "tau_overlap_ps"]
+        found = found[(found[columns[0]] > 0) & found[columns[1]].notna()][[*columns]].to_numpy()
+        drawn = pd.read_csv(folder / "figures" / f"{figure}.csv")
+        drawn = drawn[drawn.panel.isin(panels) & ~drawn.curve.str.endswith(", fit")]
+        assert len(drawn) > 5, (table, columns)
+        kept = np.isclose(found[:, None], drawn[["x", "y"]].to_numpy(), rtol=1e-6, atol=1e-12).all(axis=2).any(axis=1)
+        assert (found[~kept, 1] == 0).all(), (table, columns)  # empty bins beyond the farthest molecule are not drawn
 
 
 def test_summary_names_settings_inputs_and_definitions(campaign):

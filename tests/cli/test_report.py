@@ -17,6 +17,8 @@ from typer.testing import CliRunner
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from mlpwf.commands.report import report
+from mlpwf.report.gather import gather
+from mlpwf.report.page import provenance
 from report_campaign import campaign
 
 app = typer.Typer()
@@ -97,10 +99,21 @@ def test_the_page_says_what_ran_and_how_it_ended(tmp_path: Path) -> None:
     for words in (
         "Converged.", "1.2 % of explored frames", "Quantum ESPRESSO (pw.x) 6.7", "RPBE with D3(BJ)", "12.0 ± 0.4",
         "0.0216", "run shorter than 3 tau", "not diffusive", "χ₄/(⟨w²⟩ − ⟨w⟩²)", "0.851", "117 ± 2", "43 ± 4",
-        "Angell plot",
+        "Angell plot", "4 ± 0.3 (marginal)", "F(q ≈ 1.3 Å⁻¹, t)", "χ₄ in sub-boxes", "4πr² Gₛ(r,t)", "Waiting time",
     ):  # fmt: skip
         assert words in html, words
     assert not re.search(r"N\*", html)
+
+
+def test_the_hashes_of_the_final_model_are_told(tmp_path: Path) -> None:
+    root = campaign(tmp_path, cycles=1)
+    facts = provenance(gather(root)).facts
+    assert [facts[f"SHA-256 of {name}"] for name in ("model.pb", "compressed.pb")] == ["ab" * 32, "ef" * 32]
+    path = root / "train" / "final" / "final.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"sha256": "01" * 32}))
+    facts = provenance(gather(root)).facts
+    assert facts["SHA-256 of model.pb"] == "01" * 32, "of a campaign that ended when it held no other"
+    assert "SHA-256 of compressed.pb" not in facts
 
 
 def test_titles_and_labels_stay_text(tmp_path: Path) -> None:

@@ -230,10 +230,10 @@ def test_damaged_files_are_named_and_made_again(runs, tmp_path, caplog):
 def test_a_model_that_is_not_the_recorded_one_is_refused(place, water_models):
     final = place.root / "final"
     final.mkdir()
-    place.model = final / "model.pb"
+    place.model = final / "compressed.pb"
     place.model.write_bytes(water_models[0].read_bytes()[:-1000])
-    write_json(final / "final.json", {"sha256": sha256(water_models[0])})
-    with pytest.raises(DataError, match=r"model\.pb: damaged \(SHA-256 .*; expected .*delete it and run again"):
+    write_json(final / "final.json", {"sha256": {"model.pb": "0", "compressed.pb": sha256(water_models[0])}})
+    with pytest.raises(DataError, match=r"compressed\.pb: damaged \(SHA-256 .*; expected .*delete it and run again"):
         place.run()
 
 

@@ -321,16 +321,22 @@ def test_the_final_model_is_trained_for_longer(tmp_path: Path, continue_models: 
 
 def test_final_model_is_a_copy_with_its_verdict(tmp_path: Path) -> None:
     (tmp_path / "compressed.pb").write_bytes(b"a model")
+    (tmp_path / "model.pb").write_bytes(b"as trained")
     status = {"cycle": 3, "verdict": "converged", "reason": "converged: all is well", "selected": 0}
     write_json(tmp_path / "status.json", status)
     words = ["final", "--status", tmp_path / "status.json", "--out", tmp_path / "final", "--model"]
     mlpwf(*words, tmp_path / "compressed.pb")
-    assert (tmp_path / "final" / "model.pb").read_bytes() == b"a model"
+    assert (tmp_path / "final" / "model.pb").read_bytes() == b"as trained"
+    assert (tmp_path / "final" / "compressed.pb").read_bytes() == b"a model"
     final = read_json(tmp_path / "final" / "final.json")
     assert (final["cycle"], final["verdict"], final["reason"]) == (3, "converged", "converged: all is well")
-    assert final["sha256"] == sha256(tmp_path / "compressed.pb")
+    assert final["sha256"] == {name: sha256(tmp_path / name) for name in ("model.pb", "compressed.pb")}
+    assert sound_model(tmp_path / "final" / "compressed.pb") == final["sha256"]["compressed.pb"]
     with pytest.raises(DataError, match="no such model"):
         mlpwf(*words, tmp_path / "none.pb")
+    (tmp_path / "model.pb").unlink()
+    with pytest.raises(DataError, match=r"/model\.pb: no such model"):
+        mlpwf(*words, tmp_path / "compressed.pb")
 
 
 def test_a_program_that_fails_leaves_no_output(tmp_path: Path) -> None:

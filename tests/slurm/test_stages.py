@@ -104,9 +104,9 @@ def test_production_in_jobs_of_a_minute_is_the_uninterrupted_run(tmp_path: Path,
     with Cluster(extra="OverTimeLimit=20") as cluster:
         project = Project(tmp_path / "water", cluster, "simulate")
         results = project.folder / "results" / "water"
-        for target in (results / "train/final/model.pb", results / "build/molecules.extxyz"):
+        for target in (results / "train/final/compressed.pb", results / "build/molecules.extxyz"):
             target.parent.mkdir(parents=True)
-        shutil.copy(water_models[0], results / "train/final/model.pb")
+        shutil.copy(water_models[0], results / "train/final/compressed.pb")
         write_frames(results / "build/molecules.extxyz", [WATER])
         system = {"name": "water", "system": liquid, "simulate": settings | {"length_ps": 5000}}
         (project.folder / "config/systems/mine.yaml").write_text(yaml.safe_dump(system))
@@ -139,7 +139,7 @@ def uninterrupted(results: Path, length_ps: float) -> Path:
     write_json(config / "whole.json", read_json(config / "simulate.json") | {"length_ps": round(length_ps, 6)})
     write_json(config / "here.json", {"seed": 1})
     words = ["segment", "--config", config / "whole.json", "--site", config / "here.json"]
-    words += ["--system", config / "system.json", "--model", results / "train/final/model.pb"]
+    words += ["--system", config / "system.json", "--model", results / "train/final/compressed.pb"]
     words += ["--molecules", results / "build/molecules.extxyz", "--state", "300K", "--segment", 0]
     done = CliRunner().invoke(simulate, [*map(str, words), "--out", str(results / "whole")])
     assert done.exception is None, done.exception

@@ -85,3 +85,15 @@ def test_a_short_logarithmic_axis_has_labels_to_read_by(low: float, high: float)
     (axes,) = lines([Panel("t", "x", "y", [Curve("c", x, x)], x_log=True, y_log=True)]).axes
     for ticks, limits in ((axes.get_xticks(), axes.get_xlim()), (axes.get_yticks(), axes.get_ylim())):
         assert sum(limits[0] <= tick <= limits[1] for tick in ticks) >= 2
+
+
+def test_the_legend_names_the_curves_in_their_order_and_no_hidden_one() -> None:
+    x = np.arange(3.0)
+    curves = [
+        Curve("with bars", x, x, 0.1 + x), Curve("without", x, x), Curve("_hidden", x, x),
+        Curve("without", x, x, 1 + x),
+    ]  # fmt: skip
+    (axes,) = lines([Panel("t", "x", "y", curves)]).axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["with bars", "without", "without"]
+    figure = lines([Panel("t", "x", "y", curves), Panel("u", "x", "y", [*curves[:2], curves[3]])])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["with bars", "without", "without"]

@@ -168,6 +168,63 @@ def test_more_cycles_after_the_end_are_planned(tmp_path):
     assert "results/tiny_water/cycle/002/label/labels.extxyz" in next_files()
 
 
+def test_a_campaign_that_ended_with_one_final_model_goes_on_as_it_is(tmp_path):
+    """Its model.pb is the compressed one and there is no other: nothing of it is planned again."""
+    values = yaml.safe_load((PROJECT / "config" / "systems" / "tiny_water.yaml").read_text())
+    system = tmp_path / "mine.yaml"
+    system.write_text(yaml.safe_dump(values))
+    for name in planned_files(plan(tmp_path, system, "plan=2").stdout.splitlines()):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    campaign = tmp_path / "results" / "tiny_water"
+    final, last = campaign / "train" / "final", campaign / "cycle" / "001" / "select" / "status.json"
+    (final / "compressed.pb").unlink()
+    document = {"cycle": 1, "verdict": "limit", "reason": "limit", "sha256": "ab" * 32}
+    (final / "final.json").write_text(json.dumps(document))
+    for cycle, verdict in enumerate(("continue", "limit")):
+        (campaign / f"cycle/{cycle:03d}/select/status.json").write_text(json.dumps({"verdict": verdict}))
+    for summary in campaign.glob("simulate/*/segment/000/summary.json"):
+        summary.write_text(json.dumps({"stable": True, "end_ps": 2.0}))
+    site = PROJECT / "config" / "sites" / "local.yaml"
+    command = [*SNAKEMAKE, "--cores", "1", "--directory", str(tmp_path), "--touch"]
+    subprocess.run([*command, "--config", f"system={system}", f"site={site}"], capture_output=True, check=True)
+    records = [
+        path for path in (tmp_path / ".snakemake" / "metadata").iterdir() if "final/compressed.pb" in path.read_text()
+    ]
+    assert len(records) > 5, "of what was made from the final model"
+    for path in records:
+        path.write_text(path.read_text().replace("final/compressed.pb", "final/model.pb"))
+    (final / "compressed.pb").unlink(missing_ok=True)
+
+    def planned():
+        done = plan(tmp_path, system, options=("--cores", "2", "--rerun-triggers", "mtime", "input"))
+        assert done.returncode == 0, done.stderr
+        return {name.removeprefix("results/tiny_water/") for name in planned_files(done.stdout.splitlines())}
+
+    def as_old_as(document):
+        times = (final / "final.json").stat().st_mtime_ns
+        (final / "final.json").write_text(json.dumps(document))
+        os.utime(final / "final.json", ns=(times, times))
+
+    assert not planned()
+    models = {path: path.stat() for path in campaign.glob("cycle/*/train/model/*/*.pb")}
+    for path in models:
+        path.unlink()
+    assert not planned(), "its cycles' models gone"
+    for path, found in models.items():
+        path.write_text("")
+        os.utime(path, ns=(found.st_mtime_ns, found.st_mtime_ns))
+    as_old_as(document | {"sha256": {"model.pb": "0", "compressed.pb": "1"}})
+    files = planned()
+    assert "train/final/compressed.pb" in files, "a campaign of today that has lost it"
+    assert not any("/train/model/" in name for name in files)
+    as_old_as(document)
+    os.utime(last)
+    files = planned()
+    assert {"train/final/compressed.pb", "validate/runs.json"} <= files, "it ends anew, as campaigns of today do"
+    assert not any("/train/model/" in name for name in files)
+
+
 def touch(*folders):
     """Make files new, in an order that no rule minds."""
     now = time.time() + 1

@@ -30,9 +30,9 @@ class Production:
         (folder / "Snakefile").write_text(RULES)
         (folder / "site.yaml").write_text("{}")
         self.results = folder / "results" / "water"
-        for target in (self.results / "train/final/model.pb", self.results / "build/molecules.extxyz"):
+        for target in (self.results / "train/final/compressed.pb", self.results / "build/molecules.extxyz"):
             target.parent.mkdir(parents=True)
-        shutil.copy(model, self.results / "train/final/model.pb")
+        shutil.copy(model, self.results / "train/final/compressed.pb")
         write_frames(self.results / "build/molecules.extxyz", [WATER])
 
     def run(self, *options, **simulate):
@@ -83,7 +83,7 @@ def test_a_longer_run_and_one_more_temperature_repeat_nothing(tmp_path, water_mo
     assert "Nothing to be done" in place.run(temperatures_kelvin=[300, 350], length_ps=0.05, checkpoint_min=3)
     assert {key: place.files(*key) for key in done} == done
 
-    (place.results / "train/final/model.pb").touch()  # the same model, and yet newer: the verb knows it
+    (place.results / "train/final/compressed.pb").touch()  # the same model, and yet newer: the verb knows it
     told = place.run("--forcerun", "simulate_segment", temperatures_kelvin=[300, 350], length_ps=0.1)
     assert told.count("finished before under the same settings, kept") == 3, told
     assert {key: place.files(*key)["trajectory.trr"] for key in done} == {

@@ -1,8 +1,8 @@
 """analyse: correlators, counts of correlated molecules, laws and activation energies of the production runs.
 
 INPUTS   the run of every state, C/config/analyse.json
-OUTPUTS  C/analyse/{states,motion,correlators,relaxation,aging,counts,laws,energies,cooperativity}.csv,
-         C/analyse/figures/, summary.json
+OUTPUTS  C/analyse/{states,motion,correlators,relaxation,aging,counts,coherent,s4,sub_boxes,lengths,van_hove,laws,
+         energies,cooperativity}.csv, C/analyse/figures/, summary.json
 """
 
 
@@ -24,6 +24,11 @@ rule analyse_dynamics:
                 "relaxation",
                 "aging",
                 "counts",
+                "coherent",
+                "s4",
+                "sub_boxes",
+                "lengths",
+                "van_hove",
                 "laws",
                 "energies",
                 "cooperativity",

@@ -147,6 +147,24 @@ def final_cycle(wildcards):
             return cycle
 
 
+def final_model(wildcards):
+    """The final model as production runs it, compressed.pb.
+
+    A campaign that ended when train/final held nothing else had it as model.pb: it keeps that name until it ends
+    anew, so that none of its jobs has other inputs than it had.
+    """
+    folder = Path(f"{C}/train/final")
+    compressed, earlier, final = (
+        folder / name for name in ("compressed.pb", "model.pb", "final.json")
+    )
+    if PLAN or compressed.is_file() or not (earlier.is_file() and final.is_file()):
+        return str(compressed)
+    status = Path(f"{C}/cycle/{final_cycle(wildcards)}/select/status.json")
+    kept = isinstance(json.loads(final.read_text())["sha256"], str)
+    ended_anew = status.stat().st_mtime > final.stat().st_mtime
+    return str(earlier if kept and not ended_anew else compressed)
+
+
 def arms_errors(wildcards):
     """Errors of every arm of `select.arms` in every cycle after the first."""
     cycles = range(1, int(final_cycle(wildcards)) + 1) if ARMS else []

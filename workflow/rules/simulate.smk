@@ -1,6 +1,6 @@
 """simulate: production molecular dynamics, each state in as many segments as its length and the wall time ask for.
 
-INPUTS   C/train/final/model.pb or the files of simulate.force_field, C/build/molecules.extxyz, C/config/{simulate,system,site}.json,
+INPUTS   C/train/final/compressed.pb or the files of simulate.force_field, C/build/molecules.extxyz, C/config/{simulate,system,site}.json,
          C/config/simulate/STATE.json
 OUTPUTS  C/simulate/STATE/segment/SSS/{trajectory.trr,thermo.csv,stress.npz,restart.bin,summary.json,kept.json},
          C/simulate/STATE/run/LENGTHps.json
@@ -38,11 +38,7 @@ checkpoint simulate_segment:
     """A state's run, as far as the wall time of one job goes; what is killed goes on from its last checkpoint."""
     input:
         settings=f"{C}/config/simulate/{{state}}.json",
-        model=(
-            [str(path) for _, path in FORCE_FIELD]
-            if FORCE_FIELD
-            else f"{C}/train/final/model.pb"
-        ),
+        model=([str(path) for _, path in FORCE_FIELD] if FORCE_FIELD else final_model),
         molecules=f"{C}/build/molecules.extxyz",
         config=ancient(f"{C}/config/simulate.json"),
         system=ancient(f"{C}/config/system.json"),

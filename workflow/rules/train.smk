@@ -3,10 +3,12 @@
 INPUTS   labels of this cycle and all before, C/config/cycle/NNN/train.json, C/config/{train,site}.json,
          the previous committee
 OUTPUTS  C/cycle/NNN/train/model/K/{model.pb,compressed.pb,check.json,lcurve.csv},
-         C/cycle/NNN/train/{errors.json,parity.csv,calibration.json,pairs.csv}, C/train/final/{model.pb,final.json},
+         C/cycle/NNN/train/{errors.json,parity.csv,calibration.json,pairs.csv},
+         C/train/final/{model.pb,compressed.pb,final.json},
          with train.steps_final C/train/longer/ as a model/K
 
-A model's files are outputs that Snakemake must not delete before a job: by them the verb knows a finished training.
+Everywhere model.pb is a model as trained and compressed.pb what is run of it. A model's files are outputs that
+Snakemake must not delete before a job: by them the verb knows a finished training.
 """
 
 
@@ -131,9 +133,10 @@ rule train_longer:
 
 
 rule train_final:
-    """Name the model the campaign ends with."""
+    """Name the model the campaign ends with; the one it was compressed from lies beside it."""
     input:
         status=lambda wildcards: f"{C}/cycle/{final_cycle(wildcards)}/select/status.json",
+        # model.pb comes from the same job; as an input it would make campaigns without it end anew
         model=lambda wildcards: (
             f"{C}/train/longer/compressed.pb"
             if CAMPAIGN.train.steps_final
@@ -141,6 +144,7 @@ rule train_final:
         ),
     output:
         model=f"{C}/train/final/model.pb",
+        compressed=f"{C}/train/final/compressed.pb",
         final=f"{C}/train/final/final.json",
     log:
         f"{LOGS}/train/final.log",

@@ -49,7 +49,7 @@ rule validate_cycle:
 rule validate_model:
     """Errors by state, energy conservation, stability, density and structure."""
     input:
-        model=f"{C}/train/final/model.pb",
+        model=final_model,
         test=f"{C}/test/label/labels.extxyz",
         molecules=f"{C}/build/molecules.extxyz",
         config=f"{C}/config/validate.json",

@@ -416,23 +416,30 @@ def _keep_apart(test: Sequence[Atoms], train: Sequence[Atoms], source: Path) -> 
 @app.command("final")
 def train_final(
     status: Annotated[Path, typer.Option(help="status.json of the last cycle")],
-    model: Annotated[Path, typer.Option(help="the model to keep")],
+    model: Annotated[Path, typer.Option(help="the model to keep, compressed; as trained it lies beside it")],
     out: Annotated[Path, typer.Option(help="folder of the final model")],
 ) -> None:
     """Keep a model as the campaign's result, with the verdict that ended the cycles."""
+    kept = {"model.pb": model.with_name("model.pb"), "compressed.pb": model}
     if not model.is_file():
-        raise DataError(f"{model}: no such model; expected a compressed model of the last cycle")
+        raise DataError(f"{model}: no such model; expected a compressed model of the last cycle: run again")
+    if not kept["model.pb"].is_file():
+        raise DataError(
+            f"{kept['model.pb']}: no such model; expected that which {model.name} was made from: delete {model} and "
+            "run again; it is trained anew"
+        )
     verdict = read_json(status)
     with sole_writer(out), accounted(out, "train"):
-        sound_model(model)
-        _copy(model, out / "model.pb")
+        for name, source in kept.items():
+            sound_model(source)
+            _copy(source, out / name)
         document = {
             "mlpwf": __version__,
             "cycle": verdict["cycle"],
             "verdict": verdict["verdict"],
             "reason": verdict["reason"],
             "model": str(model),
-            "sha256": sha256(out / "model.pb"),
+            "sha256": {name: sha256(out / name) for name in kept},
         }
         write_json(out / "final.json", document)
     log.info("train: final model of cycle %d (%s): %s", verdict["cycle"], verdict["verdict"], verdict["reason"])

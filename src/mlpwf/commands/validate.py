@@ -29,7 +29,7 @@ def validate(
     config: Annotated[Path, typer.Option(help="Resolved section: C/config/validate.json.")],
     site: Annotated[Path, typer.Option(help="Resolved site: C/config/site.json.")],
     system: Annotated[Path, typer.Option(help="Resolved section: C/config/system.json.")],
-    model: Annotated[Path, typer.Option(help="Final model: C/train/final/model.pb.")],
+    model: Annotated[Path, typer.Option(help="Final model: C/train/final/compressed.pb.")],
     molecules: Annotated[Path, typer.Option(help="One frame for each species: C/build/molecules.extxyz.")],
     test_labels: Annotated[Path, typer.Option(help="Held-out labels: C/test/label/labels.extxyz.")],
     out: Annotated[Path, typer.Option(help="Folder of the results: C/validate, or C/cycle/NNN/validate.")],

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlpwf.report.dynamics_figures import CAPTIONS, HEIGHTS, TRUE, count_name, figures, quantity_name
+from mlpwf.report.dynamics_figures import CAPTIONS, HEIGHTS, TRUE, figures
+from mlpwf.report.dynamics_tables import ALL, count_name, lower, quantity_name
 from mlpwf.report.figures import lines, rows
 from mlpwf.report.gather import Record, number
 from mlpwf.report.page import Drawing, Part, Table
 
 if TYPE_CHECKING:
     from mlpwf.report.gather import Columns
-
-ALL = "all"
 
 
 def dynamics(record: Record) -> Part:
@@ -58,7 +57,7 @@ def activation_energy(tables: Mapping[str, Columns]) -> tuple[str, str]:
             at = f"{float(energies['temperature_kelvin'][k]):g} K"
             return (
                 text,
-                f"kJ/mol, E_app at {at} by the {energies['law'][k]} law, from {_lower(quantity_name(quantity))}",
+                f"kJ/mol, E_app at {at} by the {energies['law'][k]} law, from {lower(quantity_name(quantity))}",
             )
     return "–", "kJ/mol, too few equilibrated states"
 
@@ -133,30 +132,41 @@ def _states(tables: Mapping[str, Columns]) -> list[Table]:
     body: list[tuple[str, ...]] = []
     for title, value, error, verdict in (
         ("in equilibrium?", "equilibration", "", ""),
+        (
+            "change of the energy over the run, eV a molecule", "energy_change_over_run_ev_per_molecule", "",
+            "energy_verdict",
+        ),
         ("heat capacity, k_B a molecule", "heat_capacity_kb_per_molecule", "heat_capacity_error_kb_per_molecule", ""),
         ("D, Å²/ps", "diffusion_angstrom2_per_ps", "diffusion_error_angstrom2_per_ps", "diffusion_verdict"),
         ("viscosity, mPa s", "viscosity_mpa_s", "viscosity_error_mpa_s", "viscosity_verdict"),
-    ):
+        ("relaxation of the stress, ps", "stress_relaxation_ps", "stress_relaxation_error_ps", "viscosity_verdict"),
+    ):  # fmt: skip
         if value in states:
             body.append((title, *(_cell(states, k, value, error, verdict) for k in range(len(temperatures)))))
+    lengths = tables.get("lengths")
+    if lengths is not None and len(lengths["temperature_kelvin"]):
+        cells = _at(lengths, temperatures, "xi4_angstrom", "xi4_error_angstrom", "verdict")
+        body.append(("ξ₄ at the peak of χ₄ of the overlap, Å", *cells))
     if relaxation is not None and "correlator" in relaxation:
         mine = relaxation["molecules"] == ALL
         for name in dict.fromkeys(relaxation["correlator"][mine].tolist()):
-            at = {
-                float(relaxation["temperature_kelvin"][k]): int(k)
-                for k in np.flatnonzero(mine & (relaxation["correlator"] == name))
-            }
-            places = [at.get(float(t)) for t in temperatures]
-            title = _lower(quantity_name(name))
+            rows_of = {key: column[mine & (relaxation["correlator"] == name)] for key, column in relaxation.items()}
+            title = lower(quantity_name(name))
             for label, value, error, verdict in (
                 (f"τ, {title}, ps", "tau_ps", "tau_error_ps", "tau_verdict"),
                 (f"β, {title}", "kww_beta", "kww_beta_error", "kww_verdict"),
                 (f"in equilibrium by {title}?", "equilibration", "", ""),
             ):
-                cells = ["–" if k is None else _cell(relaxation, k, value, error, verdict) for k in places]
-                body.append((label, *cells))
+                body.append((label, *_at(rows_of, temperatures, value, error, verdict)))
     header = ("quantity", *(f"{t:g} K" for t in temperatures))
     return [Table("States: value ± standard error, and the verdict where it is not ok.", header, body)]
+
+
+def _at(table: Columns, temperatures: Any, value: str, error: str, verdict: str) -> list[str]:
+    """Cells of a table with one row a state, in the order of the temperatures; a dash where there is no row."""
+    at = {float(kelvin): k for k, kelvin in enumerate(table["temperature_kelvin"])}
+    places = [at.get(float(kelvin)) for kelvin in temperatures]
+    return ["–" if k is None else _cell(table, k, value, error, verdict) for k in places]
 
 
 def _counts(counts: Columns | None) -> list[Table]:
@@ -174,7 +184,7 @@ def _counts(counts: Columns | None) -> list[Table]:
                 found = np.flatnonzero(chosen & (counts["temperature_kelvin"] == temperature))
                 cells.append(_cell(counts, int(found[0]), "count", "count_error", "verdict") if len(found) else "–")
             if any(cell[0].isdigit() or cell[0] == "-" for cell in cells):
-                body.append((f"{count_name(definition)}, {_lower(quantity_name(name))}", *cells))
+                body.append((f"{count_name(definition)}, {lower(quantity_name(name))}", *cells))
     header = ("number of correlated molecules", *(f"{t:g} K" for t in temperatures))
     caption = (
         "Numbers of dynamically correlated molecules, each by its own definition; the verdict where it is not ok. "
@@ -207,7 +217,7 @@ def _cooperativity(table: Columns | None) -> list[Table]:
         return []
     body = [
         (
-            f"{table['against'][k]}, {_lower(quantity_name(str(table['correlator'][k])))}",
+            f"{table['against'][k]}, {lower(quantity_name(str(table['correlator'][k])))}",
             count_name(str(table["count_definition"][k])),
             _cell(table, k, "intercept", "intercept_error", ""), _cell(table, k, "slope", "slope_error", ""),
             _number(table, k, "misfit_p_value"), _number(table, k, "proportional_p_value"),
@@ -238,7 +248,3 @@ def _cell(table: Columns, k: int, value: str, error: str, verdict: str) -> str:
         text += f" ± {table[error][k]:.2g}"
     word = str(table[verdict][k]) if verdict in table else "ok"
     return text if word in ("ok", "nan", "") else f"{text} ({word})"
-
-
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]

@@ -4,38 +4,64 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from mlpwf.report.figures import PALETTE, Curve, Panel, lines, rows, thermal_colours
+from mlpwf.report.dynamics_tables import (
+    ALL,
+    Reader,
+    Tables,
+    by_temperature,
+    correlator_names,
+    count_name,
+    lower,
+)
+from mlpwf.report.figures import PALETTE, Curve, Panel, lines, rows
+from mlpwf.report.space_figures import coherent_panels, four_point_panels, van_hove_panels
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from mlpwf.report.dynamics_tables import Values
 
-    from mlpwf.report.gather import Columns
-
-    Values = NDArray[Any]
-
-Tables = Mapping[str, "Columns"]
 USABLE = ("equilibrated", "too short to tell")
-ALL = "all"
 TRUE = ("True", "1", "1.0")  # however a table's true was read
 CAPTIONS = {
     "motion": "Motion of the molecules' centres by temperature, against the time since the origin.",
+    "van_hove": (
+        "Van Hove's function, self part: the density of the distances r that molecules have gone, at a tenth of τ, at "
+        "τ and at 3 τ of the overlap (at the middle and the last lag where τ is not known), in the last run of a state."
+    ),
     "correlators": "Correlators by temperature, against the time since the origin.",
+    "coherent": (
+        "Coherent scattering F(q,t) of the centres over the wavevectors that fit the box, in the last run of a state. "
+        "It starts from the structure factor S(q), where self-scattering starts from 1."
+    ),
     "chi4": (
         "χ₄ by temperature, in the ensemble of the runs, and χ₄/(⟨w²⟩ − ⟨w⟩²), which is 1 for molecules that move "
         "independently and k for independent blobs of k."
     ),
+    "s4": (
+        "How far molecules move together, at the time of the peak of χ₄ of the overlap w, in the last run of a state. "
+        "S₄(q) with the fit of Ornstein and Zernike (dashed), and that of w − ⟨w⟩, without what the density does by "
+        "itself; the same fluctuation in sub-boxes, which grows with their edge until that exceeds ξ₄ by far; ξ₄ of "
+        "the fits, open where the verdict on the fit is not ok."
+    ),
+    "response": (
+        "What a change of temperature does to the correlators, and the energy term (k_B T²/c)(∂C/∂T)², by which χ₄ of "
+        "two ensembles differ."
+    ),
+    "aging": "Relaxation times of windows of origins against the waiting time: level where a state is in equilibrium.",
     "arrhenius": (
         "Relaxation times (C = 1/e), 1/D and viscosity against inverse temperature. Lines: the law with the lowest "
         "AICc through the states that enter fits; open circles are states that do not: not in equilibrium, broken, "
         "or not long enough."
     ),
     "angell": "The same times against T_g/T, T_g of each quantity's own law.",
+    "activation": (
+        "Activation energies against temperature: E = RT ln(τ/τ∞) and E_app = R dln τ/d(1/T) of the law with the "
+        "lowest AICc, and E_app between neighbouring temperatures, which needs no law."
+    ),
     "counts": (
         "Numbers of dynamically correlated molecules by temperature, each definition by its full name; open circles: "
         "states not shown to be in equilibrium, or a verdict that is not ok."
@@ -47,70 +73,8 @@ CAPTIONS = {
 }
 
 
-def quantity_name(name: str) -> str:
-    """What a correlator's or a quantity's column name stands for, in full."""
-    if name.startswith("fs_q"):
-        return f"Self-scattering Fₛ(q = {name[4:]} Å⁻¹)"
-    if name.startswith("c") and "_axis" in name:
-        order, axis = name[1:].split("_axis", 1)
-        return f"Rotation C{order.translate(str.maketrans('0123456789', '₀₁₂₃₄₅₆₇₈₉'))}, axis {axis}"
-    if name.startswith("tau_"):
-        return quantity_name(name[4:].removesuffix("_ps"))
-    for start, title in (("inverse_diffusion", "1/D"), ("viscosity", "Viscosity"), ("diffusion", "Diffusion")):
-        if name.startswith(start):
-            return title
-    return {"overlap": "Overlap"}.get(name, name.replace("_", " "))
-
-
-def count_name(definition: str) -> str:
-    """The name of a count of correlated molecules, as it is drawn."""
-    for plain, drawn in (
-        ("normalised chi4", "χ₄/(⟨w²⟩ − ⟨w⟩²)"), ("chi4", "χ₄"), ("dlntau/dlnT", "dln τ/dln T"), ("(beta/e)", "(β/e)"),
-        (" at tau", " at τ"), (" - energy", " − energy"), ("N_corr,T", "N(corr,T)"),
-    ):  # fmt: skip
-        definition = definition.replace(plain, drawn)
-    return definition
-
-
 COUNT_COLOURS = (*PALETTE, "#7A5195", "#A05A2C")
 HEIGHTS = {"counts": 4.2}  # inches a row: the legend is long
-
-
-class Reader:
-    """Columns of the tables by their full names, in real units or without any."""
-
-    def __init__(self, tables: Tables) -> None:
-        self.tables = tables
-        states = tables.get("states", {})
-        self.reduced = "temperature" in states and "temperature_kelvin" not in states
-
-    def has(self, table: str) -> bool:
-        """Whether there is such a table, with at least one row."""
-        found = self.tables.get(table)
-        return found is not None and len(found) > 0 and len(next(iter(found.values()))) > 0
-
-    def get(self, table: str, column: str) -> Values:
-        """A column; NaN throughout where it is missing."""
-        found = self.tables[table]
-        if self.reduced:
-            for unit in ("_angstrom2_per_ps", "_kj_mol", "_mpa_s", "_kelvin", "_angstrom2", "_ps"):
-                column = column.replace(unit, "")
-        if column not in found:
-            return np.full(len(next(iter(found.values()))), np.nan)
-        return found[column]
-
-    def label(self, text: str, unit: str) -> str:
-        """An axis label, its unit left out where units are reduced."""
-        return text if self.reduced else f"{text}, {unit}"
-
-    def name(self, quantity: str) -> str:
-        """A correlator or quantity in full, its unit left out where units are reduced."""
-        found = quantity_name(quantity)
-        return found.replace(" Å⁻¹", "") if self.reduced else found
-
-    def kelvin(self, temperature: float) -> str:
-        """A temperature as a label."""
-        return f"T = {temperature:g}" if self.reduced else f"{temperature:g} K"
 
 
 def figures(tables: Tables) -> dict[str, list[Panel]]:
@@ -118,10 +82,16 @@ def figures(tables: Tables) -> dict[str, list[Panel]]:
     reader = Reader(tables)
     made = {
         "motion": motion_panels(reader),
+        "van_hove": van_hove_panels(reader),
         "correlators": correlator_panels(reader),
+        "coherent": coherent_panels(reader),
         "chi4": chi4_panels(reader),
+        "s4": four_point_panels(reader),
+        "response": response_panels(reader),
+        "aging": aging_panels(reader),
         "arrhenius": arrhenius_panels(reader),
         "angell": angell_panels(reader),
+        "activation": activation_panels(reader),
         "counts": count_panels(reader),
         "energy": energy_panels(reader),
     }
@@ -145,38 +115,6 @@ def write_figures(tables: Tables, folder: Path) -> dict[str, str]:
     return written
 
 
-def by_temperature(
-    reader: Reader,
-    table: str,
-    column: str,
-    title: str,
-    y_label: str,
-    error: str | None = None,
-    y_log: bool = False,
-    correlator: str | None = None,
-) -> Panel | None:
-    """One curve for each temperature, coldest first, its positive times only; of all molecules."""
-    if not reader.has(table):
-        return None
-    kelvin, time = reader.get(table, "temperature_kelvin"), reader.get(table, "time_ps")
-    values = reader.get(table, column)
-    if values.dtype.kind != "f":
-        return None
-    mine = (reader.get(table, "molecules") == ALL) & (time > 0) & np.isfinite(values)
-    if correlator is not None:
-        mine &= reader.get(table, "correlator") == correlator
-    temperatures = np.unique(kelvin)
-    drawn = []
-    for temperature, colour in zip(temperatures, thermal_colours(len(temperatures)), strict=True):
-        kept = np.flatnonzero(mine & (kelvin == temperature))
-        order = kept[np.argsort(time[kept])]
-        spread = None if error is None else reader.get(table, error)[order]
-        drawn.append(Curve(reader.kelvin(temperature), time[order], values[order], spread, colour=colour))
-    if not any(len(curve.x) for curve in drawn):
-        return None
-    return Panel(title, reader.label("time", "ps"), y_label, drawn, x_log=True, y_log=y_log)
-
-
 def motion_panels(reader: Reader) -> list[Panel]:
     """Mean square displacement and non-Gaussian parameter."""
     found = [
@@ -188,32 +126,92 @@ def motion_panels(reader: Reader) -> list[Panel]:
     return [panel for panel in found if panel]
 
 
-def correlator_names(reader: Reader, table: str = "correlators") -> list[str]:
-    """Correlators of a table, in order."""
-    return list(dict.fromkeys(reader.get(table, "correlator").tolist())) if reader.has(table) else []
-
-
 def correlator_panels(reader: Reader) -> list[Panel]:
     """C(t) of every correlator."""
     found = [
-        by_temperature(reader, "correlators", "value", reader.name(name), "C(t)", correlator=name)
+        by_temperature(reader, "correlators", "value", reader.name(name), "C(t)", _of(reader, "correlators", name))
         for name in correlator_names(reader)
     ]
     return [panel for panel in found if panel]
 
 
+def _of(reader: Reader, table: str, name: str) -> Values:
+    """Rows of one correlator of all molecules."""
+    return reader.rows(table, molecules=ALL, correlator=name)
+
+
+def _principal(reader: Reader, table: str) -> list[str]:
+    """The translational correlators of a table and one rotation a rank."""
+    return [n for n in correlator_names(reader, table) if "_axis" not in n or n.endswith("axis1")]
+
+
 def chi4_panels(reader: Reader) -> list[Panel]:
     """χ4 and normalised χ4 of the translational correlators and of one rotation a rank."""
+    return _pairs_of_panels(reader, {"chi4": ("χ₄", "χ₄"), "chi4_normalised": ("χ₄/(⟨w²⟩ − ⟨w⟩²)",) * 2})
+
+
+def response_panels(reader: Reader) -> list[Panel]:
+    """χ_T and the energy term of χ4, of the same correlators."""
+    return _pairs_of_panels(
+        reader,
+        {
+            "response_per_kelvin": ("∂C/∂T", reader.label("∂C/∂T", "1/K")),
+            "energy_term": ("Energy term", "energy term of χ₄"),
+        },
+    )
+
+
+def _pairs_of_panels(reader: Reader, columns: dict[str, tuple[str, str]]) -> list[Panel]:
+    """Columns of correlators.csv by title and axis, side by side for each correlator."""
     found = []
-    for name in correlator_names(reader):
-        if "_axis" in name and not name.endswith("axis1"):
-            continue
-        for column, title in (("chi4", "χ₄"), ("chi4_normalised", "χ₄/(⟨w²⟩ − ⟨w⟩²)")):
-            title_ = f"{title}, {_lower(reader.name(name))}"
+    for name in _principal(reader, "correlators"):
+        for column, (title, y_label) in columns.items():
+            head, unit, tail = column.partition("_per_kelvin")
             found.append(
-                by_temperature(reader, "correlators", column, title_, title, error=f"{column}_error", correlator=name)
-            )
+                by_temperature(
+                    reader, "correlators", column, f"{title}, {lower(reader.name(name))}", y_label,
+                    _of(reader, "correlators", name), error=f"{head}_error{unit}{tail}",
+                )
+            )  # fmt: skip
     return [panel for panel in found if panel]
+
+
+def aging_panels(reader: Reader) -> list[Panel]:
+    """τ against waiting time, of the same correlators."""
+    found = [
+        by_temperature(
+            reader, "aging", "tau_ps", f"Waiting time, {lower(reader.name(name))}", reader.label("τ", "ps"),
+            _of(reader, "aging", name), x="waiting_ps", x_label=reader.label("waiting time", "ps"), x_log=False,
+            y_log=True, error="tau_error_ps", style="both",
+        )
+        for name in _principal(reader, "correlators")
+        if reader.has("aging")
+    ]  # fmt: skip
+    return [panel for panel in found if panel]
+
+
+def activation_panels(reader: Reader) -> list[Panel]:
+    """Every definition of the energy against temperature, a panel for each quantity."""
+    if not reader.has("energies"):
+        return []
+    table, panels = "energies", []
+    kelvin, energy, error = (
+        reader.get(table, name) for name in ("temperature_kelvin", "energy_kj_mol", "energy_error_kj_mol")
+    )
+    for quantity in dict.fromkeys(reader.get(table, "quantity").tolist()):
+        if "_axis" in quantity and not quantity.removesuffix("_ps").endswith("axis1"):
+            continue
+        curves = []
+        for k, definition in enumerate(dict.fromkeys(reader.get(table, "definition").tolist())):
+            mine = reader.rows(table, molecules=ALL, quantity=quantity, definition=definition) & np.isfinite(energy)
+            if mine.any():
+                law = str(reader.get(table, "law")[mine][0])
+                label = definition.split(" = ")[0] + ("" if law == "none" else f", {law} law")
+                style: Literal["points", "both"] = "points" if law == "none" else "both"
+                curves.append(Curve(label, kelvin[mine], energy[mine], error[mine], style, PALETTE[k]))
+        if curves:
+            panels.append(Panel(reader.name(quantity), reader.label("T", "K"), reader.label("E", "kJ/mol"), curves))
+    return panels
 
 
 def arrhenius_panels(reader: Reader) -> list[Panel]:
@@ -292,7 +290,7 @@ def _time_groups(reader: Reader) -> list[tuple[str, str, list[Points]]]:
 def _relaxation_points(reader: Reader, name: str) -> Points | None:
     table = "relaxation"
     values = reader.get(table, "tau_ps")
-    mine = (reader.get(table, "correlator") == name) & (reader.get(table, "molecules") == ALL) & np.isfinite(values)
+    mine = _of(reader, table, name) & np.isfinite(values)
     if not mine.any():
         return None
     used = (reader.get(table, "tau_verdict") == "ok") & np.isin(reader.get(table, "equilibration"), USABLE)
@@ -314,13 +312,9 @@ def _best(reader: Reader, quantity: str) -> int | None:
     """Row of the best law of a quantity of all molecules, if it has numbers."""
     if not reader.has("laws"):
         return None
-    names, table = reader.get("laws", "quantity"), "laws"
-    short = quantity
-    if reader.reduced:
-        for unit in ("_ps_per_angstrom2", "_mpa_s", "_ps"):
-            short = short.removesuffix(unit)
+    table = "laws"
     best = np.isin(reader.get(table, "best").astype(str), TRUE)
-    mine = (names == short) & best & (reader.get(table, "molecules") == ALL)
+    mine = reader.rows(table, quantity=reader.short(quantity), molecules=ALL) & best
     found = np.flatnonzero(mine & np.isfinite(reader.get(table, "ln_prefactor")))
     return int(found[0]) if len(found) else None
 
@@ -347,9 +341,9 @@ def count_panels(reader: Reader) -> list[Panel]:
     definition = reader.get(table, "definition")
     good = (reader.get(table, "verdict") == "ok") & (reader.get(table, "equilibration") == "equilibrated")
     panels = []
-    for name in correlator_names(reader, table):
-        mine = (reader.get(table, "correlator") == name) & (reader.get(table, "molecules") == ALL) & np.isfinite(value)
-        if not mine.any() or ("_axis" in name and not name.endswith("axis1")):
+    for name in _principal(reader, table):
+        mine = _of(reader, table, name) & np.isfinite(value)
+        if not mine.any():
             continue
         curves = []
         for k, one in enumerate(dict.fromkeys(definition.tolist())):
@@ -386,25 +380,17 @@ def _energy_panel(reader: Reader, name: str, definition: str) -> Panel | None:
         curves += dashed
     if not curves:
         return None
-    x_label = f"{count_name(definition)}, {_lower(reader.name(name))}"
+    x_label = f"{count_name(definition)}, {lower(reader.name(name))}"
     return Panel("E against the count", x_label, reader.label("E", "kJ/mol"), curves)
 
 
 def _pairs(reader: Reader, name: str, definition: str, energy: str) -> tuple[Values, Values, Values, Values]:
     """Count and energy, with errors, at the temperatures that have both."""
-    short = f"tau_{name}" if reader.reduced else f"tau_{name}_ps"
     first = np.flatnonzero(
-        (reader.get("energies", "quantity") == short)
-        & (reader.get("energies", "definition") == energy)
-        & (reader.get("energies", "molecules") == ALL)
+        reader.rows("energies", quantity=reader.short(f"tau_{name}_ps"), definition=energy, molecules=ALL)
         & np.isfinite(reader.get("energies", "energy_kj_mol"))
     )
-    second = np.flatnonzero(
-        (reader.get("counts", "definition") == definition)
-        & (reader.get("counts", "correlator") == name)
-        & (reader.get("counts", "molecules") == ALL)
-        & (reader.get("counts", "verdict") == "ok")
-    )
+    second = np.flatnonzero(reader.rows("counts", definition=definition, correlator=name, molecules=ALL, verdict="ok"))
     one, two = (reader.get(t, "temperature_kelvin")[rows_] for t, rows_ in (("energies", first), ("counts", second)))
     _, here, there = np.intersect1d(one, two, return_indices=True)
     x, x_error = (reader.get("counts", n)[second[there]] for n in ("count", "count_error"))
@@ -416,11 +402,7 @@ def _line(reader: Reader, name: str, energy: str, definition: str, x: Values, co
     """Legend of the points, with what the tests of the line and of proportion say, and the fitted line."""
     table, label = "cooperativity", energy.split(" = ")[0]
     mine = np.flatnonzero(
-        (reader.get(table, "correlator") == name)
-        & (reader.get(table, "against") == energy)
-        & (reader.get(table, "count_definition") == definition)
-        & (reader.get(table, "molecules") == ALL)
-        & (reader.get(table, "verdict") == "ok")
+        reader.rows(table, correlator=name, against=energy, count_definition=definition, molecules=ALL, verdict="ok")
     )
     if len(mine) == 0:
         return label, []
@@ -429,7 +411,3 @@ def _line(reader: Reader, name: str, energy: str, definition: str, x: Values, co
     grid = np.array([x.min(), x.max()])
     line = Curve(f"_{label}, line", grid, a + b * grid, style="dashed", colour=colour)
     return f"{label}; line: p = {misfit:.2g}, proportional: {p:.2g}", [line]
-
-
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]

@@ -149,21 +149,23 @@ def lines(panels: Sequence[Panel], columns: int = 2, height: float = 3.1) -> Fig
         raise ValueError("no panels; expected at least one")
     columns = min(columns, len(panels))
     count = math.ceil(len(panels) / columns)
-    legends = [[curve.label for curve in panel.curves] for panel in panels]
+    legends = [[curve.label for curve in panel.curves if not curve.label.startswith("_")] for panel in panels]
     shared = len(panels) > 1 and len(legends[0]) > 1 and all(legend == legends[0] for legend in legends)
     longest = 0 if shared else max(map(len, legends))
     below = 0.1 * longest if longest > MOST_INSIDE else 0.0
     with _style():
         figure = _blank(10.0 if columns > 1 else 7.0, (height + below) * count)
         grid = figure.subplots(count, columns, squeeze=False)
-        for axes, panel in zip(grid.flat, panels, strict=False):
+        for axes, panel, legend in zip(grid.flat, panels, legends, strict=False):
             _draw(axes, panel)
-            if not shared and len(panel.curves) > MOST_INSIDE:
-                axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, handlelength=1.6)
-            elif not shared and len(panel.curves) > 1:
-                axes.legend(loc="best", handlelength=1.6)
+            if not shared and len(legend) > MOST_INSIDE:
+                axes.legend(
+                    *_entries(axes, legend), loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, handlelength=1.6
+                )
+            elif not shared and len(legend) > 1:
+                axes.legend(*_entries(axes, legend), loc="best", handlelength=1.6)
         if shared:
-            handles, labels = grid.flat[0].get_legend_handles_labels()
+            handles, labels = _entries(grid.flat[0], legends[0])
             fit = max(1, int(130 / (8 + max(len(label) for label in labels))))
             figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), fit), handlelength=1.6)
         for axes in list(grid.flat)[len(panels) :]:
@@ -234,6 +236,15 @@ def to_svg(figure: Figure, name: str) -> str:
     width = round(figure.get_figwidth() * 100)
     svg = svg.replace("<svg", f'<svg role="img" style="max-width: {width}px"', 1)
     return re.sub(INK, "currentColor", svg, flags=re.IGNORECASE)
+
+
+def _entries(axes: Axes, legend: Sequence[str]) -> tuple[list[Any], list[str]]:
+    """Handles and labels in the order of the curves: matplotlib puts those with error bars last."""
+    handles: dict[str, list[Any]] = {}
+    for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+        handles.setdefault(label, []).append(handle)
+    labels = [_plain(label) for label in legend]
+    return [handles[label].pop(0) for label in labels], labels
 
 
 def _style(**more: Any) -> Any:

@@ -29,12 +29,18 @@ ANALYSIS = {
     "motion": ("temperature_kelvin", "molecules", "time_ps"),
     "correlators": ("temperature_kelvin", "molecules", "correlator", "time_ps"),
     "relaxation": ("temperature_kelvin", "molecules", "correlator", "tau_ps"),
+    "aging": ("temperature_kelvin", "molecules", "correlator", "waiting_ps", "tau_ps"),
     "counts": ("temperature_kelvin", "molecules", "correlator", "definition", "count"),
+    "coherent": ("temperature_kelvin", "species", "wavevector_per_angstrom", "time_ps", "value"),
+    "s4": ("temperature_kelvin", "molecules", "wavevector_per_angstrom", "s4", "s4_fluctuation"),
+    "sub_boxes": ("temperature_kelvin", "molecules", "edge_angstrom", "chi4"),
+    "lengths": ("temperature_kelvin", "xi4_angstrom", "chi4_at_zero", "verdict"),
+    "van_hove": ("temperature_kelvin", "molecules", "time_ps", "distance_angstrom", "density_per_angstrom"),
     "laws": ("quantity", "molecules", "law"),
     "energies": ("quantity", "molecules", "definition"),
     "cooperativity": ("correlator", "molecules", "count_definition", "against"),
 }
-"""Tables of `mlpwf analyse` the page is made from, and the columns each must have."""
+"""Tables of `mlpwf analyse`, all of which the page shows, and the columns each must have."""
 
 
 @dataclass(frozen=True)

@@ -695,7 +695,10 @@ def provenance(record: Record) -> Part:
     for name, version in (versions if isinstance(versions, dict) else {}).items():
         facts[name] = str(version)
     if record.final:
-        facts["Final model"] = f"cycle {record.final.get('cycle', '?')}, SHA-256 {record.final.get('sha256', '?')}"
+        facts["Final model"] = f"cycle {record.final.get('cycle', '?')}"
+        hashes = record.final.get("sha256")  # one of a campaign that ended when model.pb was the compressed one
+        for name, found in (hashes if isinstance(hashes, dict) else {"model.pb": hashes}).items():
+            facts[f"SHA-256 of {name}"] = str(found or "–")
     table = [
         (str(c.number), m.name, _count(number(check, "frames")), _count(number(check, "steps")),
          _figures(number(check, "conversion_difference", "force_ev_angstrom")), _hash(check))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from mlpwf.commands.analyse.state import Row
 from mlpwf.config import Analyse
 from mlpwf.files import replacing
+from mlpwf.report.dynamics_tables import UNIT
+from mlpwf.report.gather import ANALYSIS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-
-UNIT = re.compile(r"(_per)?_(kelvin|ps|angstrom2?|kj_mol|ev|mpa_s)(?=_|$)")
 
 SPACE = ("coherent", "s4", "sub_boxes", "lengths", "van_hove")
 
@@ -24,11 +23,9 @@ def write_tables(out: Path, tables: dict[str, list[Row]], reduced: bool) -> dict
     """Write each table as CSV, units in the headers unless they are reduced ones; return them as written."""
     import pandas as pd
 
-    from mlpwf.report.gather import ANALYSIS
-
     written = {}
     for name, rows in tables.items():
-        table = pd.DataFrame(rows, columns=None if rows else [*ANALYSIS.get(name, ("temperature_kelvin",))])
+        table = pd.DataFrame(rows, columns=None if rows else [*ANALYSIS[name]])
         if reduced:
             table = in_reduced_units(table)
         with replacing(out / f"{name}.csv") as temporary:
