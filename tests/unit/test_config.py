@@ -65,7 +65,11 @@ def test_generated_files_are_fresh(path):
         (["label", "fft_grid_ry"], 300, "fft_grid_ry is 300; expected at least density_cutoff_ry = 400"),
         (["label", "pseudopotentials"], {"H": "../../etc/passwd"}, "label.pseudopotentials.H: is '../../etc/passwd'"),
         (["system", "molecules", "water", "smiles"], "", "an empty SMILES"),
-        (["system", "density_g_cm3"], float("nan"), "system.density_g_cm3: is nan"),
+        (
+            ["system", "density_g_cm3"],
+            float("nan"),
+            "density_g_cm3 (line 3): .nan is no finite number",
+        ),
         (
             ["select"],
             {"force_trust_lower_ev_angstrom": 9.0, "force_trust_upper_ev_angstrom": 1.0},
