@@ -118,7 +118,8 @@ class _Builder:
         write_frames(self.out / "molecules.extxyz", self.molecules)
 
     def _molecules(self) -> list[Atoms]:
-        from mlpwf.building import geometry, relaxed_molecule
+        from mlpwf.building import relaxed_molecule
+        from mlpwf.species import geometry
 
         molecules = []
         for species, (name, molecule) in enumerate(self.liquid.molecules.items()):

@@ -50,7 +50,7 @@ class Named(Section):
     def _path(cls, value: Any) -> Any:
         if isinstance(value, int | float):
             raise ValueError(f"a number to Snakemake; expected a path, such as ./{value}")
-        return value
+        return os.path.normpath(value) if isinstance(value, str) and value else value
 
 
 @dataclass(frozen=True)

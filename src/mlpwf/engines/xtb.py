@@ -17,6 +17,7 @@ from mlpwf.errors import EngineError
 
 METHODS = {"gfn1": "GFN1-xTB", "gfn2": "GFN2-xTB"}
 FRICTION_PER_FS = 0.02  # a coupling time of 50 fs: equilibrates intramolecular modes within the runs affordable
+_EMPTY = 0.2  # electrons in an orbital that count as none
 _HEAVIEST = 86  # radon: the last element the methods have parameters for
 
 
@@ -82,6 +83,30 @@ def supports(numbers: Any) -> bool:
     """Whether the methods have parameters for all these atomic numbers."""
     values = np.asarray(numbers)
     return bool(np.all((values >= 1) & (values <= _HEAVIEST)))
+
+
+@as_engine()
+def partly_filled(atoms: Atoms, method: str) -> int:
+    """Orbitals of a molecule in vacuum that hold neither no electron nor two: of closed shells there are none.
+
+    Levels of one energy share their electrons by the methods' 300 K, so that O2 has two orbitals with one electron.
+
+    Raises
+    ------
+    EngineError
+        If the electronic structure cannot be solved.
+    """
+    from ase.units import Bohr
+    from tblite.exceptions import TBLiteRuntimeError
+    from tblite.interface import Calculator
+
+    bare = Calculator(METHODS[method], atoms.numbers, atoms.positions / Bohr)
+    bare.set("verbosity", 0)
+    try:
+        filled = np.ravel(bare.singlepoint().get("orbital-occupations"))
+    except TBLiteRuntimeError as error:
+        raise _failure(method, atoms, error) from None
+    return int(np.sum((filled > _EMPTY) & (filled < 2 - _EMPTY)))
 
 
 @as_engine()

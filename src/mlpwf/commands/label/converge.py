@@ -19,11 +19,11 @@ import typer
 
 from mlpwf import __version__
 from mlpwf.accounting import accounted
-from mlpwf.commands.label.pseudopotentials import table
 from mlpwf.config import Label, Site, load_section, one_line, read_yaml
 from mlpwf.engines.process import live_with
 from mlpwf.errors import ConfigError, DataError
 from mlpwf.files import sole_writer, write_json, write_text
+from mlpwf.tables import table
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -277,7 +277,7 @@ def _report(rows: list[tuple[str, ...]], studies: Mapping[str, Study], summary: 
     """The lines printed at the end."""
     import yaml
 
-    yield table([TITLES, *(tuple(cell or "-" for cell in row) for row in rows[1:])])
+    yield from table([TITLES, *(tuple(cell or "-" for cell in row) for row in rows[1:])])
     wanted = f"{summary['target']['force_ev_angstrom']:g} eV/Å and {summary['target']['virial_ev_atom']:g} eV/atom"
     for name, study in studies.items():
         found, differ = summary["sets"][name]["cheapest"], summary["sets"][name]["forces_differ_from_configured_set"]
