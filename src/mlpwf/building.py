@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from ase import Atoms
@@ -19,6 +20,7 @@ from mlpwf.engines import packing, xtb
 from mlpwf.errors import ConfigError, DataError, EngineError
 from mlpwf.frames import minimum_distance, quantised
 from mlpwf.molecules import bonds, centres_of_mass, fragments, intact
+from mlpwf.progress import Progress
 from mlpwf.units import AMU_PER_A3_PER_G_CM3
 
 log = logging.getLogger(__name__)
@@ -138,7 +140,8 @@ def relaxed_molecule(name: str, species: int, atoms: Atoms, method: str) -> Atom
         raise ConfigError(f"{where}: {pieces} fragments; expected one whole molecule (list each as a species)")
     relaxed = bare
     if len(bare) > 1:
-        relaxed = xtb.relax(bare, method, steps=MOLECULE_STEPS, fmax_ev_angstrom=MOLECULE_FMAX_EV_ANGSTROM)
+        watch = Progress(f"build: {name}: relaxation", MOLECULE_STEPS + 1)
+        relaxed = xtb.relax(bare, method, steps=MOLECULE_STEPS, fmax_ev_angstrom=MOLECULE_FMAX_EV_ANGSTROM, watch=watch)
         if not np.array_equal(bonds(relaxed), bonds(bare)):
             log.warning("build: %s changed its bonds when relaxed by %s: look at molecules.extxyz", name, method)
     if (open_shells := xtb.partly_filled(relaxed, method)) > 0:
@@ -261,7 +264,10 @@ def _packed(
     """Place the molecules of `box` in it; False if Packmol fails or a molecule keeps touching its own images."""
     for _ in range(_DRAWS):
         seed = int(rng.integers(1, 2**31 - 1))
-        positions = packing.pack(molecules, counts, box.cell.lengths(), tolerance_angstrom=tolerance, seed=seed)
+        watch = Progress(f"build: packing {sum(counts)} molecules at {tolerance:.1f} Å", packing.LOOPS)
+        positions = packing.pack(
+            molecules, counts, box.cell.lengths(), tolerance_angstrom=tolerance, seed=seed, watch=watch
+        )
         if positions is None:
             return False
         box.positions = positions
@@ -292,8 +298,13 @@ def relaxed_box(box: Atoms, state: str, sampler: Sampler) -> Atoms:
     bonded = bonds(box)
     relaxed = box
     for _ in range(_RESTARTS):
+        log.info("build: %s: relaxing %d atoms by %s", state, len(box), sampler.method)
         relaxed = xtb.relax(
-            relaxed, sampler.method, steps=RELAXATION_STEPS, fmax_ev_angstrom=RELAXATION_FMAX_EV_ANGSTROM
+            relaxed,
+            sampler.method,
+            steps=RELAXATION_STEPS,
+            fmax_ev_angstrom=RELAXATION_FMAX_EV_ANGSTROM,
+            watch=Progress(f"build: {state}: relaxation", RELAXATION_STEPS + 1),
         )
         if _sound(relaxed, bonded, sampler):
             return _finished(relaxed, "bulk", state)
@@ -369,12 +380,15 @@ def sample(run: Run, sampler: Sampler) -> list[Atoms]:
     bonded = bonds(run.start)
     kept: list[Atoms] = []
     thrown = restarts = 0
+    steps = (EQUILIBRATION_INTERVALS + run.frames) * sampler.steps_between_frames
+    progress = Progress(f"build: {run.name}: sampling, steps", steps)
     last = run.start.copy()
     last.pbc = run.kind == "bulk"
     while len(kept) < run.frames:
         reason = "a molecule broke or two atoms came too close"
+        before = (thrown + len(kept)) * sampler.steps_between_frames
         try:
-            for frame in _intervals(last, run, sampler, rng):
+            for frame in _intervals(last, run, sampler, rng, partial(_shifted, progress, before)):
                 if not _sound(frame, bonded, sampler):
                     break
                 last = frame
@@ -396,7 +410,13 @@ def sample(run: Run, sampler: Sampler) -> list[Atoms]:
     return kept
 
 
-def _intervals(start: Atoms, run: Run, sampler: Sampler, rng: np.random.Generator) -> Iterator[Atoms]:
+def _shifted(progress: Progress, before: int, step: int) -> None:
+    progress(before + step)
+
+
+def _intervals(
+    start: Atoms, run: Run, sampler: Sampler, rng: np.random.Generator, watch: Callable[[int], None]
+) -> Iterator[Atoms]:
     """Every `steps_between_frames`-th step of the dynamics, without end."""
     steps = xtb.langevin(
         start,
@@ -407,6 +427,7 @@ def _intervals(start: Atoms, run: Run, sampler: Sampler, rng: np.random.Generato
         starting_kelvin=2 * run.temperature_kelvin,
     )
     for step, atoms in enumerate(steps, start=1):
+        watch(step)
         if step % sampler.steps_between_frames == 0:
             yield atoms
 

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 # text of coordinates and elements: ASE knows others, which load objects, open databases or name further files
 STRUCTURE_FORMATS = frozenset((
-    "aims", "cif", "cube", "extxyz", "gen", "mol", "proteindatabank", "sdf", "turbomole", "vasp", "xsf", "xyz",
+    "cif", "cube", "extxyz", "gen", "mol", "proteindatabank", "sdf", "turbomole", "vasp", "xsf", "xyz",
 ))  # fmt: skip
 _SAFE = "give it as .sdf with bonds, or by 'smiles'"
 _JUDGED = {1, 6, 7, 8, 9, 17, 35, 53}  # elements whose valences RDKit knows all of
@@ -193,6 +193,7 @@ def _from_mol_file(where: str, path: Path, seed: int) -> Atoms:
         log.info("build: %s: %s: %s; a new geometry of %s", where, path.name, what, atoms.get_chemical_formula())
         return atoms
     atoms = _placed(parsed)
+    _check_atoms(where, path.name, atoms)
     _check_bonds(where, path.name, atoms, [(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in parsed.GetBonds()])
     return atoms
 
@@ -322,6 +323,11 @@ def _check_stated(where: str, shown: str, key: str, value: int) -> None:
 
 def _check_atoms(where: str, shown: str, atoms: Atoms) -> None:
     """ConfigError for charges, moments, masses and occupancies beside the coordinates that are not computed."""
+    lost = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))
+    if len(lost):
+        raise ConfigError(
+            f"{where}: atom {lost[0] + 1} of {shown} stands at {atoms.positions[lost[0]]}; expected numbers"
+        )
     charge = float(atoms.get_initial_charges().sum())
     if abs(charge) > 0.5:
         raise ConfigError(f"{where}: the atoms of {shown} have charge {charge:+.3g} together; expected 0")

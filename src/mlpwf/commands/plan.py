@@ -169,7 +169,7 @@ class _Plan:
             volumes = ", ".join(f"{self.volume * multiple:.0f}" for multiple in sizes)
             yield f"{c.name}: {self.done} of at most {last} cycles done; {atoms} atoms a label, {volumes} Å³"
             yield f"one label: {_seconds(self.label)}, from {source}"
-        rows = [("stage", "next cycle: jobs", "CPU-h", "at most: jobs", "CPU-h", "spent, CPU-h")]
+        rows: list[tuple[str, ...]] = [("stage", "next cycle: jobs", "CPU-h", "at most: jobs", "CPU-h", "spent, CPU-h")]
         sums = [Price(0.0), Price(0.0)]
         for stage in dict.fromkeys([*total, *self.spent]):
             cells = []

@@ -6,7 +6,7 @@ GFN1-xTB: DOI 10.1021/acs.jctc.7b00118; GFN2-xTB: DOI 10.1021/acs.jctc.8b01176.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -110,7 +110,14 @@ def partly_filled(atoms: Atoms, method: str) -> int:
 
 
 @as_engine()
-def relax(atoms: Atoms, method: str, *, steps: int, fmax_ev_angstrom: float = 0.05) -> Atoms:
+def relax(
+    atoms: Atoms,
+    method: str,
+    *,
+    steps: int,
+    fmax_ev_angstrom: float = 0.05,
+    watch: Callable[[int], None] | None = None,
+) -> Atoms:
     """A copy of `atoms` moved downhill (L-BFGS, at most 0.1 Å a step), with no calculator attached.
 
     Parameters
@@ -123,6 +130,8 @@ def relax(atoms: Atoms, method: str, *, steps: int, fmax_ev_angstrom: float = 0.
         Largest number of steps; reaching it is not an error.
     fmax_ev_angstrom
         Force on every atom, in eV/Å, below which the relaxation ends.
+    watch
+        Called after each evaluation with their number so far, at most `steps` + 1.
 
     Raises
     ------
@@ -135,7 +144,10 @@ def relax(atoms: Atoms, method: str, *, steps: int, fmax_ev_angstrom: float = 0.
     relaxed = atoms.copy()
     relaxed.calc = calculator(method)
     try:
-        LBFGS(relaxed, maxstep=0.1, logfile=os.devnull).run(fmax=fmax_ev_angstrom, steps=steps)
+        search = LBFGS(relaxed, maxstep=0.1, logfile=os.devnull)
+        if watch is not None:
+            search.attach(lambda: watch(search.nsteps + 1))
+        search.run(fmax=fmax_ev_angstrom, steps=steps)
     except CalculatorError as error:
         raise _failure(method, relaxed, error) from None
     return _bare(relaxed)
