@@ -15,7 +15,12 @@ MOLECULE_NAME = re.compile(r"([^\W_]|[(\[])(\w|[ ,.'()\[\]+-]){0,63}")
 
 
 class Molecule(Section):
-    """One species: a SMILES or a structure file, and how many of it a box holds."""
+    """One species: a SMILES or a structure file, and how many of it a box holds.
+
+    Neutral closed-shell molecules of natural isotopes are computed; charges, radicals and isotopes that a source states
+    are refused. Hydrogens that a SMILES or a mol block implies are added by valence; .xyz, .pdb, .cif and POSCAR hold
+    all of them, and name the element of every atom.
+    """
 
     smiles: str | None = Field(None, description="SMILES of the molecule, hydrogens implied")
     structure: Path | None = Field(
