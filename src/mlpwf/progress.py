@@ -11,6 +11,7 @@ from contextlib import contextmanager
 log = logging.getLogger(__name__)
 
 EVERY_S = 20.0  # a line at most so often; steps that take less in all say nothing
+FIRST_S = 1.0  # before, what is left cannot be told: a first part has imports and the like in it
 
 
 class Progress:
@@ -34,7 +35,7 @@ class Progress:
 
     def __call__(self, done: int) -> None:
         now = self._clock()
-        if not 0 < done < self.total or now - self._said < EVERY_S:
+        if not 0 < done < self.total or now - self._said < EVERY_S or now - self._began < FIRST_S:
             return
         left = (now - self._began) / done * (self.total - done)
         if left < EVERY_S and self._said < self._began:

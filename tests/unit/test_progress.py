@@ -51,7 +51,11 @@ def test_durations(seconds, words):
     assert in_words(seconds) == words
 
 
-def test_what_runs_elsewhere_is_looked_at(monkeypatch):
+def test_a_slow_start_of_many_parts_gives_no_estimate(caplog):
+    assert run(0.3, 90, caplog)[0] == "relaxation: 4 of at most 90, 26 s left at most"
+
+
+def test_what_runs_elsewhere_is_looked_at():
     seen = []
     with watched(seen.append, lambda: 7, every_s=0.01):
         while len(seen) < 2:
@@ -65,6 +69,7 @@ def test_what_runs_elsewhere_is_looked_at(monkeypatch):
 def talkative(monkeypatch, caplog):
     """Everything is said at once."""
     monkeypatch.setattr(progress, "EVERY_S", 0.0)
+    monkeypatch.setattr(progress, "FIRST_S", 0.0)
     caplog.set_level(logging.INFO, "mlpwf")
     return caplog
 
