@@ -154,6 +154,20 @@ def relaxed_molecule(name: str, species: int, atoms: Atoms, method: str) -> Atom
     return quantised(boxed)
 
 
+def check_distinct(molecules: Sequence[Atoms]) -> None:
+    """ConfigError where two species have the same sequence of elements, by which molecules in files are told apart."""
+    known: dict[tuple[int, ...], str] = {}
+    for atoms in molecules:
+        name, sequence = atoms.info["species"], tuple(atoms.numbers.tolist())
+        if sequence in known:
+            raise ConfigError(
+                f"system.molecules.{name}: the same sequence of elements as {known[sequence]} "
+                f"({atoms.get_chemical_formula()}); expected another: give one of them by a structure file whose atoms "
+                "come in another order"
+            )
+        known[sequence] = name
+
+
 def label_molecules(parts: Sequence[Atoms], species: Sequence[int]) -> None:
     """Set the arrays `molecule` (0, 1, …) and `species` of consecutive molecules, in place."""
     for number, (atoms, kind) in enumerate(zip(parts, species, strict=True)):

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from mlpwf.config.system import Molecule
+from mlpwf.config.system import Molecule, one_word
 from mlpwf.errors import ConfigError
 from mlpwf.molecules import fragments
 
@@ -94,10 +94,10 @@ def molecule_from_smiles(name: str, smiles: str, seed: int) -> Atoms:
     from rdkit import Chem, rdBase
 
     where, expected = f"system.molecules.{name}.smiles", "expected for example 'Cc1ccccc1' (toluene)"
-    if not smiles.strip():
-        raise ConfigError(f"{where}: an empty SMILES; {expected}")
-    if len(smiles.split()) > 1 or smiles != smiles.strip():
-        raise ConfigError(f"{where}: '{smiles}' has a blank; expected one molecule (list each as a species)")
+    try:
+        one_word(smiles)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from None
     with rdBase.BlockLogs():
         parsed = Chem.MolFromSmiles(smiles)
     if parsed is None or parsed.GetNumAtoms() == 0:

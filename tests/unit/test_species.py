@@ -9,7 +9,7 @@ from ase import Atoms
 from ase.build import molecule
 from ase.collections import g2
 
-from mlpwf.building import cell_length, relaxed_molecule
+from mlpwf.building import cell_length, check_distinct, relaxed_molecule
 from mlpwf.config import Molecule
 from mlpwf.errors import ConfigError
 from mlpwf.species import geometry, molecule_from_smiles
@@ -42,9 +42,6 @@ def refused(message, **source):
         ("[O]", "has 2 radical electrons"),
         ("O=O", "2 partly filled orbitals of 'O2' by gfn1; expected 0, a closed-shell molecule"),
         ("S=S", "2 partly filled orbitals of 'S2' by gfn1"),
-        ("C C", "'C C' has a blank; expected one molecule (list each as a species)"),
-        ("O |^1:0|", "has a blank"),
-        (" O", "has a blank"),
         ("C.C", "'C.C' has 2 fragments; expected one (list each as a species)"),
         ("[Na+].[Cl-]", "has 2 fragments"),
         ("C[NH3+]", "has charge +1; expected 0"),
@@ -56,6 +53,15 @@ def refused(message, **source):
 )
 def test_what_a_smiles_says_and_is_not_computed(smiles, message):
     refused(message, smiles=smiles)
+
+
+@pytest.mark.parametrize("smiles", ["C C", "O |^1:0|", " O", "O\n", "", " "])
+def test_a_smiles_is_one_word(smiles):
+    message = "has a blank; expected one molecule" if smiles.strip() else "an empty SMILES"
+    with pytest.raises(ConfigError, match=message):
+        molecule_from_smiles("x", smiles, 1)
+    with pytest.raises(ValueError, match=message):
+        Molecule(smiles=smiles)
 
 
 @pytest.mark.parametrize(
@@ -70,6 +76,22 @@ def test_closed_shells_of_every_kind_are_built(smiles, formula):
         refused("radical", smiles=smiles)
     else:
         assert built(smiles=smiles) == formula
+
+
+def test_isomers_of_one_sequence_are_refused_and_another_order_is_the_remedy(tmp_path):
+    ethanol, ether = (geometry("x", Molecule(smiles=smiles), 1) for smiles in ("CCO", "COC"))
+    check_distinct([named(ethanol, "ethanol"), named(ether, "ether")])
+    ortho, para = (geometry("x", Molecule(smiles=smiles), 1) for smiles in ("Cc1ccccc1C", "Cc1ccc(C)cc1"))
+    with pytest.raises(ConfigError, match=r"system\.molecules\.para: the same sequence of elements as ortho \(C8H10\)"):
+        check_distinct([named(ortho, "ortho"), named(para, "para")])
+    ase.io.write(tmp_path / "para.xyz", para[::-1], format="xyz")
+    other = geometry("x", Molecule(structure=tmp_path / "para.xyz"), 1)
+    check_distinct([named(ortho, "ortho"), named(other, "para")])
+
+
+def named(atoms, name):
+    atoms.info["species"] = name
+    return atoms
 
 
 def test_the_remedy_for_heavy_water_is_light_water():

@@ -141,7 +141,7 @@ class _Builder:
         write_frames(self.out / "molecules.extxyz", self.molecules)
 
     def _molecules(self) -> list[Atoms]:
-        from mlpwf.building import relaxed_molecule
+        from mlpwf.building import check_distinct, relaxed_molecule
         from mlpwf.species import geometry
 
         molecules = []
@@ -149,6 +149,7 @@ class _Builder:
             found = geometry(name, molecule, self.seed)
             molecules.append(relaxed_molecule(name, species, found, self.settings.sampler))
             log.info("build: %s: %s, relaxed by %s", name, found.get_chemical_formula(), self.settings.sampler)
+        check_distinct(molecules)
         return molecules
 
     def _boxes(self, part: int) -> list[Atoms]:

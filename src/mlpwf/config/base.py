@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -43,8 +43,9 @@ class Section(BaseModel):
     @classmethod
     def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
         wanted = cls.model_fields[info.field_name].annotation if info.field_name else None
+        truth = wanted is bool or bool in get_args(wanted)
         if wanted is bool and not isinstance(value, bool):
             raise ValueError("expected true or false")
-        if wanted is not bool and any(isinstance(one, bool) for one in (value if isinstance(value, list) else [value])):
+        if not truth and any(isinstance(one, bool) for one in (value if isinstance(value, list) else [value])):
             raise ValueError("expected a number or a word, not true or false; put it in quotes if it is a word")
         return value
