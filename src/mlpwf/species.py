@@ -190,7 +190,7 @@ def _from_mol_file(where: str, path: Path, seed: int) -> Atoms:
     if missing or not parsed.GetConformer().Is3D():
         what = f"{missing} hydrogens added by valence" if missing else "it is flat"
         atoms = _embedded(where, path.name, parsed, seed)
-        log.info("build: %s: %s: %s; a new geometry of %s", where, path.name, what, atoms.get_chemical_formula())
+        log.info("%s: %s: %s; a new geometry of %s", where, path.name, what, atoms.get_chemical_formula())
         return atoms
     atoms = _placed(parsed)
     _check_atoms(where, path.name, atoms)
@@ -371,7 +371,7 @@ def _check_valences(where: str, shown: str, atoms: Atoms) -> None:
         except (ValueError, RuntimeError) as error:
             reason = "no closed-shell formula fits its atoms"
             if not set(atoms.numbers.tolist()) <= _JUDGED or "iterations" in str(error).lower():
-                log.warning("build: %s: valences in %s cannot be judged: see that no hydrogen is missing", where, shown)
+                log.warning("%s: valences in %s cannot be judged: see that no hydrogen is missing", where, shown)
                 return
     if reason:
         raise ConfigError(
