@@ -56,7 +56,7 @@ import numpy as np
 from ase import Atoms
 from matplotlib.figure import Figure
 
-from mlpwf import building
+from mlpwf import building, species
 from mlpwf.config import Label, Select, Site, Train
 from mlpwf.engines import deepmd, lammps, xtb
 from mlpwf.files import read_json, sole_writer, write_json, write_text
@@ -181,7 +181,7 @@ class Stage:
     def molecule(self) -> Atoms:
         kept = self.folder / "molecules.extxyz"
         if not kept.exists():
-            drawn = building.molecule_from_smiles(self.name, self.system.smiles, 1)
+            drawn = species.molecule_from_smiles(self.name, self.system.smiles, 1)
             write_frames(kept, [building.relaxed_molecule(self.name, 0, drawn, "gfn1")])
         atoms = read_frames(kept)[0]
         building.label_molecules([atoms], [0])

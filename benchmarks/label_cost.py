@@ -45,7 +45,7 @@ from ase.io import read, write
 from ase.io.espresso import write_espresso_in
 from ase.units import Bohr, Ry
 
-from mlpwf.building import generator, molecule_from_smiles, pack_box
+from mlpwf.building import generator, pack_box
 from mlpwf.config import Label
 from mlpwf.engines import espresso, xtb
 from mlpwf.errors import DataError
@@ -53,6 +53,7 @@ from mlpwf.files import read_json, write_json, write_text
 from mlpwf.frames import quantised
 from mlpwf.labels.convergence import Errors, Measurement, Setting, converge
 from mlpwf.labels.dispersion import dispersion
+from mlpwf.species import molecule_from_smiles
 
 HERE = Path(__file__).parent
 SMILES = {"water": ("O", 0.997), "toluene": ("Cc1ccccc1", 0.867)}

@@ -10,17 +10,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from mlpwf.config.system import Molecule
 from mlpwf.engines import packing, xtb
 from mlpwf.errors import ConfigError, DataError, EngineError
 from mlpwf.frames import minimum_distance, quantised
-from mlpwf.molecules import bonds, centres_of_mass, intact
+from mlpwf.molecules import bonds, centres_of_mass, fragments, intact
+from mlpwf.progress import Progress
 from mlpwf.units import AMU_PER_A3_PER_G_CM3
 
 log = logging.getLogger(__name__)
@@ -34,11 +34,6 @@ MOLECULE_FMAX_EV_ANGSTROM = 0.02
 DIMER_CONTACT_ANGSTROM = (1.8, 3.5)
 SMALLEST_CELL_ANGSTROM = 6.0
 LOWEST_TOLERANCE_ANGSTROM = 1.0
-# text of coordinates: ASE knows others, which load objects, open databases or name further files
-STRUCTURE_FORMATS = frozenset((
-    "aims", "cif", "cube", "extxyz", "gen", "gromacs", "mol",
-    "proteindatabank", "sdf", "turbomole", "vasp", "xsf", "xyz",
-))  # fmt: skip
 _DRAWS = 50
 _RESTARTS = 3
 
@@ -115,97 +110,6 @@ def density(atoms: Atoms) -> float:
     return float(atoms.get_masses().sum() / atoms.get_volume() / AMU_PER_A3_PER_G_CM3)
 
 
-def geometry(name: str, molecule: Molecule, seed: int) -> Atoms:
-    """A first geometry of a species, from its SMILES or its structure file.
-
-    Raises
-    ------
-    ConfigError
-        If neither gives one.
-    """
-    if molecule.structure is None:
-        return molecule_from_smiles(name, molecule.smiles or "", seed)
-    import ase.io
-    from ase.io.formats import filetype, ioformats
-
-    where = f"system.molecules.{name}.structure"
-    if not molecule.structure.is_file():
-        raise ConfigError(f"{where}: no such file {molecule.structure}; expected the structure of one molecule")
-    try:
-        kind = filetype(str(molecule.structure))
-        if kind not in STRUCTURE_FORMATS:
-            raise ValueError(f"its format is {kind}; read are {', '.join(sorted(STRUCTURE_FORMATS))}")
-        with molecule.structure.open("rb" if ioformats[kind].isbinary else "r") as handle:
-            atoms: Atoms = next(iter(ase.io.read(handle, index=":", format=kind)))
-    except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ConfigError(f"{where}: cannot read {molecule.structure} ({reason}); expected for example .xyz") from None
-    return atoms
-
-
-def molecule_from_smiles(name: str, smiles: str, seed: int) -> Atoms:
-    """Geometry of a SMILES by RDKit: ETKDGv3, then MMFF94 (UFF where MMFF lacks parameters).
-
-    Parameters
-    ----------
-    name
-        Name of the species, for messages.
-    smiles
-        SMILES, hydrogens implied.
-    seed
-        Seed of the embedding.
-
-    Raises
-    ------
-    ConfigError
-        If the SMILES is empty or cannot be parsed, or has no three-dimensional geometry.
-    """
-    from rdkit import Chem, rdBase
-    from rdkit.Chem import rdForceFieldHelpers
-
-    expected = "expected for example 'Cc1ccccc1' (toluene)"
-    if not smiles.strip():
-        raise ConfigError(f"system.molecules.{name}.smiles: an empty SMILES; {expected}")
-    with rdBase.BlockLogs():
-        parsed = Chem.MolFromSmiles(smiles)
-        if parsed is None or parsed.GetNumAtoms() == 0:
-            raise ConfigError(f"system.molecules.{name}.smiles: '{smiles}' is not a SMILES; {expected}")
-        charge = Chem.GetFormalCharge(parsed)
-        if charge != 0:
-            raise ConfigError(f"system.molecules.{name}.smiles: '{smiles}' has charge {charge:+d}; expected 0")
-        fragments = len(Chem.GetMolFrags(parsed))
-        if fragments != 1:
-            raise ConfigError(
-                f"system.molecules.{name}.smiles: '{smiles}' has {fragments} fragments; "
-                "expected one (list each as a species)"
-            )
-        molecule = Chem.AddHs(parsed)
-        if not _embedded(molecule, seed):
-            raise ConfigError(
-                f"system.molecules.{name}.smiles: no geometry found for '{smiles}'; "
-                "give one by 'structure: FILE' instead of 'smiles'"
-            )
-        if rdForceFieldHelpers.MMFFHasAllMoleculeParams(molecule):
-            rdForceFieldHelpers.MMFFOptimizeMolecule(molecule, maxIters=1000)
-        elif rdForceFieldHelpers.UFFHasAllMoleculeParams(molecule):
-            rdForceFieldHelpers.UFFOptimizeMolecule(molecule, maxIters=1000)
-        numbers = [atom.GetAtomicNum() for atom in molecule.GetAtoms()]
-        return Atoms(numbers, molecule.GetConformer().GetPositions())
-
-
-def _embedded(molecule: Any, seed: int) -> bool:
-    """Give an RDKit molecule with hydrogens a conformer; whether that worked."""
-    from rdkit.Chem import rdDistGeom
-
-    parameters: Any = rdDistGeom.ETKDGv3()
-    parameters.randomSeed = seed % 2**31
-    for random_start in (False, True):
-        parameters.useRandomCoords = random_start
-        if rdDistGeom.EmbedMolecule(molecule, parameters) == 0:
-            return True
-    return False
-
-
 def relaxed_molecule(name: str, species: int, atoms: Atoms, method: str) -> Atoms:
     """The reference frame of a species: checked, relaxed by xTB in vacuum, in a cell of its own.
 
@@ -232,26 +136,36 @@ def relaxed_molecule(name: str, species: int, atoms: Atoms, method: str) -> Atom
         raise ConfigError(f"{where}: found '{bare.get_chemical_formula()}'; expected atoms of elements H to Rn")
     if bare.numbers.sum() % 2:
         raise ConfigError(f"{where}: {bare.numbers.sum()} electrons; expected an even number (a closed-shell molecule)")
-    if (fragments := _fragments(bare)) != 1:
-        raise ConfigError(f"{where}: {fragments} fragments; expected one whole molecule (list each as a species)")
+    if (pieces := fragments(bare)) != 1:
+        raise ConfigError(f"{where}: {pieces} fragments; expected one whole molecule (list each as a species)")
     relaxed = bare
     if len(bare) > 1:
-        relaxed = xtb.relax(bare, method, steps=MOLECULE_STEPS, fmax_ev_angstrom=MOLECULE_FMAX_EV_ANGSTROM)
+        watch = Progress(f"build: {name}: relaxation", MOLECULE_STEPS + 1)
+        relaxed = xtb.relax(bare, method, steps=MOLECULE_STEPS, fmax_ev_angstrom=MOLECULE_FMAX_EV_ANGSTROM, watch=watch)
         if not np.array_equal(bonds(relaxed), bonds(bare)):
             log.warning("build: %s changed its bonds when relaxed by %s: look at molecules.extxyz", name, method)
+    if (open_shells := xtb.partly_filled(relaxed, method)) > 0:
+        raise ConfigError(
+            f"{where}: {open_shells} partly filled orbitals of '{bare.get_chemical_formula()}' by {method}; "
+            "expected 0, a closed-shell molecule (O2 is none) with all of its hydrogens"
+        )
     boxed = isolated(relaxed, SMALLEST_CELL_ANGSTROM / 2)
     boxed.info = {"species": name}
     return quantised(boxed)
 
 
-def _fragments(atoms: Atoms) -> int:
-    """Number of pieces that bonds hold together."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    pairs = bonds(atoms)
-    graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(atoms), len(atoms)))
-    return int(connected_components(graph, directed=False, return_labels=False))
+def check_distinct(molecules: Sequence[Atoms]) -> None:
+    """ConfigError where two species have the same sequence of elements, by which molecules in files are told apart."""
+    known: dict[tuple[int, ...], str] = {}
+    for atoms in molecules:
+        name, sequence = atoms.info["species"], tuple(atoms.numbers.tolist())
+        if sequence in known:
+            raise ConfigError(
+                f"system.molecules.{name}: the same sequence of elements as {known[sequence]} "
+                f"({atoms.get_chemical_formula()}); expected another: give one of them by a structure file whose atoms "
+                "come in another order"
+            )
+        known[sequence] = name
 
 
 def label_molecules(parts: Sequence[Atoms], species: Sequence[int]) -> None:
@@ -364,7 +278,10 @@ def _packed(
     """Place the molecules of `box` in it; False if Packmol fails or a molecule keeps touching its own images."""
     for _ in range(_DRAWS):
         seed = int(rng.integers(1, 2**31 - 1))
-        positions = packing.pack(molecules, counts, box.cell.lengths(), tolerance_angstrom=tolerance, seed=seed)
+        watch = Progress(f"build: packing {sum(counts)} molecules at {tolerance:.1f} Å", packing.LOOPS)
+        positions = packing.pack(
+            molecules, counts, box.cell.lengths(), tolerance_angstrom=tolerance, seed=seed, watch=watch
+        )
         if positions is None:
             return False
         box.positions = positions
@@ -395,8 +312,13 @@ def relaxed_box(box: Atoms, state: str, sampler: Sampler) -> Atoms:
     bonded = bonds(box)
     relaxed = box
     for _ in range(_RESTARTS):
+        log.info("build: %s: relaxing %d atoms by %s", state, len(box), sampler.method)
         relaxed = xtb.relax(
-            relaxed, sampler.method, steps=RELAXATION_STEPS, fmax_ev_angstrom=RELAXATION_FMAX_EV_ANGSTROM
+            relaxed,
+            sampler.method,
+            steps=RELAXATION_STEPS,
+            fmax_ev_angstrom=RELAXATION_FMAX_EV_ANGSTROM,
+            watch=Progress(f"build: {state}: relaxation", RELAXATION_STEPS + 1),
         )
         if _sound(relaxed, bonded, sampler):
             return _finished(relaxed, "bulk", state)
@@ -472,12 +394,15 @@ def sample(run: Run, sampler: Sampler) -> list[Atoms]:
     bonded = bonds(run.start)
     kept: list[Atoms] = []
     thrown = restarts = 0
+    steps = (EQUILIBRATION_INTERVALS + run.frames) * sampler.steps_between_frames
+    progress = Progress(f"build: {run.name}: sampling, steps", steps)
     last = run.start.copy()
     last.pbc = run.kind == "bulk"
     while len(kept) < run.frames:
         reason = "a molecule broke or two atoms came too close"
+        before = (thrown + len(kept)) * sampler.steps_between_frames
         try:
-            for frame in _intervals(last, run, sampler, rng):
+            for frame in _intervals(last, run, sampler, rng, partial(_shifted, progress, before)):
                 if not _sound(frame, bonded, sampler):
                     break
                 last = frame
@@ -499,7 +424,13 @@ def sample(run: Run, sampler: Sampler) -> list[Atoms]:
     return kept
 
 
-def _intervals(start: Atoms, run: Run, sampler: Sampler, rng: np.random.Generator) -> Iterator[Atoms]:
+def _shifted(progress: Progress, before: int, step: int) -> None:
+    progress(before + step)
+
+
+def _intervals(
+    start: Atoms, run: Run, sampler: Sampler, rng: np.random.Generator, watch: Callable[[int], None]
+) -> Iterator[Atoms]:
     """Every `steps_between_frames`-th step of the dynamics, without end."""
     steps = xtb.langevin(
         start,
@@ -510,6 +441,7 @@ def _intervals(start: Atoms, run: Run, sampler: Sampler, rng: np.random.Generato
         starting_kelvin=2 * run.temperature_kelvin,
     )
     for step, atoms in enumerate(steps, start=1):
+        watch(step)
         if step % sampler.steps_between_frames == 0:
             yield atoms
 

@@ -121,6 +121,16 @@ def bonds(atoms: Atoms, tolerance: float = 1.25) -> NDArray[np.int64]:
     return np.unique(np.stack([i[near], j[near]], axis=1), axis=0)
 
 
+def fragments(atoms: Atoms) -> int:
+    """Number of pieces that `bonds` hold together."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    pairs = bonds(atoms)
+    graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(atoms), len(atoms)))
+    return int(connected_components(graph, directed=False, return_labels=False))
+
+
 def contacts(atoms: Atoms, reach_angstrom: float = 3.0) -> dict[tuple[str, str], float]:
     """How close two molecules, or a molecule and its own image, come.
 

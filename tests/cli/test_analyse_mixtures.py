@@ -11,7 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from mlpwf.building import isolated, label_molecules, molecule_from_smiles
+from mlpwf.building import isolated, label_molecules
 from mlpwf.commands.analyse import analyse
 from mlpwf.commands.analyse.campaign import campaign_sources
 from mlpwf.commands.simulate import app
@@ -19,6 +19,7 @@ from mlpwf.config import Analyse
 from mlpwf.errors import DataError
 from mlpwf.files import write_json
 from mlpwf.frames import quantised, write_frames
+from mlpwf.species import molecule_from_smiles
 from mlpwf.trajectory_files import read_species
 
 DATA = Path(__file__).parents[1] / "data" / "cases" / "force_fields"

@@ -145,8 +145,10 @@ def test_summary(built):
     assert json.loads((built / "cost.jsonl").read_text())["finished"] is True
 
 
-def test_two_processes_write_the_same_bytes_and_another_seed_does_not(built, tmp_path):
-    again = run(tmp_path / "again", options=("--threads", "2"))
+def test_two_processes_write_the_same_bytes_and_another_seed_does_not(built, tmp_path, caplog):
+    with caplog.at_level("INFO", "mlpwf"):
+        again = run(tmp_path / "again", options=("--threads", "2"))
+    assert "build: bulk_0.9: relaxing 12 atoms by gfn1" in caplog.text, "what the workers say is lost"
     for name in FILES:
         assert (again / name).read_bytes() == (built / name).read_bytes(), name
     other = run(tmp_path / "other", seed=2)

@@ -184,8 +184,9 @@ def test_what_cannot_be_studied_is_one_line(study):
     study.configure([hydrogen(0.74, 3.2)])
     for content, reason in (
         ("H: [1]", "pseudopotentials.H"),
-        ("- H", "pseudopotentials"),
-        ("{", "expected a line such"),
+        ("- H", "found list; expected a line such"),
+        ("{", "not a YAML file"),
+        ("H", "found str; expected a line such"),
     ):
         (study.root / "set.yaml").write_text(content)
         with pytest.raises(ConfigError, match=rf"set\.yaml: .*{reason}"):

@@ -226,7 +226,7 @@ def test_a_gpu_that_is_not_there():
 
 def test_a_molecule_without_geometry(tmp_path):
     values = yaml.safe_load(WATER.read_text())
-    values["system"]["molecules"]["water"]["smiles"] = "no SMILES"
+    values["system"]["molecules"]["water"]["smiles"] = "no-SMILES"
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(values))
     finding = one(programs.programs(load_campaign(tmp_path / "c.yaml"), site(tmp_path)))
     assert finding.level is Level.FAILED

@@ -16,7 +16,6 @@ from ase.build import molecule
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from mlpwf.building import geometry
 from mlpwf.commands.analyse.campaign import _stress
 from mlpwf.commands.report import report
 from mlpwf.config import Label, Molecule
@@ -25,6 +24,7 @@ from mlpwf.frames import read_frames, write_frames
 from mlpwf.labels import exchange
 from mlpwf.labels.found import Refusal, Refused
 from mlpwf.labels.sources import find_sources
+from mlpwf.species import geometry
 from mlpwf.trajectory_files import _small_arrays
 from report_campaign import campaign, put
 
@@ -101,7 +101,7 @@ def test_structures_are_read_of_text_alone(name, tmp_path):
         geometry("water", Molecule(structure=tmp_path / name), 1)
 
 
-@pytest.mark.parametrize("name", ["m.xyz", "m.pdb", "m.cif", "m.sdf", "POSCAR", "m.gro", "m@1.xyz"])
+@pytest.mark.parametrize("name", ["m.xyz", "m.pdb", "m.cif", "m.sdf", "POSCAR", "m@1.xyz"])
 def test_structures_of_common_formats_are_read(name, tmp_path):
     water = molecule("H2O", vacuum=3.0, pbc=True)
     if name == "m.sdf":

@@ -50,6 +50,14 @@ def test_a_campaign_is_priced_before_it_has_run(price):
     assert parts < hours(lines, "all") < 1.5 * parts
 
 
+def test_no_two_columns_of_the_plan_touch(price):
+    header, *rows = (re.split(r" {2,}", line) for line in price(batch_frames=1)[2:])
+    assert len(header) == 6
+    for row in rows:
+        assert len(row) == (4 if row[0] == "all" else 6), row
+        assert all(re.fullmatch(r"–|\d+|[\d.e-]+ ± [\d.e-]+", cell) for cell in row[1:]), row
+
+
 def test_twice_the_cutoff_costs_more(price):
     assert hours(price(cutoff_ry=80, density_cutoff_ry=480, fft_grid_ry=960), "label") > 2 * hours(price(), "label")
 

@@ -12,6 +12,7 @@ from mlpwf.engines import xtb
 from mlpwf.errors import ConfigError, DataError
 from mlpwf.frames import minimum_distance, quantised
 from mlpwf.molecules import bonds, intact
+from mlpwf.species import molecule_from_smiles
 from mlpwf.units import AMU_PER_A3_PER_G_CM3
 
 SAMPLER = Sampler(steps_between_frames=2)
@@ -19,12 +20,12 @@ SAMPLER = Sampler(steps_between_frames=2)
 
 @pytest.fixture(scope="module")
 def water() -> Atoms:
-    return building.relaxed_molecule("water", 0, building.molecule_from_smiles("water", "O", 1), "gfn1")
+    return building.relaxed_molecule("water", 0, molecule_from_smiles("water", "O", 1), "gfn1")
 
 
 @pytest.fixture(scope="module")
 def methane() -> Atoms:
-    return building.relaxed_molecule("methane", 1, building.molecule_from_smiles("methane", "C", 1), "gfn1")
+    return building.relaxed_molecule("methane", 1, molecule_from_smiles("methane", "C", 1), "gfn1")
 
 
 @pytest.fixture(scope="module")
@@ -95,11 +96,11 @@ class TestMolecules:
         assert water.calc is None
 
     def test_the_seed_decides(self):
-        first, again = (building.molecule_from_smiles("hexane", "CCCCCC", 5) for _ in range(2))
+        first, again = (molecule_from_smiles("hexane", "CCCCCC", 5) for _ in range(2))
         np.testing.assert_array_equal(first.positions, again.positions)
 
     def test_a_single_atom(self):
-        argon = building.relaxed_molecule("argon", 0, building.molecule_from_smiles("argon", "[Ar]", 1), "gfn1")
+        argon = building.relaxed_molecule("argon", 0, molecule_from_smiles("argon", "[Ar]", 1), "gfn1")
         assert len(argon) == 1
         assert argon.cell.lengths().min() >= 6
 
@@ -115,7 +116,7 @@ class TestMolecules:
     )
     def test_bad_smiles(self, smiles, message, capfd):
         with pytest.raises(ConfigError, match=message) as caught:
-            building.molecule_from_smiles("x", smiles, 1)
+            molecule_from_smiles("x", smiles, 1)
         assert "\n" not in str(caught.value)
         assert capfd.readouterr().err == ""
 
@@ -158,7 +159,7 @@ class TestBoxes:
         assert_whole(packed)
 
     def test_a_molecule_does_not_touch_its_own_images(self):
-        toluene = building.molecule_from_smiles("toluene", "Cc1ccccc1", 1)
+        toluene = molecule_from_smiles("toluene", "Cc1ccccc1", 1)
         packed = building.pack_box([toluene], [2], 0.867, np.random.default_rng(1))
         assert building.closest_contact(packed, 2.0) >= 0.95
 

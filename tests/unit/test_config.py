@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mlpwf.config import Build, Train, load_campaign, load_section, load_site
+from mlpwf.config import Build, Campaign, Site, Train, load_campaign, load_section, load_site
 from mlpwf.config.resolve import cycle_section, kept_settings, said_of_kept, write_sections
 from mlpwf.config.schema import documents
 from mlpwf.errors import ConfigError
@@ -65,7 +65,11 @@ def test_generated_files_are_fresh(path):
         (["label", "fft_grid_ry"], 300, "fft_grid_ry is 300; expected at least density_cutoff_ry = 400"),
         (["label", "pseudopotentials"], {"H": "../../etc/passwd"}, "label.pseudopotentials.H: is '../../etc/passwd'"),
         (["system", "molecules", "water", "smiles"], "", "an empty SMILES"),
-        (["system", "density_g_cm3"], float("nan"), "system.density_g_cm3: is nan"),
+        (
+            ["system", "density_g_cm3"],
+            float("nan"),
+            "density_g_cm3 (line 3): .nan is no finite number",
+        ),
         (
             ["select"],
             {"force_trust_lower_ev_angstrom": 9.0, "force_trust_upper_ev_angstrom": 1.0},
@@ -221,6 +225,28 @@ def test_a_plan_of_more_cycles_has_settings_for_them(tmp_path):
     campaign = Cycles(tmp_path)
     campaign.write(cycles=12)
     assert len(campaign.times()) == 4 * 12
+
+
+def _numbers(rule):
+    """Every rule of a number below a rule of JSON schema."""
+    if rule.get("type") in ("integer", "number"):
+        yield rule
+    for part in (*rule.get("anyOf", []), *rule.get("prefixItems", []), *([rule["items"]] if "items" in rule else [])):
+        yield from _numbers(part)
+
+
+@pytest.mark.parametrize("model", [Campaign, Site])
+def test_every_number_has_bounds(model):
+    schema = model.model_json_schema(by_alias=True)
+    unbounded = []
+    for section in (schema, *schema["$defs"].values()):
+        for key, rule in section.get("properties", {}).items():
+            for number in _numbers(rule):
+                low = {"minimum", "exclusiveMinimum"} & set(number)
+                high = {"maximum", "exclusiveMaximum"} & set(number)
+                if not (low and high):
+                    unbounded.append(key)
+    assert set(unbounded) <= {"kpoints"}
 
 
 def test_help_and_config_import_nothing_heavy():

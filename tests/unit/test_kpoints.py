@@ -105,9 +105,9 @@ def points_coupling(points, vector):
 
 def test_a_cell_that_needs_too_many_is_told_what_to_do():
     with pytest.raises(
-        ConfigError, match=r"^label\.kpoints: a cell of 1\.50 x 1\.50 x 1\.50 Å needs more than 32 k-po"
+        ConfigError, match=r"^label\.kpoints: a cell of 1\.20 x 1\.20 x 1\.20 Å needs more than 80 k-po"
     ):
-        fewest(np.eye(3) * 1.5, 10.5)
+        fewest(np.eye(3) * 1.2, 10.5)
 
 
 def test_points_of_equal_weight_are_as_given():

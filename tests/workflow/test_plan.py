@@ -255,6 +255,46 @@ def test_bad_configs_are_one_line(change, message, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("plan=x", "--config: plan: is 'x'; input should be a valid integer"),
+        ("plan=-1", "--config: plan: is -1; input should be greater than or equal to 0"),
+        ("plan=99999999", "--config: plan: is 99999999; input should be less than or equal to 1000"),
+        ("sytem=mine.yaml", "--config: sytem: unknown key; did you mean 'system'?"),
+        ("results=5", "--config: results: is 5; a number to Snakemake; expected a path, such as ./5"),
+    ],
+)
+def test_bad_words_of_config_are_one_line(word, message, tmp_path):
+    done = plan(tmp_path, PROJECT / "config" / "systems" / "tiny_water.yaml", word)
+    assert done.returncode == 2
+    (line,) = (line for line in done.stderr.splitlines() if "mlpwf:" in line)
+    assert line.startswith(f"mlpwf: {message}")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_folder_named_by_a_number_is_given_as_the_message_says(tmp_path):
+    done = plan(tmp_path, PROJECT / "config" / "systems" / "tiny_water.yaml", "results=./5", "plan=1")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "5" / "tiny_water" / "config" / "train.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("system: {system}\nsystem: other.yaml\n", "system: given twice (lines 1 and 2)"),
+        ("results: NO\n", "results (line 1): NO is true or false to YAML"),
+    ],
+)
+def test_what_snakemake_reads_is_checked_too(text, message, tmp_path):
+    (tmp_path / "mine.yaml").write_text(text)
+    command = [*SNAKEMAKE, "-n", "--cores", "1", "--directory", str(tmp_path), "--configfile", "mine.yaml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert f"mine.yaml: {message}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_plan_is_never_run_for_real(tmp_path):
     system = PROJECT / "config" / "systems" / "tiny_water.yaml"
     done = subprocess.run(

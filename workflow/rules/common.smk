@@ -26,6 +26,7 @@ try:
         config,
         job=not workflow.is_main_process,
         look=only_looks(sys.argv[1:]),
+        files=[str(path) for path in workflow.configfiles],
     )
 except MlpwfError as error:
     print(f"mlpwf: {error}", file=sys.stderr)
@@ -34,7 +35,7 @@ except MlpwfError as error:
 CAMPAIGN, SITE = RUN.campaign, RUN.site
 C = f"{RUN.results}/{CAMPAIGN.name}"
 LOGS = f"logs/{CAMPAIGN.name}"
-PLAN = int(config.get("plan", 0))
+PLAN = RUN.plan
 ARMS = CAMPAIGN.select.arm_lines  # such as arm/random/1
 FORCE_FIELD = (
     CAMPAIGN.simulate.force_field

@@ -53,23 +53,46 @@ def build(
 
 @contextmanager
 def _mapper(threads: int) -> Iterator[_Mapper]:
-    """A `map` over up to `threads` processes, each with one thread."""
+    """A `map` over up to `threads` processes, each with one thread; what they log is logged here."""
     if threads == 1:
         yield map
         return
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
     from concurrent.futures.process import BrokenProcessPool
+    from logging.handlers import QueueListener
 
-    from mlpwf.engines.process import live_with
-
-    with ProcessPoolExecutor(threads, multiprocessing.get_context("spawn"), live_with, (os.getpid(),)) as pool:
+    context = multiprocessing.get_context("spawn")
+    said = context.Queue()
+    listener = QueueListener(said, _Again())
+    listener.start()
+    with ProcessPoolExecutor(threads, context, _begin_worker, (os.getpid(), said)) as pool:
         try:
             yield pool.map
         except BrokenProcessPool:
             raise EngineError("a sampler process was killed; expected enough memory for --threads: lower it") from None
         finally:
             pool.shutdown(cancel_futures=True)
+            listener.stop()
+
+
+class _Again(logging.Handler):
+    """What another process logged, logged here."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logging.getLogger(record.name).handle(record)
+
+
+def _begin_worker(parent: int, said: Any) -> None:
+    """In a worker process: end with the parent, and send it what is logged."""
+    from logging.handlers import QueueHandler
+
+    from mlpwf.engines.process import live_with
+
+    live_with(parent)
+    root = logging.getLogger("mlpwf")
+    root.setLevel(logging.INFO)
+    root.addHandler(QueueHandler(said))
 
 
 class _Builder:
@@ -118,13 +141,15 @@ class _Builder:
         write_frames(self.out / "molecules.extxyz", self.molecules)
 
     def _molecules(self) -> list[Atoms]:
-        from mlpwf.building import geometry, relaxed_molecule
+        from mlpwf.building import check_distinct, relaxed_molecule
+        from mlpwf.species import geometry
 
         molecules = []
         for species, (name, molecule) in enumerate(self.liquid.molecules.items()):
             found = geometry(name, molecule, self.seed)
             molecules.append(relaxed_molecule(name, species, found, self.settings.sampler))
             log.info("build: %s: %s, relaxed by %s", name, found.get_chemical_formula(), self.settings.sampler)
+        check_distinct(molecules)
         return molecules
 
     def _boxes(self, part: int) -> list[Atoms]:

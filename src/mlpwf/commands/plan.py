@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlpwf.config import Campaign, Label, Site, load_campaign, load_site
+from mlpwf.tables import table
 
 if TYPE_CHECKING:
     from mlpwf.labels.foresee import Box
@@ -193,7 +194,7 @@ class _Plan:
             yield f"one label: {_seconds(self.label)}, from {source}"
             if c.label.engine == "qe":
                 yield f"k-points: {'; '.join(map(str, samplings(c)))}"
-        yield _row("stage", "next cycle: jobs", "CPU-h", "at most: jobs", "CPU-h", "spent, CPU-h")
+        rows: list[tuple[str, ...]] = [("stage", "next cycle: jobs", "CPU-h", "at most: jobs", "CPU-h", "spent, CPU-h")]
         sums = [Price(0.0), Price(0.0)]
         for stage in dict.fromkeys([*total, *self.spent]):
             cells = []
@@ -201,9 +202,10 @@ class _Plan:
                 price = self._price(stage, part[stage]) if stage in part else Price(0.0)
                 sums[k] = sums[k] + price
                 cells += [str(part[stage].jobs) if stage in part else "–", _hours(price)]
-            yield _row(stage, *cells, f"{self.spent[stage] / 3600:.3g}" if stage in self.spent else "–")
+            rows.append((stage, *cells, f"{self.spent[stage] / 3600:.3g}" if stage in self.spent else "–"))
         spent = sum(self.spent.values()) / 3600
-        yield _row("all", "", _hours(sums[0]), "", _hours(sums[1]), f"{spent:.3g}")
+        rows.append(("all", "", _hours(sums[0]), "", _hours(sums[1]), f"{spent:.3g}"))
+        yield from table(rows, "<>>>>>")
         wasted = sum(self.wasted.values()) / 3600
         if wasted:
             yield f"of what was spent, {wasted:.3g} CPU-h went into jobs that were killed or failed"
@@ -213,11 +215,6 @@ class _Plan:
             asked = self._price("label", total["label"]).cpu_s / 3600 if "label" in total else 0.0
             verdict = "enough" if asked <= room else "not enough: the campaign will end on its budget"
             yield f"label.budget_core_hours: {room:.3g} of {budget:g} CPU-h left, {asked:.3g} asked for: {verdict}"
-
-
-def _row(stage: str, *cells: str) -> str:
-    widths = (18, 18, 16, 18, 14)
-    return f"{stage:<10}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
 
 
 def _hours(price: Price) -> str:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mlpwf.tables import table
+
 if TYPE_CHECKING:
     from mlpwf.status import RunProgress, Status
 
@@ -48,7 +50,7 @@ def _lines(one: Status) -> list[str]:
         facts.append(("CPU-hours", f"{sum(one.cpu_hours.values()):.3g} ({stages})"))
     if one.report:
         facts.append(("report", one.report))
-    return [f"{one.campaign}  ({one.folder})", *_aligned(facts)]
+    return [f"{one.campaign}  ({one.folder})", *(f"  {line}" for line in table(_once(facts)))]
 
 
 def _label_lines(one: Status) -> list[str]:
@@ -77,10 +79,7 @@ def _run_line(run: RunProgress) -> str:
     return f"{far}, {doing}{speed}{ends}"
 
 
-def _aligned(facts: list[tuple[str, str]]) -> list[str]:
-    width = max(len(name) for name, _ in facts)
-    lines, before = [], ""
-    for name, value in facts:
-        lines.append(f"  {'' if name == before else name:<{width}}  {value}")
-        before = name
-    return lines
+def _once(facts: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Facts whose name is said once for all that follow each other."""
+    before = ["", *(name for name, _ in facts)]
+    return [("" if name == last else name, value) for (name, value), last in zip(facts, before, strict=False)]

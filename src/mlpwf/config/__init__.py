@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import Field, ValidationError
 
 from mlpwf.config.analyse import Analyse
@@ -13,6 +12,7 @@ from mlpwf.config.base import Section
 from mlpwf.config.build import Build
 from mlpwf.config.explore import Explore
 from mlpwf.config.label import Label
+from mlpwf.config.reading import read_yaml
 from mlpwf.config.report import Report
 from mlpwf.config.select import Select
 from mlpwf.config.simulate import ForceField, Simulate
@@ -25,7 +25,7 @@ from mlpwf.errors import ConfigError
 __all__ = [
     "Analyse", "Build", "Campaign", "Explore", "ForceField", "Label", "Molecule", "Report", "Section", "Select",
     "Simulate", "Site", "System", "Train", "Validate", "load_campaign", "load_section", "load_site", "load_yaml",
-    "read_yaml",
+    "one_line", "parse", "read_yaml",
 ]  # fmt: skip
 
 S = TypeVar("S", bound=Section)
@@ -68,8 +68,13 @@ def one_line(error: ValidationError) -> str:
         return f"{key}: missing; expected a value"
     message = problem["msg"].removeprefix("Value error, ")
     value = problem["input"]
-    shown = "" if isinstance(value, dict) else f" is {value!r};"
-    return f"{key}:{shown} {message[0].lower() + message[1:]}"
+    shown = "" if isinstance(value, dict) else f" is {_short(repr(value))};"
+    quotes = "; put it in quotes" if problem["type"] == "string_type" else ""
+    return f"{key}:{shown} {message[0].lower() + message[1:]}{quotes}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 80 else f"{text[:40]}… ({len(text)} signs)"
 
 
 def _suggestion(error: ValidationError, model: type[Section]) -> str:
@@ -93,25 +98,14 @@ def _suggestion(error: ValidationError, model: type[Section]) -> str:
     return f"; expected one of {', '.join(sorted(known))}" if known else ""
 
 
-def _parse(model: type[S], values: Any, source: Path | str) -> S:
+def parse(model: type[S], values: Any, source: Path | str) -> S:
+    """Check values of a file, or of wherever `source` says, against a model (ConfigError as for `load_campaign`)."""
     if not isinstance(values, dict):
         raise ConfigError(f"{source}: found {type(values).__name__}; expected a mapping of keys to values")
     try:
         return model.model_validate(values)
     except ValidationError as error:
         raise ConfigError(f"{source}: {one_line(error)}{_suggestion(error, model)}") from None
-
-
-def read_yaml(source: Path | str) -> Any:
-    """What a YAML file holds (ConfigError if there is none, or it is not YAML); no object is made of it."""
-    try:
-        return yaml.safe_load(Path(source).read_text())
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{source}: no such file; give the path of a config file such as config/systems/tiny_toluene.yaml"
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
-        raise ConfigError(f"{source}: not a YAML file ({' '.join(str(error).split())})") from None
 
 
 def load_campaign(source: Path | str) -> Campaign:
@@ -124,7 +118,7 @@ def load_campaign(source: Path | str) -> Campaign:
     ConfigError
         With the key, the value found and what is expected.
     """
-    campaign = _parse(Campaign, read_yaml(source), source)
+    campaign = parse(Campaign, read_yaml(source), source)
     molecules = {}
     for name, molecule in campaign.system.molecules.items():
         if molecule.structure is not None:
@@ -149,13 +143,13 @@ def _beside(source: Path | str, path: Path, key: str) -> Path:
 
 def load_yaml(model: type[S], source: Path | str) -> S:
     """Read and check a YAML file of one model (ConfigError as for `load_campaign`)."""
-    return _parse(model, read_yaml(source), source)
+    return parse(model, read_yaml(source), source)
 
 
 def load_site(source: Path | str) -> Site:
     """Read and check a site file (ConfigError as for `load_campaign`)."""
     values = read_yaml(source)
-    return _parse(Site, {} if values is None else values, source)
+    return parse(Site, {} if values is None else values, source)
 
 
 def load_section(model: type[S], source: Path | str) -> tuple[S, int]:
@@ -164,4 +158,4 @@ def load_section(model: type[S], source: Path | str) -> tuple[S, int]:
 
     values = read_json(source)
     seed = values.pop("seed")
-    return _parse(model, values, source), seed
+    return parse(model, values, source), seed

@@ -6,30 +6,37 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from mlpwf.config.base import Section, Temperature
+from mlpwf.config.base import MOST_FRAMES, MOST_STEPS, EachOnce, Section, Temperature, TimeStep
 
 Scale = Annotated[float, Field(gt=0.5, lt=2.0)]
+Multiple = Annotated[int, Field(ge=1, le=64)]
 
 
 class Build(Section):
     """Packed, relaxed and sampled with a cheap method; all of it seeded."""
 
     sampler: Literal["gfn1", "gfn2"] = Field("gfn1", description="xTB method of the cheap sampler")
-    temperatures_kelvin: list[Temperature] = Field(
+    temperatures_kelvin: Annotated[list[Temperature], EachOnce] = Field(
         [300.0, 500.0], min_length=1, description="sampler temperatures in K"
     )
-    density_scales: list[Scale] = Field(
+    density_scales: Annotated[list[Scale], EachOnce] = Field(
         [0.92, 1.0, 1.06], min_length=1, description="densities sampled, relative to system.density_g_cm3"
     )
-    box_multiples: list[Annotated[int, Field(ge=1, le=64)]] = Field(
+    box_multiples: Annotated[list[Multiple], EachOnce] = Field(
         [1], min_length=1, description="sizes of the boxes, in multiples of the molecules' counts"
     )
-    single_frames: int = Field(4, ge=0, description="frames of each isolated molecule")
-    dimer_frames: int = Field(4, ge=0, description="frames of isolated pairs of molecules")
-    bulk_frames: int = Field(48, ge=1, description="frames of packed boxes, over all temperatures, sizes and densities")
-    test_frames: int = Field(12, ge=2, description="held-out frames, from runs of their own; never trained on")
-    steps_between_frames: int = Field(20, ge=1, description="sampler steps from one kept frame to the next")
-    timestep_fs: float = Field(1.0, gt=0, le=2, description="sampler time step in fs")
+    single_frames: int = Field(4, ge=0, le=MOST_FRAMES, description="frames of each isolated molecule")
+    dimer_frames: int = Field(4, ge=0, le=MOST_FRAMES, description="frames of isolated pairs of molecules")
+    bulk_frames: int = Field(
+        48, ge=1, le=MOST_FRAMES, description="frames of packed boxes, over all temperatures, sizes and densities"
+    )
+    test_frames: int = Field(
+        12, ge=2, le=MOST_FRAMES, description="held-out frames, from runs of their own; never trained on"
+    )
+    steps_between_frames: int = Field(
+        20, ge=1, le=MOST_STEPS, description="sampler steps from one kept frame to the next"
+    )
+    timestep_fs: TimeStep = Field(1.0, description="sampler time step in fs")
     rattle_angstrom: float = Field(
         0.03, ge=0, le=0.3, description="Gaussian displacement added to every second frame, in Å"
     )

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from mlpwf.config.base import Section
+from mlpwf.elements import Element
 
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 Md5 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
@@ -65,7 +66,7 @@ class Label(Section):
     )
     smearing_width_ry: float = Field(0.01, gt=0, le=0.2, description="smearing width (degauss) in Ry")
     convergence_ry: float = Field(1e-7, gt=0, le=1e-5, description="SCF threshold (conv_thr) in Ry")
-    pseudopotentials: dict[str, FileName] = Field(
+    pseudopotentials: dict[Element, FileName] = Field(
         DEFAULT_PSEUDOPOTENTIALS, description="pseudopotential file by element, below the site's folder"
     )
     pseudopotential_sums: dict[str, Md5] = Field(
@@ -76,13 +77,13 @@ class Label(Section):
     diagonalization: Literal["david", "cg"] = Field("david", description="eigenvalue solver; numerics only")
     maximum_scf_steps: int = Field(80, ge=10, le=1000, description="SCF steps before a frame is set aside")
     timeout_seconds: float = Field(
-        3600, gt=0, description="wall time of one pw.x run, in s, before the frame is set aside"
+        3600, gt=0, le=1e8, description="wall time of one pw.x run, in s, before the frame is set aside"
     )
     retries: int = Field(
         3, ge=0, le=5, description="tries with other mixing or diagonalisation, never other physics, after a failure"
     )
     budget_core_hours: float | None = Field(
-        None, gt=0, description="core-hours this campaign may spend on labels; unset: no limit"
+        None, gt=0, le=1e9, description="core-hours this campaign may spend on labels; unset: no limit"
     )
     batch_frames: int = Field(20, ge=1, le=1000, description="frames labelled by one job")
     error_frames: int = Field(

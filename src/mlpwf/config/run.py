@@ -17,11 +17,13 @@ import re
 import socket
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
-from mlpwf.config import Campaign, Site, load_campaign, load_site
+from pydantic import Field, field_validator
+
+from mlpwf.config import Campaign, Section, Site, load_campaign, load_site, parse, read_yaml
 from mlpwf.config.resolve import said_of_kept, write_sections
 from mlpwf.errors import ConfigError
 from mlpwf.files import write_json_if_changed, write_text
@@ -35,6 +37,22 @@ _LOOKS = re.compile(
 _held: list[IO[str]] = []  # locks of this process, open as long as it lives
 
 
+class Named(Section):
+    """Snakemake's own config: what `config/config.yaml`, `--configfile` and `--config` may name."""
+
+    system: str = Field(description="campaign file")
+    site: str = Field(description="site file")
+    results: str = Field("results", min_length=1, description="folder of all results")
+    plan: int = Field(0, ge=0, le=1000, description="cycles to plan, of a dry run")
+
+    @field_validator("system", "site", "results", mode="before")
+    @classmethod
+    def _path(cls, value: Any) -> Any:
+        if isinstance(value, int | float):
+            raise ValueError(f"a number to Snakemake; expected a path, such as ./{value}")
+        return os.path.normpath(value) if isinstance(value, str) and value else value
+
+
 @dataclass(frozen=True)
 class Run:
     """What a workflow was started with."""
@@ -42,6 +60,7 @@ class Run:
     campaign: Campaign
     site: Site
     results: str
+    plan: int = 0
 
 
 def only_looks(arguments: Sequence[str]) -> bool:
@@ -49,17 +68,39 @@ def only_looks(arguments: Sequence[str]) -> bool:
     return any(_LOOKS.fullmatch(word.split("=")[0]) for word in arguments)
 
 
-def open_run(config: Mapping[str, Any], *, job: bool, look: bool) -> Run:
+def read_named(config: Mapping[str, Any], files: Sequence[Path | str] = ()) -> Named:
+    """What a run is asked for.
+
+    Parameters
+    ----------
+    config
+        Snakemake's config, files and command line joined.
+    files
+        The files it was read from: Snakemake's reader takes the last of a key that is given twice.
+
+    Raises
+    ------
+    ConfigError
+        If one of the files is not sound, or a key of the whole is not known or out of bounds.
+    """
+    for path in files:
+        read_yaml(path)
+    return parse(Named, dict(config), "--config")
+
+
+def open_run(config: Mapping[str, Any], *, job: bool, look: bool, files: Sequence[Path | str] = ()) -> Run:
     """The run this Snakemake belongs to.
 
     Parameters
     ----------
     config
-        Snakemake's config: `system`, `site`, perhaps `results` and `plan`.
+        Snakemake's config, checked by `read_named`.
     job
         This Snakemake runs a job of a workflow.
     look
         This Snakemake plans or lists, and runs nothing.
+    files
+        The files `config` was read from.
 
     Raises
     ------
@@ -68,21 +109,21 @@ def open_run(config: Mapping[str, Any], *, job: bool, look: bool) -> Run:
     """
     if job and SNAPSHOT in os.environ:
         return _read(Path(os.environ[SNAPSHOT]))
+    named = read_named(config, files)
     if not job and not _alone(keep=not look):
         running = FOLDER / "running.json"
         if look and running.is_file():
             print("mlpwf: a workflow runs in this folder; this is by the config it was started with", file=sys.stderr)
-            return _read(running)
+            return replace(_read(running), plan=named.plan)
         raise ConfigError(
             f"a workflow already runs in this folder ({_holder()}); wait for it, or stop it (Ctrl-C, or scancel its "
             "jobs), then start again"
         )
-    results = str(config.get("results", "results"))
-    run = Run(load_campaign(config["system"]), load_site(config["site"]), results)
+    run = Run(load_campaign(named.system), load_site(named.site), named.results, named.plan)
     if not job and not look:
         _remove_stale_lock()
         os.environ[SNAPSHOT] = str(_write(run).absolute())
-    folder = write_sections(run.campaign, run.site, results, int(config.get("plan", 0)))
+    folder = write_sections(run.campaign, run.site, run.results, run.plan)
     if not job and (said := said_of_kept(folder)):
         print(f"mlpwf: {said}", file=sys.stderr)
     return run

@@ -14,33 +14,48 @@ class Select(Section):
     """Trust levels, budget and convergence."""
 
     target_error_mev_angstrom: float = Field(
-        80, gt=0, description="force error asked for, root mean square of a component, in meV/Å; trust levels follow"
+        80,
+        gt=0,
+        le=1e6,
+        description="force error asked for, root mean square of a component, in meV/Å; trust levels follow",
     )
     target_inter_error_mev_angstrom: float | None = Field(
-        None, gt=0, description="the same for the net force on a molecule, in meV/Å; unset: as for atoms"
+        None, gt=0, le=1e6, description="the same for the net force on a molecule, in meV/Å; unset: as for atoms"
     )
     failed_error_factor: float = Field(
-        10, gt=1, description="times the target error above which a frame is failed: labelled only if nothing else is"
+        10,
+        gt=1,
+        le=1e6,
+        description="times the target error above which a frame is failed: labelled only if nothing else is",
     )
     force_trust_lower_ev_angstrom: float | None = Field(
-        None, gt=0, description="max force deviation below which a frame is accurate, in eV/Å; unset: by the target"
+        None,
+        gt=0,
+        le=1e6,
+        description="max force deviation below which a frame is accurate, in eV/Å; unset: by the target",
     )
     force_trust_upper_ev_angstrom: float | None = Field(
-        None, gt=0, description="max force deviation above which a frame is failed, in eV/Å; unset: by the target"
+        None,
+        gt=0,
+        le=1e6,
+        description="max force deviation above which a frame is failed, in eV/Å; unset: by the target",
     )
     virial_trust_lower_ev: float | None = Field(
         None,
         gt=0,
+        le=1e6,
         description="max virial deviation per atom above which a frame is a candidate, in eV; unset: forces alone",
     )
     virial_trust_upper_ev: float | None = Field(
         None,
         gt=0,
+        le=1e6,
         description="max virial deviation per atom above which a frame is failed, in eV; unset: forces alone",
     )
     contact_margin_angstrom: float | None = Field(
         0.15,
         ge=0,
+        le=10,
         description="two molecules may come so much closer than in any label, in Å: a frame beyond is broken, those of "
         "its walker that come later are not; null: not asked",
     )
@@ -50,7 +65,10 @@ class Select(Section):
         0.02, ge=0, le=1, description="candidates and failures among explored frames, at most, when converged"
     )
     converged_force_error_ev_angstrom: float | None = Field(
-        None, gt=0, description="previous models' force RMSE on the new labels when converged, in eV/Å; unset: target"
+        None,
+        gt=0,
+        le=1e6,
+        description="previous models' force RMSE on the new labels when converged, in eV/Å; unset: target",
     )
     liquid_cycles: int = Field(
         2,
@@ -67,7 +85,9 @@ class Select(Section):
     arm_seeds: int = Field(
         1, ge=1, le=100, description="runs of each arm, each with a seed of its own: they give the arms error bars"
     )
-    duplicate_distance: float = Field(1e-6, ge=0, description="frames closer than this in descriptor space are one")
+    duplicate_distance: float = Field(
+        1e-6, ge=0, le=1e6, description="frames closer than this in descriptor space are one"
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -7,9 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from mlpwf.config.base import Section, Temperature
-
-Length = Annotated[float, Field(gt=0)]
+from mlpwf.config.base import MOST_MOLECULES, EachOnce, Picoseconds, Pressure, Section, Temperature, TimeStep
 
 
 class ForceField(Section):
@@ -28,28 +26,28 @@ class Simulate(Section):
     force_field: ForceField | None = Field(
         None, description="classical force field that moves the molecules; unset: the campaign's own model"
     )
-    molecules: int = Field(512, ge=1, description="molecules in the production box")
-    temperatures_kelvin: list[Temperature] = Field(
+    molecules: int = Field(512, ge=1, le=MOST_MOLECULES, description="molecules in the production box")
+    temperatures_kelvin: Annotated[list[Temperature], EachOnce] = Field(
         [380.0, 340.0, 300.0, 270.0, 240.0], min_length=1, description="temperatures in K"
     )
-    timestep_fs: float = Field(0.5, gt=0, le=2, description="time step in fs")
-    equilibration_ps: float = Field(50.0, ge=0, description="run before anything is kept, in ps")
-    pressure_bar: float | None = Field(
+    timestep_fs: TimeStep = Field(0.5, description="time step in fs")
+    equilibration_ps: float = Field(50.0, ge=0, le=1e9, description="run before anything is kept, in ps")
+    pressure_bar: Pressure | None = Field(
         None,
         description="pressure in bar during three quarters of the equilibration, whose mean volume the run then keeps; "
         "unset: the volume of system.density_g_cm3",
     )
-    length_ps: Length | list[Length] = Field(
+    length_ps: Picoseconds | list[Picoseconds] = Field(
         1000.0,
         description="length of each run, in ps: one number, or one for each temperature; raise it to go on with a run",
     )
-    linear_interval_ps: float = Field(
-        1.0, gt=0, description="time between linear frames, in ps; log-spaced frames fill each interval"
+    linear_interval_ps: Picoseconds = Field(
+        1.0, description="time between linear frames, in ps; log-spaced frames fill each interval"
     )
-    stress_interval_fs: float = Field(5.0, gt=0, description="time between kept pressure tensors, in fs")
-    thermostat_time_ps: float = Field(0.5, gt=0, description="relaxation time of the thermostat, in ps")
+    stress_interval_fs: float = Field(5.0, gt=0, le=1e9, description="time between kept pressure tensors, in fs")
+    thermostat_time_ps: Picoseconds = Field(0.5, description="relaxation time of the thermostat, in ps")
     checkpoint_min: float = Field(
-        10.0, gt=0, description="wall time between checkpoints, in minutes: the most a killed job loses"
+        10.0, gt=0, le=1e5, description="wall time between checkpoints, in minutes: the most a killed job loses"
     )
 
     @property

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from mlpwf.config.base import Section
+from mlpwf.config.base import MOST_CORES, Section
 
 Stage = Literal["build", "label", "train", "explore", "select", "validate", "simulate", "analyse", "report"]
 LAUNCHERS = {"mpirun", "mpiexec", "orterun", "prun", "srun", "aprun", "jsrun"}
@@ -29,10 +29,14 @@ class Slurm(Section):
     qos: Word | None = Field(None, description="quality of service")
     constraint: Word | None = Field(None, description="features the nodes must have, for example skylake&ib")
     reservation: Word | None = Field(None, description="reservation to run in")
-    gpus: int | None = Field(None, ge=0, description="GPUs of each job")
-    longest_minutes: int | None = Field(None, ge=1, description="longest run time the partition allows, in minutes")
-    most_memory_mb: int | None = Field(None, ge=100, description="memory of a node of the partition, in MB")
-    most_cores: int | None = Field(None, ge=1, description="cores a repeated training may grow to; unset: they stay")
+    gpus: int | None = Field(None, ge=0, le=64, description="GPUs of each job")
+    longest_minutes: int | None = Field(
+        None, ge=1, le=1_000_000, description="longest run time the partition allows, in minutes"
+    )
+    most_memory_mb: int | None = Field(None, ge=100, le=10**9, description="memory of a node of the partition, in MB")
+    most_cores: int | None = Field(
+        None, ge=1, le=MOST_CORES, description="cores a repeated training may grow to; unset: they stay"
+    )
     options: list[Word] | None = Field(None, description="more options of sbatch, for example [--mail-type=FAIL]")
 
 
@@ -44,9 +48,9 @@ class Site(Section):
     label_store: str = Field("store", description="folder of the label store; campaigns may share it")
     dp: list[str] = Field(["dp"], min_length=1, description="command that runs DeePMD-kit")
     lammps_launcher: list[str] = Field([], description="words put before the LAMMPS worker, for example srun -n 1")
-    label_threads: int = Field(1, ge=1, description="cores of a label job")
-    train_threads: int = Field(1, ge=1, description="cores of a training job")
-    md_threads: int = Field(1, ge=1, description="cores of a molecular-dynamics job")
+    label_threads: int = Field(1, ge=1, le=MOST_CORES, description="cores of a label job")
+    train_threads: int = Field(1, ge=1, le=MOST_CORES, description="cores of a training job")
+    md_threads: int = Field(1, ge=1, le=MOST_CORES, description="cores of a molecular-dynamics job")
     slurm: Slurm = Field(Slurm(), description="where jobs go on a Slurm cluster: keys of the next table")
     slurm_stages: dict[Stage, Slurm] = Field(
         {}, description="the same for single stages; what is set here goes before `slurm`"

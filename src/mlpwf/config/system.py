@@ -14,8 +14,22 @@ from mlpwf.config.base import Density, Section
 MOLECULE_NAME = re.compile(r"([^\W_]|[(\[])(\w|[ ,.'()\[\]+-]){0,63}")
 
 
+def one_word(smiles: str) -> str:
+    """The SMILES, if it is one word: what follows a blank is no part of it to its readers (ValueError)."""
+    if not smiles.strip():
+        raise ValueError("an empty SMILES; expected for example 'Cc1ccccc1' (toluene)")
+    if smiles.split() != [smiles]:
+        raise ValueError(f"'{smiles}' has a blank; expected one molecule (list each as a species)")
+    return smiles
+
+
 class Molecule(Section):
-    """One species: a SMILES or a structure file, and how many of it a box holds."""
+    """One species: a SMILES or a structure file, and how many of it a box holds.
+
+    Neutral closed-shell molecules of natural isotopes are computed; charges, radicals and isotopes that a source states
+    are refused. Hydrogens that a SMILES or a mol block implies are added by valence; .xyz, .pdb, .cif and POSCAR hold
+    all of them, and name the element of every atom.
+    """
 
     smiles: str | None = Field(None, description="SMILES of the molecule, hydrogens implied")
     structure: Path | None = Field(
@@ -25,10 +39,8 @@ class Molecule(Section):
 
     @field_validator("smiles")
     @classmethod
-    def _not_empty(cls, smiles: str | None) -> str | None:
-        if smiles is not None and not smiles.strip():
-            raise ValueError("an empty SMILES; expected for example 'Cc1ccccc1' (toluene)")
-        return smiles
+    def _a_word(cls, smiles: str | None) -> str | None:
+        return None if smiles is None else one_word(smiles)
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from mlpwf.config.base import Section
+from mlpwf.config.base import MOST_STEPS, Neurons, Section
 
 
 class Train(Section):
@@ -17,16 +17,17 @@ class Train(Section):
     cutoff_smooth_angstrom: float = Field(
         0.5, ge=0, le=11, description="where the descriptor starts to be switched off, in Å"
     )
-    embedding_neurons: list[int] = Field([25, 50, 100], min_length=1, description="embedding network")
-    fitting_neurons: list[int] = Field([120, 120, 120], min_length=1, description="fitting network")
+    embedding_neurons: list[Neurons] = Field([25, 50, 100], min_length=1, description="embedding network")
+    fitting_neurons: list[Neurons] = Field([120, 120, 120], min_length=1, description="fitting network")
     axis_neurons: int = Field(8, ge=1, le=64, description="axis neurons of the descriptor")
-    steps: int = Field(200_000, ge=10, description="training steps of the first cycle")
+    steps: int = Field(200_000, ge=10, le=MOST_STEPS, description="training steps of the first cycle")
     steps_continued: int = Field(
-        100_000, ge=10, description="training steps of later cycles, started from the models before"
+        100_000, ge=10, le=MOST_STEPS, description="training steps of later cycles, started from the models before"
     )
     steps_final: int | None = Field(
         None,
         ge=10,
+        le=MOST_STEPS,
         description="training steps of the campaign's final model, from the last committee's first model and on all "
         "labels; unset: it is that model",
     )
@@ -43,21 +44,33 @@ class Train(Section):
     energy_weight: float = Field(
         100.0,
         gt=0,
+        le=1e9,
         description="weight of the energy in the loss at the first learning rate, where forces have 1000; each goes to "
         "1 as the rate falls",
     )
     virial_weight: float = Field(
-        100.0, ge=0, description="the same for the virial; 0: none, as where cut-offs are too low for a stress"
+        100.0, ge=0, le=1e9, description="the same for the virial; 0: none, as where cut-offs are too low for a stress"
     )
     molecule_weight: float = Field(
         1000.0,
         ge=0,
+        le=1e9,
         description="the same for the net force on each molecule and the torque on it, over the root mean square "
         "distance of its atoms from its centre; 0: none",
     )
     conversion_tolerance_ev_angstrom: float = Field(
-        1e-3, gt=0, description="largest force difference between a compressed model and its original, in eV/Å"
+        1e-3, gt=0, le=10, description="largest force difference between a compressed model and its original, in eV/Å"
     )
+
+    @model_validator(mode="after")
+    def _falling(self) -> Self:
+        for name in ("learning_rate", "learning_rate_continued"):
+            first = getattr(self, name)
+            if self.learning_rate_final > first:
+                raise ValueError(
+                    f"learning_rate_final is {self.learning_rate_final:g}; expected at most {name} = {first:g}"
+                )
+        return self
 
     @model_validator(mode="after")
     def _smooth(self) -> Self:

@@ -16,9 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import yaml
-
-from mlpwf.config import Campaign, Site
+from mlpwf.config import Campaign, Site, read_yaml
 from mlpwf.doctor.findings import Finding, Level, failed, made, ok, warning
 from mlpwf.doctor.machine import held_lock
 from mlpwf.errors import ConfigError, EngineError
@@ -113,7 +111,7 @@ def _ask(*command: str, text: str | None = None) -> str:
 
 def _profile() -> dict[str, Any]:
     for path in sorted(PROFILE.glob("config*.yaml")):
-        values = yaml.safe_load(path.read_text())
+        values = read_yaml(path)
         return values if isinstance(values, dict) else {}
     return {}
 

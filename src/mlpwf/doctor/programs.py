@@ -32,8 +32,8 @@ def elements_of(campaign: Campaign) -> list[str]:
     ConfigError
         If a molecule has no geometry.
     """
-    from mlpwf.building import geometry
     from mlpwf.frames import element_order
+    from mlpwf.species import geometry
 
     return element_order(geometry(name, one, campaign.seed) for name, one in campaign.system.molecules.items())
 

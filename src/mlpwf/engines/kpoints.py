@@ -12,6 +12,7 @@ two points where the shifted 2 x 2 x 2 grid needs four.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Rows = tuple[tuple[int, int, int], tuple[int, int, int], tuple[int, int, int]]
 
-LARGEST_INDEX = 64
+LARGEST_INDEX = 160
 """Cells in the largest supercell tried; half as many points."""
 
 
@@ -125,7 +126,7 @@ def fewest(cell: Floats, image_distance: float) -> KPoints:
     Raises
     ------
     ConfigError
-        If it takes a supercell of more than 64 cells.
+        If it takes a supercell of more than 160 cells.
     """
     # cells that differ by rounding alone get the same points
     first, second, third = (tuple(row) for row in np.round(cell, 4).tolist())
@@ -138,7 +139,9 @@ def _fewest(rows: tuple[tuple[float, ...], ...], image_distance: float) -> KPoin
     near = lattice_vectors(cell, image_distance)
     if not len(near):
         return GAMMA
-    for index in range(2, LARGEST_INDEX + 1, 2):
+    # the densest lattice of all, face-centred cubic, gives each point a volume of d³/√2
+    fewest_cells = image_distance**3 / np.sqrt(2) / abs(float(np.linalg.det(cell)))
+    for index in range(2 * max(1, math.ceil(fewest_cells / 2 - 1e-6)), LARGEST_INDEX + 1, 2):
         sets = [_points(one) for one in _sublattices(index) if not _holds(one, near).any()]
         if sets:
             farthest = [(round(points.image_distance(cell), 3), -len(points.points), points.points) for points in sets]

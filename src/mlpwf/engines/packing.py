@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 
 from mlpwf.engines.process import TIMED_OUT, run_engine
 from mlpwf.errors import EngineError
+from mlpwf.progress import watched
 
 Array = NDArray[np.float64]
 _NOT_CONVERGED = 173
-_LOOPS = 60  # failed packings take seconds, not minutes; 512 toluenes need about ten
+LOOPS = 60  # failed packings take seconds, not minutes; 512 toluenes need about ten
+_LOOP = "Starting GENCAN loop"
 _SUCCESS = "Success!"
 
 
@@ -55,7 +57,7 @@ def packmol_input(counts: Sequence[int], cell_lengths: Array, tolerance_angstrom
     lines = [
         f"tolerance {tolerance_angstrom:.6f}",
         f"seed {seed}",
-        f"nloop {_LOOPS}",
+        f"nloop {LOOPS}",
         "filetype xyz",
         "output packed.xyz",
         "pbc " + " ".join(f"{length:.8f}" for length in cell_lengths),
@@ -73,6 +75,7 @@ def pack(
     tolerance_angstrom: float,
     seed: int,
     timeout_seconds: float = 600.0,
+    watch: Callable[[int], None] | None = None,
 ) -> Array | None:
     """Pack rigid copies of molecules into a periodic orthorhombic box.
 
@@ -89,6 +92,8 @@ def pack(
         As for `packmol_input`.
     timeout_seconds
         Wall time after which the packing counts as failed.
+    watch
+        Called now and then with the number of Packmol's loops so far, at most `LOOPS`.
 
     Returns
     -------
@@ -111,13 +116,19 @@ def pack(
         (folder / "packmol.inp").write_text(text)
         output = folder / "packmol.out"
         command = [packmol_path(), "-i", "packmol.inp"]
-        status = run_engine(command, folder=folder, output=output, timeout_seconds=timeout_seconds)
+        with watched(watch, lambda: _loops(output)):
+            status = run_engine(command, folder=folder, output=output, timeout_seconds=timeout_seconds)
         printed = output.read_text(errors="replace")
         if status in (TIMED_OUT, _NOT_CONVERGED):
             return None
         if status != 0 or _SUCCESS not in printed:
             raise EngineError(f"packmol: ended with status {status}; {_last_line(printed)}")
         return _positions(folder / "packed.xyz", n_atoms)
+
+
+def _loops(output: Path) -> int:
+    """Loops that Packmol has ended."""
+    return max(0, output.read_text(errors="replace").count(_LOOP) - 1) if output.is_file() else 0
 
 
 def _xyz(atoms: Atoms) -> str:

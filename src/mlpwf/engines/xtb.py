@@ -6,7 +6,7 @@ GFN1-xTB: DOI 10.1021/acs.jctc.7b00118; GFN2-xTB: DOI 10.1021/acs.jctc.8b01176.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from mlpwf.errors import EngineError
 
 METHODS = {"gfn1": "GFN1-xTB", "gfn2": "GFN2-xTB"}
 FRICTION_PER_FS = 0.02  # a coupling time of 50 fs: equilibrates intramolecular modes within the runs affordable
+_EMPTY = 0.2  # electrons in an orbital that count as none
 _HEAVIEST = 86  # radon: the last element the methods have parameters for
 
 
@@ -85,7 +86,38 @@ def supports(numbers: Any) -> bool:
 
 
 @as_engine()
-def relax(atoms: Atoms, method: str, *, steps: int, fmax_ev_angstrom: float = 0.05) -> Atoms:
+def partly_filled(atoms: Atoms, method: str) -> int:
+    """Orbitals of a molecule in vacuum that hold neither no electron nor two: of closed shells there are none.
+
+    Levels of one energy share their electrons by the methods' 300 K, so that O2 has two orbitals with one electron.
+
+    Raises
+    ------
+    EngineError
+        If the electronic structure cannot be solved.
+    """
+    from ase.units import Bohr
+    from tblite.exceptions import TBLiteRuntimeError
+    from tblite.interface import Calculator
+
+    bare = Calculator(METHODS[method], atoms.numbers, atoms.positions / Bohr)
+    bare.set("verbosity", 0)
+    try:
+        filled = np.ravel(bare.singlepoint().get("orbital-occupations"))
+    except TBLiteRuntimeError as error:
+        raise _failure(method, atoms, error) from None
+    return int(np.sum((filled > _EMPTY) & (filled < 2 - _EMPTY)))
+
+
+@as_engine()
+def relax(
+    atoms: Atoms,
+    method: str,
+    *,
+    steps: int,
+    fmax_ev_angstrom: float = 0.05,
+    watch: Callable[[int], None] | None = None,
+) -> Atoms:
     """A copy of `atoms` moved downhill (L-BFGS, at most 0.1 Å a step), with no calculator attached.
 
     Parameters
@@ -98,6 +130,8 @@ def relax(atoms: Atoms, method: str, *, steps: int, fmax_ev_angstrom: float = 0.
         Largest number of steps; reaching it is not an error.
     fmax_ev_angstrom
         Force on every atom, in eV/Å, below which the relaxation ends.
+    watch
+        Called after each evaluation with their number so far, at most `steps` + 1.
 
     Raises
     ------
@@ -110,7 +144,10 @@ def relax(atoms: Atoms, method: str, *, steps: int, fmax_ev_angstrom: float = 0.
     relaxed = atoms.copy()
     relaxed.calc = calculator(method)
     try:
-        LBFGS(relaxed, maxstep=0.1, logfile=os.devnull).run(fmax=fmax_ev_angstrom, steps=steps)
+        search = LBFGS(relaxed, maxstep=0.1, logfile=os.devnull)
+        if watch is not None:
+            search.attach(lambda: watch(search.nsteps + 1))
+        search.run(fmax=fmax_ev_angstrom, steps=steps)
     except CalculatorError as error:
         raise _failure(method, relaxed, error) from None
     return _bare(relaxed)

@@ -29,7 +29,7 @@ class Box:
 
 def boxes(campaign: Campaign) -> list[Box]:
     """The sizes of labelled boxes, smallest first."""
-    from mlpwf.building import geometry
+    from mlpwf.species import geometry
 
     atoms, mass = 0, 0.0
     for name, molecule in campaign.system.molecules.items():

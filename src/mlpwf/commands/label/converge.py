@@ -19,11 +19,11 @@ import typer
 
 from mlpwf import __version__
 from mlpwf.accounting import accounted
-from mlpwf.commands.label.pseudopotentials import table
-from mlpwf.config import Label, Site, load_section, one_line
+from mlpwf.config import Label, Site, load_section, one_line, read_yaml
 from mlpwf.engines.process import live_with
 from mlpwf.errors import ConfigError, DataError
 from mlpwf.files import sole_writer, write_json, write_text
+from mlpwf.tables import table
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -107,18 +107,17 @@ def _sets(settings: Label, sources: list[Path]) -> dict[str, Label]:
 
 def _read_set(source: Path, settings: Label) -> Label:
     """The settings with the pseudopotentials of a file."""
-    import yaml
     from pydantic import ValidationError
 
+    files = read_yaml(source)
+    if not isinstance(files, dict):
+        raise ConfigError(
+            f"{source}: found {type(files).__name__}; expected a line such as 'H: H.pbe-kjpaw.UPF' for each element"
+        )
     try:
-        files = yaml.safe_load(source.read_text())
         return Label.model_validate({**settings.model_dump(), "pseudopotentials": files, "pseudopotential_sums": {}})
     except ValidationError as error:
         raise ConfigError(f"{source}: {one_line(error)}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(
-            f"{source}: {' '.join(str(error).split())}; expected a line such as 'H: H.pbe-kjpaw.UPF' for each element"
-        ) from None
 
 
 @contextmanager
@@ -278,7 +277,7 @@ def _report(rows: list[tuple[str, ...]], studies: Mapping[str, Study], summary: 
     """The lines printed at the end."""
     import yaml
 
-    yield table([TITLES, *(tuple(cell or "-" for cell in row) for row in rows[1:])])
+    yield from table([TITLES, *(tuple(cell or "-" for cell in row) for row in rows[1:])])
     wanted = f"{summary['target']['force_ev_angstrom']:g} eV/Å and {summary['target']['virial_ev_atom']:g} eV/atom"
     for name, study in studies.items():
         found, differ = summary["sets"][name]["cheapest"], summary["sets"][name]["forces_differ_from_configured_set"]

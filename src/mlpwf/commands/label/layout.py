@@ -12,10 +12,10 @@ import yaml
 
 from mlpwf import __version__
 from mlpwf.accounting import accounted
-from mlpwf.commands.label.pseudopotentials import table
 from mlpwf.config import Label, Site, load_section
 from mlpwf.errors import ConfigError, DataError
 from mlpwf.files import sole_writer, write_json
+from mlpwf.tables import table
 
 if TYPE_CHECKING:
     from mlpwf.labels.layout import Layout, Timing
@@ -79,7 +79,7 @@ def label_layout(
             "site": lines,
         },
     )
-    typer.echo(table([HEADER, *map(_row, timings)]))
+    typer.echo("\n".join(table([HEADER, *map(_row, timings)])))
     several = any(timing.layout.ranks > 1 and not timing.failure for timing in timings)
     if several and settings.dispersion != "none" and not settings.dispersion_threebody:
         typer.echo("on several processes pw.x 6.7 spends the time of D3's three-body term although it is off")

@@ -10,6 +10,7 @@ import typer
 
 from mlpwf.config import Label, Site, load_section
 from mlpwf.errors import ConfigError
+from mlpwf.tables import table
 
 if TYPE_CHECKING:
     from mlpwf.labels.pseudopotentials import Check
@@ -31,7 +32,7 @@ def label_pseudopotentials(
         raise ConfigError(f"label.engine is {settings.engine}, which has no pseudopotentials; expected qe")
     wanted = re.findall(r"\w+", elements) or sorted(settings.pseudopotentials)
     checks = [check(element, settings, Path(place.pseudopotential_folder)) for element in wanted]
-    typer.echo(table([HEADER, *(_row(one) for one in checks)]))
+    typer.echo("\n".join(table([HEADER, *(_row(one) for one in checks)])))
     for one in checks:
         for level, text in one.findings:
             typer.echo(f"{one.element}, {level.name.lower()}: {text}")
@@ -53,11 +54,3 @@ def _row(check: Check) -> tuple[str, ...]:
     relativity = f"{found.relativity}{', spin-orbit' if found.spin_orbit else ''}"
     facts = (found.kind, f"{found.valence:g}", found.functional, relativity, "/".join(suggested) or "-")
     return (check.element, check.file, *facts, check.md5 or "-", verdict)
-
-
-def table(rows: list[tuple[str, ...]]) -> str:
-    """Rows as lines of text, header first, the columns aligned."""
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
