@@ -349,7 +349,7 @@ def test_auto_takes_the_points_each_cell_needs_and_comes_near_a_dense_grid(campa
             assert summary["physics"]["kpoints"] == {"image_distance_angstrom": 7.5}
     records = [read_json(path)["physics"]["kpoints"] for path in (campaign.root / "store" / "labels").rglob("*.json")]
     counts = sorted(len(points) for points in records if points != "gamma")
-    assert counts == [2, 3, 32, 32], "of the larger box fewer; the grid with k and -k as one"
+    assert counts == [3, 6, 32, 32], "of the larger box fewer; the grid with k and -k as one"
 
     def error(name):
         return np.sqrt(np.mean((forces[name][0] - forces["dense"][0]) ** 2))
@@ -363,9 +363,9 @@ def test_an_output_with_other_points_or_weights_is_no_label(campaign):
     campaign.configure(kpoints="auto", image_distance_angstrom=7.5)
     atoms = hydrogens(1, 3.2)
     points = espresso.kpoints_of(load_section(Label, campaign.root / "label.json")[0], atoms.cell.array)
-    assert len(points.points) == 3
+    assert len(points.points) == 6
     first = f"{points.points[0][0]:.10f} {points.points[0][1]:.10f}"
-    for change in (f"s/^{first}/0.1000000000 0.2000000000/", "0,/0.3333333333$/s/0.3333333333$/0.5000000000/"):
+    for change in (f"s/^{first}/0.1000000000 0.2000000000/", "0,/0.1666666667$/s/0.1666666667$/0.5000000000/"):
         altered = campaign.root / "altered.sh"
         altered.write_text(f'#!/bin/sh\nsed -i \'{change}\' "$2"\nexec pw.x "$@"\n')
         altered.chmod(0o755)

@@ -330,6 +330,7 @@ def test_levels_of_the_user_override_and_are_said_to_be_his(calibrated: Campaign
 def test_no_model_is_asked_to_be_better_than_its_labels(calibrated: Campaign) -> None:
     """The labels' own error takes the place of a target below it: in trust levels and in what has to be met."""
     calibrated.configure(target_error_mev_angstrom=100)
+    calibrated.explore(cold=[explored(seed, "cold", 0.05) for seed in range(4)])
     calibrated.rate(0.15, inter=0.15)
     asked = calibrated.select(cycle=1)[0]
     total = {"force_inter_rmse_ev_angstrom": 0.05, "force_intra_rmse_ev_angstrom": 0.2}
