@@ -171,14 +171,14 @@ def test_outputs_of_other_settings_are_refused_by_name(place):
     (folder / "killed.out").write_text(text[: len(text) // 3])
     (folder / "queue.out").write_text("job 17 is waiting\n")
     *lines, last = place.take(folder)
-    assert last == "label import: 1 imported, 0 known, 13 refused (9 other physics, 4 bad output)"
+    assert last == "label import: 1 imported, 0 known, 13 refused (8 other physics, 5 bad output)"
     why = {line.split("other/")[1].split(".out: ")[0]: line.split(".out: ")[1] for line in lines}
     assert why.keys() == {path.stem for path in folder.glob("*.out")} - {"as-asked", "queue"}
     for name, words in {
         "zero-damping": "other physics: D3 energy is -0.000",
         "three-body": "expected of D3(BJ) without the three-body term",
         "charged": "6 electrons, 8 expected in a neutral cell",
-        "magnetic": "Starting magnetic structure",
+        "magnetic": "the sum of the weights of the k-points is 1, 2 expected",
         "excited": "Occupations read from input",
         "smoothed": "A smooth kinetic-energy cutoff is imposed",
         "augmented": "Real space treatment of",
@@ -209,18 +209,22 @@ def test_grids_and_smearing_are_those_asked_for(place):
     asked = {"kpoints": [2, 1, 2], "smearing": "mp", "smearing_width_ry": 0.02}
     settings = place.configure(**asked)
     place.label([water(5)])
-    grid = "2 1 2  0 0 0"
+    written = espresso.kpoints_of(settings, np.eye(3))
+    rows = "\n".join(" ".join(f"{value:.10f}" for value in row) for row in written.rows())
+    card = f"K_POINTS crystal\n{len(written.points)}\n{rows}"
     for name, change in {
-        "shifted": (grid, "2 1 2  1 0 1"),
-        "coarser": (grid, "2 1 1  0 0 0"),
-        "finer": (grid, "4 1 2  0 0 0"),
+        "by-pw": (card, "K_POINTS automatic\n2 1 2  0 0 0"),
+        "shifted": (card, "K_POINTS automatic\n2 1 2  1 0 1"),
+        "coarser": (card, "K_POINTS automatic\n2 1 1  0 0 0"),
+        "finer": (card, "K_POINTS automatic\n4 1 2  0 0 0"),
         "gaussian": ("'mp'", "'gaussian'"),
         "narrow": ("0.02", "0.0199"),
         "tetrahedra": ("'smearing'", "'tetrahedra'"),
     }.items():
-        folder = place.pw(name, settings, water(5), change)
+        automatic = [(card, "K_POINTS automatic\n2 1 2  0 0 0")] if name == "tetrahedra" else []
+        folder = place.pw(name, settings, water(5), change, *automatic)
     lines = place.take(place.root / "kept", folder, store="new")
-    assert lines[-1] == "label import: 1 imported, 0 known, 6 refused (4 bad output, 2 other physics)"
+    assert lines[-1] == "label import: 1 imported, 1 known, 6 refused (4 bad output, 2 other physics)"
     assert place.labels("new") == place.labels("store")
     assert sum("k-points are" in line for line in lines) == 3
 

@@ -51,7 +51,7 @@ def test_a_campaign_is_priced_before_it_has_run(price):
 
 
 def test_no_two_columns_of_the_plan_touch(price):
-    header, *rows = (re.split(r" {2,}", line) for line in price(batch_frames=1)[2:])
+    header, *rows = (re.split(r" {2,}", line) for line in price(batch_frames=1)[3:])
     assert len(header) == 6
     for row in rows:
         assert len(row) == (4 if row[0] == "all" else 6), row
@@ -63,15 +63,29 @@ def test_twice_the_cutoff_costs_more(price):
 
 
 def test_larger_boxes_cost_more(price):
-    twofold, both = price(build={"box_multiples": [2]}), price(build={"box_multiples": [1, 2]})
+    gamma = {"kpoints": "gamma", "error_frames": 0}
+    one = price(**gamma)
+    twofold, both = price(build={"box_multiples": [2]}, **gamma), price(build={"box_multiples": [1, 2]}, **gamma)
     assert "12, 24 atoms a label" in both[0]
-    assert 3 * hours(price(), "label") < hours(twofold, "label") < 6 * hours(price(), "label")
-    mean = (hours(price(), "label") + hours(twofold, "label")) / 2
+    assert 3 * hours(one, "label") < hours(twofold, "label") < 6 * hours(one, "label")
+    mean = (hours(one, "label") + hours(twofold, "label")) / 2
     assert hours(both, "label") == pytest.approx(mean, rel=0.05)
 
 
+def test_kpoints_and_what_error_they_leave_are_foreseen(price):
+    """Twice the molecules need fewer points and cost less than twice; converged labels are in the price."""
+    own = {"image_distance_angstrom": 10.5, "error_frames": 0}
+    one, twofold = price(**own), price(build={"box_multiples": [2]}, **own)
+    assert "k-points: 5 k-points in 4.9 Å: images 11.0 Å apart, force error around" in one[2]
+    assert "k-points: 2 k-points in 6.2 Å" in twofold[2]
+    assert hours(twofold, "label") < 2 * hours(one, "label")
+    assert "k-points: Γ in 4.9 Å: images 4.9 Å apart, force error around 5e+02 meV/Å" in price(kpoints="gamma")[2]
+    measured = price(**{**own, "error_frames": 2})
+    assert hours(measured, "label") > 1.05 * hours(one, "label")
+
+
 def test_arms_cost_their_labels_and_committees(price):
-    plain, two = price(), price(arms=["random", "diversity"])
+    plain, two = price(error_frames=0), price(arms=["random", "diversity"], error_frames=0)
     assert hours(two, "train") > 1.5 * hours(plain, "train")
     assert hours(two, "label") == pytest.approx(hours(plain, "label") * (48 + 3 * 8) / (48 + 8), rel=0.1)
 

@@ -19,14 +19,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from mlpwf.commands.report import report
 from mlpwf.report.gather import gather
 from mlpwf.report.page import provenance
-from report_campaign import campaign
+from report_campaign import campaign, label_error, put
 
 app = typer.Typer()
 app.command()(report)
 
 PARTS = (
-    "cycle/000/label/summary.json", "cycle/001/train/errors.json", "cycle/001/train/calibration.json",
-    "cycle/001/select/decisions.csv",
+    "label/error.json", "cycle/000/label/summary.json", "cycle/001/train/errors.json",
+    "cycle/001/train/calibration.json", "cycle/001/select/decisions.csv",
     "cycle/001/select/status.json", "cycle/000/explore", "cycle", "test", "train/final/final.json",
     "cycle/000/train/model/0/check.json", "config/system.json", "config/select.json",
     "validate/errors.json", "validate/parity.csv", "validate/runs.json", "validate/nve.csv", "validate/rdf.csv",
@@ -325,3 +325,21 @@ def test_a_campaign_whose_snakemake_was_not_booked_has_no_such_figure(tmp_path: 
     shutil.rmtree(root / "snakemake")
     assert "Orchestration" not in _make(root)
     assert not (root / "report" / "figures" / "whole.csv").exists()
+
+
+def test_the_error_bar_of_a_label_is_told_and_a_poor_one_stands_at_the_top(tmp_path: Path) -> None:
+    """By box and lever; above half of the target error it is said in plain sight."""
+    root = campaign(tmp_path / "toluene")
+    page = _make(root)
+    assert "Error of the labels" in page
+    text = re.sub(r"<[^>]+>", " ", page)
+    assert re.search(r"120\s+11\.20\s+4\s+k-points\s+2\.4\s+1\.8\s+0\.31\s+2\s+-0\.25", text)
+    assert re.search(r"Error of a label\s+0\.004", text)
+    assert "A frame was left out: C7H8 was set aside: out of time" in page
+    assert "periodic images at least 10.5 Å apart" in page
+    put(root / "config" / "select.json", {"target_error_mev_angstrom": 80, "seed": 5})
+    assert "own forces err" not in _make(root)
+    put(root / "label" / "error.json", label_error(0.041, 0.012))
+    page = _make(root)
+    assert "own forces err by 41 meV/Å, more than half of the target error of 80 meV/Å" in page
+    assert "own net forces err" not in page

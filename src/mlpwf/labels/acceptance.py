@@ -248,6 +248,7 @@ def _check_kpoints(text: str, alat: float, expected: KPoints, atoms: Atoms) -> N
     """Points and weights are those asked for, k and −k taken as one; at Γ the wave functions are real."""
     rows = np.array(_KPOINT.findall(_once(_KPOINTS, text, "the list of k-points")[1]), float).reshape(-1, 4)
     counted = int(_once(r"^ +number of k points= +(\d+)", text, "the number of k-points")[1])
+    _near(float(rows[:, 3].sum()), 2.0, 1e-5, "the sum of the weights of the k-points")
     points = rows[:, :3] @ (atoms.cell.array / alat).T
     same = len(rows) == counted == len(expected.points)
     if not same or not expected.agrees(points, rows[:, 3] / 2, 1e-5):

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from mlpwf.config.label import Label
 from mlpwf.engines import espresso
 from mlpwf.training import Quantities, error_measures
+from mlpwf.units import BAR_PER_EV_A3
 
 KPOINTS, CUTOFFS, TOTAL = "k-points", "cut-offs", "total"
 IMAGE_DISTANCE_ANGSTROM = 15.0
@@ -97,7 +98,7 @@ def label_errors(
     -------
     list of dict
         ``atoms`` (None: all), ``frames``, ``edge_angstrom`` (mean cube root of the volume) and ``errors``
-        by lever and ``total``.
+        by lever and ``total``: those of `error_measures`, and ``pressure_bias_kbar``, the mean of label less converged.
     """
     converged_labels = {lever: _aligned(labels, found) for lever, found in better.items()}
     converged_labels[TOTAL] = [_summed(label, found) for label, found in
@@ -113,7 +114,7 @@ def label_errors(
                 "frames": len(members),
                 "edge_angstrom": float(np.mean([frames[index].get_volume() ** (1 / 3) for index in members])),
                 "errors": {
-                    lever: error_measures(
+                    lever: _measures(
                         [frames[index] for index in members],
                         [found[index] for index in members],
                         [labels[index] for index in members],
@@ -123,6 +124,20 @@ def label_errors(
             }
         )
     return rows
+
+
+def _measures(
+    frames: Sequence[Atoms], better: Sequence[Quantities], labels: Sequence[Quantities]
+) -> dict[str, float | int | None]:
+    """`error_measures` of the labels, and by how much their pressure is too high in the mean, in kbar."""
+    pressures = [
+        float(np.trace(label.virial - one.virial)) / 3 / atoms.get_volume()
+        for atoms, one, label in zip(frames, better, labels, strict=True)
+    ]
+    return {
+        **error_measures(frames, better, labels),
+        "pressure_bias_kbar": 1e-3 * BAR_PER_EV_A3 * float(np.mean(pressures)),
+    }
 
 
 def _aligned(labels: Sequence[Quantities], found: Sequence[Quantities]) -> list[Quantities]:

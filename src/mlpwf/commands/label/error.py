@@ -28,6 +28,7 @@ MEASURES = {
     "net_force_mev_angstrom": ("force_inter_rmse_ev_angstrom", 1e3),
     "energy_mev_atom": ("energy_rmse_mev_atom", 1.0),
     "virial_mev_atom": ("virial_rmse_ev_atom", 1e3),
+    "pressure_bias_kbar": ("pressure_bias_kbar", 1.0),
 }
 
 
@@ -76,7 +77,7 @@ def label_error(
                 better.setdefault(lever, []).append(quantities)
         document: dict[str, Any] = {
             "mlpwf": __version__,
-            "units": {"energy": "meV/atom", "force": "eV/Å", "virial": "eV/atom", "edge": "Å"},
+            "units": {"energy": "meV/atom", "force": "eV/Å", "virial": "eV/atom", "pressure": "kbar", "edge": "Å"},
             "rows": label_errors(measured, known, better) if measured else [],
             "failures": failures,
             "cpu_s": round(cpu_s, 1),
@@ -129,6 +130,6 @@ def _lines(document: dict[str, Any]) -> list[str]:
         said.append(
             f"{row['atoms']} atoms, {row['edge_angstrom']:.2f} Å: force {parts} meV/Å; net force "
             f"{1e3 * total['force_inter_rmse_ev_angstrom']:.1f} meV/Å, virial "
-            f"{1e3 * total['virial_rmse_ev_atom']:.2f} meV/atom"
+            f"{1e3 * total['virial_rmse_ev_atom']:.2f} meV/atom, pressure {total['pressure_bias_kbar']:+.2f} kbar"
         )
     return said or ["no frame could be converged; the error of the labels is not known"]
