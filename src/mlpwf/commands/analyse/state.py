@@ -135,7 +135,7 @@ def analyse_state(source: Source, settings: Analyse, threads: int) -> State:
     state.row |= _energy_row(source, trajectory.molecules, slowest)
     for group in moments.groups:
         _group(state, moments, group, numbers[group], settings)
-    state.row |= _diffusion_row(source, state.columns[moments.groups[0]], state.row["shortest_run_ps"])
+    state.row |= _diffusion_row(source, moments, state.columns[moments.groups[0]], state.row["shortest_run_ps"])
     state.row |= _viscosity_row(source, volume)
     state.space = add_space(state, trajectory, lags, settings, threads)
     state.row["equilibration"] = _worst(row["equilibration"] for row in state.relaxation)
@@ -321,10 +321,13 @@ def _counts(state: State, group: str, name: str, relaxation: Row) -> list[Row]:
     return rows
 
 
-def _diffusion_row(source: Source, columns: dict[str, Array], run_ps: float) -> Row:
-    from mlpwf.dynamics.relaxation import diffusion
+def _diffusion_row(source: Source, moments: Moments, columns: dict[str, Array], run_ps: float) -> Row:
+    from mlpwf.dynamics.relaxation import diffusion, diffusive_lags, squares_left_out
 
-    found = diffusion(columns["time_ps"], columns["msd_angstrom2"], columns["msd_error"], run_ps)
+    times, errors = columns["time_ps"], columns["msd_error"]
+    longest = float(np.max(times[diffusive_lags(times, errors, run_ps)], initial=0.0))
+    left_out = squares_left_out(moments, longest)
+    found = diffusion(times, columns["msd_angstrom2"], errors, run_ps, left_out)
     return {
         "diffusion_angstrom2_per_ps": found.coefficient,
         "diffusion_error_angstrom2_per_ps": found.error,

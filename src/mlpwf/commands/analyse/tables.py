@@ -112,7 +112,7 @@ def definitions(settings: Analyse) -> dict[str, str]:
             )
         ),
         "three-point N_corr,T by (beta/e) dlntau/dlnT": "(k_B/c)(β/e)²(dlnτ/dlnT)² (10.1103/PhysRevE.76.041510)",
-        "diffusion": "MSD = 6Dt + c over the last decade below a third of the run, if dln MSD/dln t is within 0.1 of 1",
+        "diffusion": "MSD = 6Dt + c over the last decade below a sixth of the run, if dln MSD/dln t is within 0.1 of 1",
         "viscosity": "V/(k_B T) ∫⟨σ(0)σ(t)⟩dt over the five shear components (10.1021/acs.jcim.5c01475)",
         "laws": (
             "ln τ = A + B/T (Arrhenius), A + B/(T − c) (VFT), A + (B/T) exp(c/T) (MYEGA, 10.1073/pnas.0911705106), "
