@@ -130,8 +130,8 @@ def green_kubo(stress: Array, timestep: float, prefactor: float) -> Viscosity:
         if not fits:
             return Viscosity(NAN, NAN, NAN, NAN, 0.0, NOT_AT_ZERO)
         found = marginalize_properties(spectrum, model, fits)
-    except (ValueError, np.linalg.LinAlgError) as error:
-        log.debug("STACIE: %s", error)
+    except (ValueError, np.linalg.LinAlgError) as reason:
+        log.debug("STACIE: %s", reason)
         return Viscosity(NAN, NAN, NAN, NAN, 0.0, NO_PLATEAU)
     verdict = OK
     if found.props["cost_zscore"] > LARGEST_SCORE:

@@ -27,6 +27,7 @@ BY_TAU_INF = "E(T) = RT ln(tau/tau_inf)"
 BY_SLOPE = "E_app(T) = R dlntau/d(1/T)"
 LOCAL = "E_app(T) between neighbouring temperatures"
 NO_RESPONSE = "needs two temperatures"
+NO_CUBE = "the box is no cube"
 NO_LAW = "no law fits"
 NO_CAPACITY = "needs a heat capacity"
 
@@ -61,6 +62,7 @@ def across(states: Sequence[State], settings: Analyse, seed: int, reduced: bool 
     """
     rng = np.random.default_rng(seed)
     known = [state for state in states if state.columns]
+    add_infinite_boxes(known, reduced)
     add_heat_capacities(known)
     add_responses(known, settings)
     tables = Across([], [], [])
@@ -73,6 +75,37 @@ def across(states: Sequence[State], settings: Analyse, seed: int, reduced: bool 
     return Across(
         *([{**ensembles, **row} for row in rows] for rows in (tables.laws, tables.energies, tables.cooperativity))
     )
+
+
+def add_infinite_boxes(states: Sequence[State], reduced: bool = False) -> None:
+    """D of a box of infinite size by the state's own viscosity; blank, with the reason, where it is not known."""
+    from mlpwf.dynamics.finite_size import BOLTZMANN_MPAS_A3_PS_K, infinite_box
+    from mlpwf.dynamics.viscosity import MPAS_PER_BAR2_A3_PS_K
+
+    for state in states:
+        row = state.row
+        value, error, verdict = NAN, NAN, OK
+        if state.source.fault:
+            verdict = state.source.fault
+        elif row["diffusion_verdict"] != OK:
+            verdict = f"no D: {row['diffusion_verdict']}"
+        elif row["viscosity_verdict"] != OK:
+            verdict = f"no viscosity: {row['viscosity_verdict']}"
+        elif not np.isfinite(state.edge_angstrom):
+            verdict = NO_CUBE
+        else:
+            value, error = infinite_box(
+                (row["diffusion_angstrom2_per_ps"], row["diffusion_error_angstrom2_per_ps"]),
+                (row["viscosity_mpa_s"], row["viscosity_error_mpa_s"]),
+                state.edge_angstrom,
+                state.source.temperature_kelvin,
+                MPAS_PER_BAR2_A3_PS_K if reduced else BOLTZMANN_MPAS_A3_PS_K,  # k_B = 1: see in_reduced_units
+            )
+        row |= {
+            "diffusion_infinite_angstrom2_per_ps": value,
+            "diffusion_infinite_error_angstrom2_per_ps": error,
+            "diffusion_infinite_verdict": verdict,
+        }
 
 
 def add_heat_capacities(states: Sequence[State]) -> None:

@@ -114,7 +114,14 @@ def definitions(settings: Analyse) -> dict[str, str]:
         ),
         "three-point N_corr,T by (beta/e) dlntau/dlnT": "(k_B/c)(β/e)²(dlnτ/dlnT)² (10.1103/PhysRevE.76.041510)",
         "diffusion": "MSD = 6Dt + c over the last decade below a sixth of the run, if dln MSD/dln t is within 0.1 of 1",
-        "viscosity": "V/(k_B T) ∫⟨σ(0)σ(t)⟩dt over the five shear components (10.1021/acs.jcim.5c01475)",
+        "diffusion_infinite": (
+            "D + k_B T ξ/(6πηL), ξ = 2.837297, with the state's own η: D in a box of infinite size, from a cube of "
+            "edge L (10.1021/jp0477147); errors of D and η"
+        ),
+        "viscosity": (
+            "V/(k_B T) ∫⟨σ(0)σ(t)⟩dt over the five shear components (10.1021/acs.jcim.5c01475); fits that contradict "
+            "the spectrum near zero (p < 0.05) are left out, the error holds the change of η at lower cut-offs"
+        ),
         "laws": (
             "ln τ = A + B/T (Arrhenius), A + B/(T − c) (VFT), A + (B/T) exp(c/T) (MYEGA, 10.1073/pnas.0911705106), "
             "A + B (1/T − 1/c)² for T < c (parabolic, 10.1021/jp810362g); A: ln_prefactor, B: strength (K; K² for "
