@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -393,10 +393,11 @@ def averages(moments: Moments, group: str = "all", blocks: int = MOST_BLOCKS) ->
 
 
 def _unseen(moments: Moments, lag: int, numbers: Index) -> float:
-    """Factor on the error of displacements over a lag L from blocks of origins of length B: 1/√(1 − L/4B).
+    """Factor on an error over a lag L from blocks of origins of length B: 1/√(1 − L/4B).
 
     Displacements from two origins s < L apart share a path, and their squares correlate as (1 − s/L)² for a
-    random walk. Of the variance of a long run, (2/3) L/T, blocks that share paths see 1 − L/4B.
+    random walk. Of the variance of a long run, (2/3) L/T, blocks that share paths see 1 − L/4B. Weights that
+    decay within the lag forget the path sooner: for them the factor is a little wide.
     """
     used = numbers >= 0
     blocks = int(numbers.max()) + 1
@@ -409,4 +410,5 @@ def _mean_weight(moments: Moments, lag: int, g: int, k: int, shortest_ps: float,
     numbers = block_numbers(moments, lag, shortest_ps, blocks)
     pairs = block_sums(moments.pairs[:, lag], numbers)
     decay = block_sums(moments.decay[:, lag, g, k], numbers)
-    return jackknife(lambda d, n: 1 - d / n, [decay, pairs], pairs)
+    found = jackknife(lambda d, n: 1 - d / n, [decay, pairs], pairs)
+    return replace(found, error=found.error * _unseen(moments, lag, numbers))
