@@ -159,6 +159,8 @@ def test_states_hold_diffusion_and_say_what_is_not_there(campaign):
         assert row.diffusion_verdict == "ok"
         assert abs(row.diffusion_angstrom2_per_ps - rates(temperature)[0]) < 5 * row.diffusion_error_angstrom2_per_ps
     assert (states.viscosity_verdict == "no pressure tensor").all()
+    assert states.diffusion_infinite_angstrom2_per_ps.isna().all()
+    assert states.diffusion_infinite_verdict.str.startswith(("no viscosity: no pressure tensor", "no D: ")).all()
     assert (states.energy_verdict == "not known").all()
 
 
@@ -317,6 +319,12 @@ def test_energies_and_pressure_tensors_of_a_campaign(tmp_path, campaign):
         assert abs(row.viscosity_mpa_s - known) < 4 * row.viscosity_error_mpa_s
         assert row.viscosity_error_mpa_s < 0.2 * known
         assert row.stress_relaxation_ps == pytest.approx(1, rel=0.3)
+        assert (row.diffusion_verdict, row.diffusion_infinite_verdict) == ("ok", "ok")
+        added = 1.380649e-23 * temperature * 2.837297 / (6 * np.pi * row.viscosity_mpa_s * 1e-3 * 25e-10) * 1e8
+        assert row.diffusion_infinite_angstrom2_per_ps - row.diffusion_angstrom2_per_ps == pytest.approx(
+            added, rel=1e-6
+        )
+        assert row.diffusion_infinite_error_angstrom2_per_ps > row.diffusion_error_angstrom2_per_ps
     counts = pd.read_csv(tmp_path / "out" / "counts.csv")
     assert (counts[counts.definition == "three-point N_corr,T"].verdict == "ok").all()
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())

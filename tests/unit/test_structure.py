@@ -41,6 +41,45 @@ def test_wavevectors_fit_the_box(cell):
         structure.waves_below(cell, 0.01)
 
 
+@pytest.mark.parametrize("edges", [(e, e, e) for e in range(7, 41)] + [(12, 15, 23), (23, 12, 12), (31.7, 30.1, 29.3)])
+def test_shells_hold_every_wavevector_of_their_length(edges):
+    """Counted in whole numbers: in a cube, one of each pair ±n with |n|² = 1, 2, 3, 4, 5, 6, 8, … 25."""
+    edges = np.array(edges, dtype=float)
+    waves = structure.waves_below(np.diag(edges), 5 * 2 * np.pi / edges.max())
+    n = np.stack(np.meshgrid(*[np.arange(-5, 6)] * 3), axis=-1).reshape(-1, 3)
+    squares = (n**2 * np.rint(1e4 * (edges.max() / edges) ** 2).astype(int)).sum(axis=1)
+    expected = {tuple(one) for one in n[(squares > 0) & (squares <= 25 * 10000)]}
+    found = {tuple(one) for one in waves.integers} | {tuple(-one) for one in waves.integers}
+    assert found == expected
+    if np.ptp(edges) == 0:
+        counts = np.unique(squares[(squares > 0) & (squares <= 250000)], return_counts=True)[1]
+        np.testing.assert_array_equal(np.bincount(waves.shell), counts // 2)
+
+
+def test_the_last_shell_is_whole_or_left_out():
+    cell = np.eye(3) * 20.0
+    waves = structure.waves_below(cell, 5 * 2 * np.pi / 20, most=20)
+    whole = structure.waves_below(cell, 5 * 2 * np.pi / 20)
+    shells = len(waves.lengths)
+    assert 0 < len(waves.integers) <= 20
+    np.testing.assert_array_equal(np.bincount(waves.shell), np.bincount(whole.shell)[:shells])
+
+
+@pytest.mark.parametrize("edge", [12.0, 15.0, 23.0])
+def test_s4_of_a_cube_is_the_mean_over_all_wavevectors_of_its_shells(edge):
+    times, centres, _ = brownian(frames=60, molecules=30, diffusion=0.05)
+    centres = centres + np.random.default_rng(1).uniform(0, edge, (30, 3))
+    found = structure.four_point_structure(
+        molecules_of(times, centres, cell=np.full(3, edge)), np.array([4]), overlap_angstrom=0.6
+    )
+    w = np.linalg.norm(centres[4:] - centres[:-4], axis=2) < 0.6
+    outermost = [(5, 0, 0), (0, 5, 0), (0, 0, 5), (3, 4, 0), (4, 3, 0), (3, -4, 0), (4, -3, 0), (3, 0, 4), (4, 0, 3),
+                 (3, 0, -4), (4, 0, -3), (0, 3, 4), (0, 4, 3), (0, 3, -4), (0, 4, -3)]  # fmt: skip
+    waves = np.exp(2j * np.pi / edge * centres[:-4] @ np.array(outermost).T)
+    expected = (np.abs((w[..., None] * waves).sum(axis=1)) ** 2).mean() / 30
+    assert found.s4[0, -1] == pytest.approx(expected, rel=1e-4)
+
+
 @pytest.mark.parametrize("cell", [None, TILTED])
 def test_coherent_scattering_equals_numpy(cell):
     centres, trajectory = gas(species=["a"] * 20 + ["b"] * 40)

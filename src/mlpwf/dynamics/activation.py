@@ -272,6 +272,39 @@ def akaike_weights(fits: dict[str, LawFit]) -> dict[str, float]:
     return dict(zip(fits, (weights / np.nansum(weights)).tolist(), strict=True))
 
 
+def mixed(fits: dict[str, LawFit], draws: dict[str, list[LawFit]], rng: np.random.Generator) -> list[LawFit]:
+    """Draws of every usable law, each as often as it is likely: what the data leave open, the law included.
+
+    E_app is the slope of ln τ, whatever the law, and laws that fit alike differ in it most at the first and
+    last temperature: the error of one law's E_app is too small by what another law would say. Laws are
+    weighted by exp(−ΔAIC/2), AIC = χ² + 2k, where every error of τ is known, and by AICc, which also allows
+    for errors that are not, elsewhere. Source: Buckland, Burnham and Augustin, DOI 10.2307/2533961.
+
+    Parameters
+    ----------
+    fits
+        Laws by name.
+    draws
+        Bootstrap fits of each by name, equally many where there are any; see `resampled`.
+
+    Returns
+    -------
+    list
+        As many as each law has; none where no law is usable.
+    """
+    usable = [name for name, fit in fits.items() if fit.verdict == OK and draws[name]]
+    scores = np.array([_criterion(fits[name]) for name in usable])
+    if not np.isfinite(scores).any():
+        return []
+    weights = np.nan_to_num(np.exp(-(scores - np.nanmin(scores)) / 2))
+    picked = rng.choice(len(usable), size=len(draws[usable[0]]), p=weights / weights.sum())
+    return [draws[usable[number]][k] for k, number in enumerate(picked)]
+
+
+def _criterion(fit: LawFit) -> float:
+    return fit.chi2 + 2 * LAWS[fit.law].parameters if fit.weighted else fit.aicc
+
+
 def resampled(
     name: str, temperatures_kelvin: Array, times: Array, errors: Array, rng: np.random.Generator, draws: int = 200
 ) -> tuple[list[LawFit], Array]:
@@ -380,12 +413,17 @@ def apparent_energies(
     return known * fit.apparent_energy(temperatures_kelvin), known * drawn
 
 
-def covariance(drawn: Array) -> Array:
-    """Covariance of the columns of draws (draws, states), shape (states, states); NaN below two draws."""
+def covariance(drawn: Array, about: Array | None = None) -> Array:
+    """Covariance of the columns of draws (draws, states), shape (states, states); NaN below two draws.
+
+    About their mean, or about given values (states,), whose distance from the mean then counts as an error.
+    """
     if len(drawn) < 2:
         return np.full((drawn.shape[1], drawn.shape[1]), NAN)
-    away = drawn - drawn.mean(axis=0)
-    return np.asarray(away.T @ away / (len(drawn) - 1))
+    mean = drawn.mean(axis=0)
+    away = drawn - mean
+    found = away.T @ away / (len(drawn) - 1)
+    return np.asarray(found if about is None else found + np.outer(mean - about, mean - about))
 
 
 def _states(temperatures_kelvin: Array, times: Array, errors: Array) -> tuple[Array, Array, Array, bool]:

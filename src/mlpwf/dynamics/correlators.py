@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -332,6 +332,11 @@ def memory(moments: Moments, name: str, group: str = "all") -> float:
     return memory_time(moments.lags_ps, curve(moments, name, group))
 
 
+def slowest_motion(moments: Moments, group: str = "all") -> float:
+    """Relaxation time in ps that blocks of displacements must exceed: they are as slow as the slowest look at them."""
+    return max(memory(moments, name, group) for name in moments.names if not name.startswith("c"))
+
+
 def mean_square(squared: Array, fourth: Array, pairs: Array) -> Array:
     """MSD in Å² of sums over pairs."""
     return squared / pairs
@@ -366,8 +371,7 @@ def averages(moments: Moments, group: str = "all", blocks: int = MOST_BLOCKS) ->
     """
     g = moments.group(group)
     taus = {name: memory(moments, name, group) for name in moments.names}
-    # displacements are as slow as the slowest look at them
-    slowest = max(tau for name, tau in taus.items() if not name.startswith("c"))
+    slowest = slowest_motion(moments, group)
     rows: list[dict[str, float]] = []
     for lag, time in enumerate(moments.lags_ps):
         numbers = block_numbers(moments, lag, BLOCK_TAUS * slowest, blocks)
@@ -379,7 +383,7 @@ def averages(moments: Moments, group: str = "all", blocks: int = MOST_BLOCKS) ->
             ("alpha2", "alpha2_error", non_gaussian),
         ):
             found = jackknife(statistic, [*sums, pairs], pairs)
-            row |= {column: found.value, error: found.error}
+            row |= {column: found.value, error: found.error * _unseen(moments, lag, numbers)}
         for k, name in enumerate(moments.names):
             found = _mean_weight(moments, lag, g, k, BLOCK_TAUS * taus[name], blocks)
             row |= {name: found.value, f"{name}_error": found.error}
@@ -388,9 +392,23 @@ def averages(moments: Moments, group: str = "all", blocks: int = MOST_BLOCKS) ->
     return {column: np.array([row[column] for row in rows]) for column in rows[0]}
 
 
+def _unseen(moments: Moments, lag: int, numbers: Index) -> float:
+    """Factor on an error over a lag L from blocks of origins of length B: 1/√(1 − L/4B).
+
+    Displacements from two origins s < L apart share a path, and their squares correlate as (1 − s/L)² for a
+    random walk. Of the variance of a long run, (2/3) L/T, blocks that share paths see 1 − L/4B. Weights that
+    decay within the lag forget the path sooner: for them the factor is a little wide.
+    """
+    used = numbers >= 0
+    blocks = int(numbers.max()) + 1
+    length = float(moments.window_ps[used].sum()) / max(blocks, 1)
+    return float(1 / np.sqrt(1 - min(float(moments.lags_ps[lag]) / length, 1.0) / 4)) if length > 0 else 1.0
+
+
 def _mean_weight(moments: Moments, lag: int, g: int, k: int, shortest_ps: float, blocks: int) -> Estimate:
     """C of one weight at one lag."""
     numbers = block_numbers(moments, lag, shortest_ps, blocks)
     pairs = block_sums(moments.pairs[:, lag], numbers)
     decay = block_sums(moments.decay[:, lag, g, k], numbers)
-    return jackknife(lambda d, n: 1 - d / n, [decay, pairs], pairs)
+    found = jackknife(lambda d, n: 1 - d / n, [decay, pairs], pairs)
+    return replace(found, error=found.error * _unseen(moments, lag, numbers))

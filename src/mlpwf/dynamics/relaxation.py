@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mlpwf.dynamics.correlators import Moments, memory
-from mlpwf.dynamics.trajectory import Array
-from mlpwf.dynamics.uncertainty import BLOCK_TAUS, FEWEST_BLOCKS, block_numbers
+from mlpwf.dynamics.correlators import Moments, memory, slowest_motion
+from mlpwf.dynamics.trajectory import Array, Index
+from mlpwf.dynamics.uncertainty import BLOCK_TAUS, FEWEST_BLOCKS, block_numbers, crossing, widening
 from mlpwf.errors import DataError
 
 NAN = float("nan")
@@ -24,6 +25,8 @@ NO_FIT = "fit failed"
 NOT_DIFFUSIVE = "not diffusive"
 
 KWW_RANGE = (0.02, 0.9)  # values of C the stretched exponential is fitted to
+LAGS_IN_RUN = 6  # of the longest lag of D
+SHARED = 0.25  # of the variance of an MSD: what blocks as long as the lag do not see
 SLOPE_TOLERANCE = 0.1  # |dln MSD/dln t − 1| that counts as diffusion
 
 
@@ -64,9 +67,9 @@ class Diffusion:
 
 
 def relaxation_time(times_ps: Array, values: Array, errors: Array, run_ps: float) -> Relaxation:
-    """Time of C(τ) = 1/e, by linear interpolation of C in ln t.
+    """Time of C(τ) = 1/e, between lags by `uncertainty.crossing`.
 
-    The error is that of C at the crossing over |dC/dln t|.
+    The error is that of C at the crossing over |dC/dln t|, and that of the interpolation, added in squares.
 
     Parameters
     ----------
@@ -79,18 +82,12 @@ def relaxation_time(times_ps: Array, values: Array, errors: Array, run_ps: float
     """
     if not times_ps.shape == values.shape == errors.shape or times_ps.ndim != 1:
         raise DataError(f"shapes {times_ps.shape}, {values.shape}, {errors.shape}; expected one shape (lags,)")
-    below = np.flatnonzero(values < np.exp(-1))
-    if len(below) == 0:
-        return Relaxation(NAN, NAN, NOT_DECAYED)
-    after = int(below[0])
-    if after == 0:
-        return Relaxation(NAN, NAN, TOO_FAST)
-    low, high = np.log(times_ps[after - 1 : after + 1])
-    slope = (values[after] - values[after - 1]) / (high - low)
-    fraction = (np.exp(-1) - values[after - 1]) / (values[after] - values[after - 1])
-    tau = float(np.exp(low + fraction * (high - low)))
-    error = abs(errors[after - 1] * (1 - fraction) + errors[after] * fraction) / abs(slope) * tau
-    return Relaxation(tau, float(error), OK if run_ps >= 3 * tau else RUN_TOO_SHORT)
+    found = crossing(times_ps, values)
+    if not np.isfinite(found.time):
+        return Relaxation(NAN, NAN, TOO_FAST if values[0] < np.exp(-1) else NOT_DECAYED)
+    spread = errors[found.before] * (1 - found.fraction) + errors[found.before + 1] * found.fraction
+    error = float(np.hypot(spread / abs(found.slope) * found.time, found.error))
+    return Relaxation(found.time, error, OK if run_ps >= 3 * found.time else RUN_TOO_SHORT)
 
 
 def stretched_exponential(times_ps: Array, values: Array, left_out: Array | None = None) -> Stretched:
@@ -119,7 +116,7 @@ def stretched_exponential(times_ps: Array, values: Array, left_out: Array | None
     again = [_stretched(times_ps, one, found) for one in (left_out if left_out is not None else [])]
     fits = np.array([parameters for parameters, word in again if word == OK])
     if len(fits) == len(again) >= FEWEST_BLOCKS:
-        errors = np.sqrt((len(fits) - 1) / len(fits) * np.sum((fits - fits.mean(axis=0)) ** 2, axis=0))
+        errors = _spread_left_out(fits)
     tau, beta, amplitude, mean = found
     return Stretched(tau, errors[0], beta, errors[1], amplitude, mean, errors[3], OK)
 
@@ -133,16 +130,33 @@ def curves_left_out(moments: Moments, name: str, group: str = "all", most: int =
     tau = memory(moments, name, group)
     near = int(np.argmin(np.abs(np.log(moments.lags_ps / tau))))
     numbers = block_numbers(moments, near, BLOCK_TAUS * tau, most)
+    return 1 - _left_out(moments.decay[:, :, g, k], moments, numbers)
+
+
+def squares_left_out(moments: Moments, longest_ps: float, group: str = "all", most: int = 20) -> Array:
+    """MSD(t) with one block of time origins left out at a time, shape (blocks, lags).
+
+    Blocks are no shorter than 2.5 relaxation times nor than the longest lag wanted; no rows where fewer than
+    three fit.
+    """
+    if not longest_ps > 0:
+        return np.empty((0, len(moments.lags_ps)))
+    lag = int(np.argmin(np.abs(moments.lags_ps - longest_ps)))
+    numbers = block_numbers(moments, lag, BLOCK_TAUS * slowest_motion(moments, group), most)
+    return _left_out(moments.squared[:, :, moments.group(group)], moments, numbers)
+
+
+def _left_out(sums: Array, moments: Moments, numbers: Index) -> Array:
+    """Means over pairs of sums (windows, lags), without one block after the other; no rows below three blocks."""
     blocks = int(numbers.max()) + 1
     if blocks < FEWEST_BLOCKS:
         return np.empty((0, len(moments.lags_ps)))
-    decay, pairs = moments.decay[:, :, g, k], moments.pairs
-    curves = []
+    means = []
     for block in range(blocks):
         kept = numbers != block
         with np.errstate(invalid="ignore", divide="ignore"):
-            curves.append(1 - decay[kept].sum(axis=0) / pairs[kept].sum(axis=0))
-    return np.array(curves)
+            means.append(sums[kept].sum(axis=0) / moments.pairs[kept].sum(axis=0))
+    return np.array(means)
 
 
 def _stretched(
@@ -179,12 +193,30 @@ def _stretched(
     return (tau, float(beta), float(amplitude), float(tau / beta * gamma(1 / beta))), OK
 
 
-def diffusion(times_ps: Array, msd: Array, errors: Array, run_ps: float) -> Diffusion:
-    """D from MSD = 6Dt + c over the last decade of lags, below a third of the run, that have an error.
+def _spread_left_out(found: Array) -> Array:
+    """Jackknife error of what was found with one of (blocks, ...) left out at a time, widened for few blocks."""
+    count = len(found)
+    return np.asarray(
+        widening(count) * np.sqrt((count - 1) / count * np.sum((found - found.mean(axis=0)) ** 2, axis=0))
+    )
 
-    The points share their time origins, so their errors are not averaged down: the
-    relative error of D is the largest among them. Verdict `not diffusive` where
-    dln MSD/dln t differs from 1 by more than 0.1.
+
+def diffusive_lags(times_ps: Array, errors: Array, run_ps: float) -> NDArray[np.bool_]:
+    """The last decade of lags, below a sixth of the run, that have an error; shape (lags,)."""
+    known = (times_ps <= run_ps / LAGS_IN_RUN * (1 + 1e-9)) & np.isfinite(errors)
+    if known.any():
+        known &= times_ps >= times_ps[known][-1] / 10
+    return np.asarray(known)
+
+
+def diffusion(times_ps: Array, msd: Array, errors: Array, run_ps: float, left_out: Array | None = None) -> Diffusion:
+    """D from MSD = 6Dt + c over the last decade of lags, below a sixth of the run, that have an error.
+
+    A sixth leaves five blocks as long as the lag, from which an error can be told. The lags share their
+    displacements, and the slope is less certain than any one of them: its error is from the jackknife. Blocks
+    of time origins of length B share displacements over a lag L with the next block, by which the jackknife
+    sees 1 − L/4B of the variance of a random walk: the error is divided by the root of that, with L = B.
+    Verdict `not diffusive` where dln MSD/dln t differs from 1 by more than 0.1.
 
     Parameters
     ----------
@@ -194,16 +226,21 @@ def diffusion(times_ps: Array, msd: Array, errors: Array, run_ps: float) -> Diff
         Mean square displacement and its error in Å², shape (lags,).
     run_ps
         Length of the run in ps.
+    left_out
+        MSD with one independent block of time origins left out at a time, shape (blocks, lags); see
+        `squares_left_out`. Fewer than three blocks give no error.
     """
-    known = (times_ps <= run_ps / 3 * (1 + 1e-9)) & np.isfinite(errors)
-    if known.any():
-        known &= times_ps >= times_ps[known][-1] / 10
+    known = diffusive_lags(times_ps, errors, run_ps)
     if np.count_nonzero(known) < 3 or np.any(msd[known] <= 0):
         return Diffusion(NAN, NAN, NAN, TOO_FEW_POINTS)
     t, r2 = times_ps[known], msd[known]
     slope = float(np.polyfit(np.log(t), np.log(r2), 1)[0])
     if abs(slope - 1) > SLOPE_TOLERANCE:
         return Diffusion(NAN, NAN, slope, NOT_DIFFUSIVE)
-    coefficient = float(np.polyfit(t, r2, 1, w=1 / r2)[0]) / 6
-    relative = float(np.max(errors[known] / r2))
-    return Diffusion(coefficient, relative * coefficient, slope, OK)
+    weights = 1 / r2
+    coefficient = float(np.polyfit(t, r2, 1, w=weights)[0]) / 6
+    error = NAN
+    if left_out is not None and len(left_out) >= FEWEST_BLOCKS:
+        again = np.polyfit(t, left_out[:, known].T, 1, w=weights)[0] / 6
+        error = float(_spread_left_out(again) / np.sqrt(1 - SHARED))
+    return Diffusion(coefficient, error, slope, OK)

@@ -14,6 +14,7 @@ from mlpwf.errors import DataError
 
 NAN = float("nan")
 SHELL = 0.01  # relative width in which wavevectors count as of one length
+ROUNDING = 1e-9  # relative: lengths closer than this are the same number
 ZERNIKE_LIMIT = 1.5  # of qξ: beyond it, Ornstein and Zernike's form is not that of S4
 FEWEST_SHELLS = 4  # for two parameters and something left to judge them by
 MARGINAL = 1.0  # of q_min ξ: above it, the plateau of the fit lies outside the data
@@ -46,7 +47,7 @@ class Waves:
 
 
 def waves_below(cell: Array, longest: float, most: int = 400) -> Waves:
-    """All wavevectors of a box up to a length, the shortest `most` of them.
+    """All wavevectors of a box up to a length, in whole shells: the shortest, at most `most` of them.
 
     Parameters
     ----------
@@ -68,14 +69,15 @@ def waves_near(cell: Array, wavevector: float, width: float, most: int = 60) -> 
 def _waves(cell: Array, shortest: float, longest: float, most: int, keep: str) -> Waves:
     if not np.linalg.det(cell) > 0:
         raise DataError("wavevectors need a box; expected lattice vectors, found none")
-    reach = np.floor(longest * np.linalg.norm(cell, axis=1) / (2 * np.pi)).astype(int)
+    # n_d = q·a_d/2π, so |n_d| ≤ |q||a_d|/2π; rounding must not lose the last integer
+    reach = np.floor(longest * np.linalg.norm(cell, axis=1) / (2 * np.pi) * (1 + ROUNDING)).astype(int)
     grid = np.stack(np.meshgrid(*[np.arange(-n, n + 1) for n in reach], indexing="ij"), axis=-1).reshape(-1, 3)
     # one of each pair ±n: the first integer that is not 0 is positive
     signs = np.sign(grid)
     leading = np.where(signs[:, 0] != 0, signs[:, 0], np.where(signs[:, 1] != 0, signs[:, 1], signs[:, 2]))
     grid = grid[leading > 0]
     lengths = np.linalg.norm(2 * np.pi * grid @ np.linalg.inv(cell).T, axis=1)
-    inside = (lengths <= longest * (1 + 1e-9)) & (lengths >= shortest)
+    inside = (lengths <= longest * (1 + ROUNDING)) & (lengths >= shortest * (1 - ROUNDING))
     grid, lengths = grid[inside], lengths[inside]
     if len(grid) == 0:
         smallest = 2 * np.pi / np.linalg.norm(cell, axis=1).max()
@@ -84,12 +86,28 @@ def _waves(cell: Array, shortest: float, longest: float, most: int, keep: str) -
             f"{smallest:.3g} 1/Å; ask for others"
         )
     order = np.lexsort((*grid.T, np.round(lengths, 9)))
+    shell = _shells(lengths[order])
     if len(order) > most:
-        order = order[:most] if keep == "shortest" else order[np.linspace(0, len(order) - 1, most).astype(int)]
+        if keep == "shortest":
+            whole = int(np.searchsorted(shell, shell[most]))  # a shell in part is no mean over its directions
+            order = order[: whole or most]
+        else:
+            order = order[np.linspace(0, len(order) - 1, most).astype(int)]
     grid, lengths = grid[order], lengths[order]
-    shell = np.concatenate([[0], np.cumsum(np.diff(lengths) > SHELL * lengths[:-1])])
+    shell = _shells(lengths)
     means = np.bincount(shell, weights=lengths) / np.bincount(shell)
-    return Waves(grid.astype(np.int64), shell.astype(np.int64), np.asarray(means))
+    return Waves(grid.astype(np.int64), shell, np.asarray(means))
+
+
+def _shells(lengths: Array) -> Index:
+    """Shell of each of increasing lengths: those within `SHELL` of the shortest of their shell are one."""
+    shell = np.empty(len(lengths), dtype=np.int64)
+    first = number = 0
+    while first < len(lengths):
+        stop = int(np.searchsorted(lengths, lengths[first] * (1 + SHELL) * (1 + ROUNDING), side="right"))
+        shell[first:stop] = number
+        first, number = stop, number + 1
+    return shell
 
 
 @dataclass(frozen=True)

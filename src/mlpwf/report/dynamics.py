@@ -138,6 +138,12 @@ def _states(tables: Mapping[str, Columns]) -> list[Table]:
         ),
         ("heat capacity, k_B a molecule", "heat_capacity_kb_per_molecule", "heat_capacity_error_kb_per_molecule", ""),
         ("D, Å²/ps", "diffusion_angstrom2_per_ps", "diffusion_error_angstrom2_per_ps", "diffusion_verdict"),
+        (
+            "D of an infinite box, Å²/ps",
+            "diffusion_infinite_angstrom2_per_ps",
+            "diffusion_infinite_error_angstrom2_per_ps",
+            "diffusion_infinite_verdict",
+        ),
         ("viscosity, mPa s", "viscosity_mpa_s", "viscosity_error_mpa_s", "viscosity_verdict"),
         ("relaxation of the stress, ps", "stress_relaxation_ps", "stress_relaxation_error_ps", "viscosity_verdict"),
     ):  # fmt: skip

@@ -27,6 +27,8 @@ BY_TAU_INF = "E(T) = RT ln(tau/tau_inf)"
 BY_SLOPE = "E_app(T) = R dlntau/d(1/T)"
 LOCAL = "E_app(T) between neighbouring temperatures"
 NO_RESPONSE = "needs two temperatures"
+NO_CUBE = "the box is no cube"
+NO_LAW = "no law fits"
 NO_CAPACITY = "needs a heat capacity"
 
 
@@ -60,6 +62,7 @@ def across(states: Sequence[State], settings: Analyse, seed: int, reduced: bool 
     """
     rng = np.random.default_rng(seed)
     known = [state for state in states if state.columns]
+    add_infinite_boxes(known, reduced)
     add_heat_capacities(known)
     add_responses(known, settings)
     tables = Across([], [], [])
@@ -72,6 +75,37 @@ def across(states: Sequence[State], settings: Analyse, seed: int, reduced: bool 
     return Across(
         *([{**ensembles, **row} for row in rows] for rows in (tables.laws, tables.energies, tables.cooperativity))
     )
+
+
+def add_infinite_boxes(states: Sequence[State], reduced: bool = False) -> None:
+    """D of a box of infinite size by the state's own viscosity; blank, with the reason, where it is not known."""
+    from mlpwf.dynamics.finite_size import BOLTZMANN_MPAS_A3_PS_K, infinite_box
+    from mlpwf.dynamics.viscosity import MPAS_PER_BAR2_A3_PS_K
+
+    for state in states:
+        row = state.row
+        value, error, verdict = NAN, NAN, OK
+        if state.source.fault:
+            verdict = state.source.fault
+        elif row["diffusion_verdict"] != OK:
+            verdict = f"no D: {row['diffusion_verdict']}"
+        elif row["viscosity_verdict"] != OK:
+            verdict = f"no viscosity: {row['viscosity_verdict']}"
+        elif not np.isfinite(state.edge_angstrom):
+            verdict = NO_CUBE
+        else:
+            value, error = infinite_box(
+                (row["diffusion_angstrom2_per_ps"], row["diffusion_error_angstrom2_per_ps"]),
+                (row["viscosity_mpa_s"], row["viscosity_error_mpa_s"]),
+                state.edge_angstrom,
+                state.source.temperature_kelvin,
+                MPAS_PER_BAR2_A3_PS_K if reduced else BOLTZMANN_MPAS_A3_PS_K,  # k_B = 1: see in_reduced_units
+            )
+        row |= {
+            "diffusion_infinite_angstrom2_per_ps": value,
+            "diffusion_infinite_error_angstrom2_per_ps": error,
+            "diffusion_infinite_verdict": verdict,
+        }
 
 
 def add_heat_capacities(states: Sequence[State]) -> None:
@@ -221,9 +255,12 @@ def _all_series(states: Sequence[State], settings: Analyse, reduced: bool) -> li
 
 @dataclass(frozen=True)
 class _Fits:
+    """The best law, its bootstrap fits and the ln τ they are of; fits of all laws mixed; T_g in K."""
+
     best: LawFit
     draws: list[LawFit]
     ln_tau: Array
+    mixed: list[LawFit]
     glass_kelvin: float
 
 
@@ -260,7 +297,8 @@ def _laws(series: Series, settings: Analyse, rng: np.random.Generator, tables: A
             }
         )  # fmt: skip
     glass_kelvin = settings.glass_temperature_kelvin or best.glass_temperature(series.glass_value)
-    found = _Fits(best, *kept[best.law], glass_kelvin)
+    mixed = activation.mixed(fits, {name: draws for name, (draws, _) in kept.items()}, rng)
+    found = _Fits(best, *kept[best.law], mixed or kept[best.law][0], glass_kelvin)
     _energies(series, found, tables)
     return found
 
@@ -270,8 +308,9 @@ def _energies(series: Series, fits: _Fits, tables: Across) -> None:
 
     T, best = series.temperatures, fits.best
     law = f"{best.law} ({best.verdict})" if best.verdict != OK else best.law
+    misfit = best.p_value < activation.MISFIT
     columns = {
-        (name, law): (T, energy, np.sqrt(np.diag(activation.covariance(drawn))))
+        (name, law): (T, energy, np.sqrt(np.diag(activation.covariance(drawn, energy))))
         for name, (energy, drawn) in _energies_of(series, fits).items()
     }
     columns[LOCAL, "none"] = activation.local_energies(T, series.values, series.errors)
@@ -281,7 +320,8 @@ def _energies(series: Series, fits: _Fits, tables: Across) -> None:
                 {
                     "quantity": series.quantity, "molecules": series.group, "definition": definition, "law": name,
                     "temperature_kelvin": temperature, "energy_kj_mol": energy, "energy_error_kj_mol": error,
-                    "verdict": OK if np.isfinite(energy) else "too few states",
+                    "verdict": "too few states" if not np.isfinite(energy)
+                    else NO_LAW if misfit and definition != LOCAL else OK,
                 }
             )  # fmt: skip
 
@@ -293,7 +333,7 @@ def _energies_of(series: Series, fits: _Fits) -> dict[str, tuple[Array, Array]]:
     T, values = series.temperatures, series.values
     return {
         BY_TAU_INF: activation.energies(T, values, fits.best, fits.draws, fits.ln_tau),
-        BY_SLOPE: activation.apparent_energies(T, values, fits.best, fits.draws),
+        BY_SLOPE: activation.apparent_energies(T, values, fits.best, fits.mixed),
     }
 
 
@@ -304,7 +344,7 @@ def _approximate_counts(states: Sequence[State], series: Series, fits: _Fits, se
     from mlpwf.units import GAS_CONSTANT_KJ_MOL_K
 
     energy, drawn = _energies_of(series, fits)[BY_SLOPE]
-    error = np.sqrt(np.diag(activation.covariance(drawn)))
+    error = np.sqrt(np.diag(activation.covariance(drawn, energy)))
     for k, state in enumerate(states):
         relaxation = state.relaxation_of(series.group, series.correlator)
         if not relaxation:
@@ -331,16 +371,16 @@ def _cooperativity(
     from mlpwf.dynamics import activation, cooperativity
 
     glass, best = fits.glass_kelvin, fits.best
-    drawn = [
-        d.glass_temperature(series.glass_value) if settings.glass_temperature_kelvin is None else glass
-        for d in fits.draws
-    ]
-    at_glass = {
-        BY_TAU_INF: [law.energy(np.array(g)) for law, g in zip([best, *fits.draws], [glass, *drawn], strict=True)],
-        BY_SLOPE: [
-            law.apparent_energy(np.array(g)) for law, g in zip([best, *fits.draws], [glass, *drawn], strict=True)
-        ],
-    }
+    at_glass = {}
+    for name, draws in ((BY_TAU_INF, fits.draws), (BY_SLOPE, fits.mixed)):
+        drawn = [
+            d.glass_temperature(series.glass_value) if settings.glass_temperature_kelvin is None else glass
+            for d in draws
+        ]
+        laws = zip([best, *draws], [glass, *drawn], strict=True)
+        at_glass[name] = [
+            law.energy(np.array(g)) if name == BY_TAU_INF else law.apparent_energy(np.array(g)) for law, g in laws
+        ]
     beta = np.array(
         [_kww(state.relaxation_of(series.group, series.correlator)) for state in states], dtype=float
     ).reshape(-1, 2)
@@ -352,7 +392,7 @@ def _cooperativity(
             if name == BY_SLOPE and best.law == "Arrhenius":
                 usable[:] = False  # one energy at all temperatures has no slope against anything
             chosen = (counts[usable], energy[usable], count_errors[usable])
-            fit = cooperativity.line(*chosen, activation.covariance(energy_drawn[:, usable]))
+            fit = cooperativity.line(*chosen, activation.covariance(energy_drawn[:, usable], energy[usable]))
             end = cooperativity.at_glass(
                 *chosen, energy_drawn[:, usable], float(at_glass[name][0]),
                 np.array(at_glass[name][1:], dtype=float), rng,

@@ -92,6 +92,8 @@ class State:
         Curves by group of molecules, as columns over lags.
     space
         Tables in space, of the last run; none without numbers.
+    edge_angstrom
+        Edge of its box in Å; NaN if that is no cube.
     """
 
     source: Source
@@ -103,6 +105,7 @@ class State:
     counts: list[Row] = field(default_factory=list)
     columns: dict[str, dict[str, Array]] = field(default_factory=dict)
     space: Space | None = None
+    edge_angstrom: float = NAN
 
     @property
     def key(self) -> Row:
@@ -120,6 +123,7 @@ def analyse_state(source: Source, settings: Analyse, threads: int) -> State:
     if not source.runs:
         return state
     from mlpwf.commands.analyse.space import add_space
+    from mlpwf.dynamics.finite_size import cube_edge
 
     moments, trajectory, lags = _moments(source, settings, threads)
     numbers = dict(zip(moments.groups, moments.molecules.tolist(), strict=True))
@@ -131,11 +135,12 @@ def analyse_state(source: Source, settings: Analyse, threads: int) -> State:
         "lags": len(moments.lags_ps),
     }
     volume = abs(float(np.linalg.det(trajectory.cell)))
+    state.edge_angstrom = cube_edge(trajectory.cell)
     slowest = _slowest(moments)
     state.row |= _energy_row(source, trajectory.molecules, slowest)
     for group in moments.groups:
         _group(state, moments, group, numbers[group], settings)
-    state.row |= _diffusion_row(source, state.columns[moments.groups[0]], state.row["shortest_run_ps"])
+    state.row |= _diffusion_row(source, moments, state.columns[moments.groups[0]], state.row["shortest_run_ps"])
     state.row |= _viscosity_row(source, volume)
     state.space = add_space(state, trajectory, lags, settings, threads)
     state.row["equilibration"] = _worst(row["equilibration"] for row in state.relaxation)
@@ -321,15 +326,22 @@ def _counts(state: State, group: str, name: str, relaxation: Row) -> list[Row]:
     return rows
 
 
-def _diffusion_row(source: Source, columns: dict[str, Array], run_ps: float) -> Row:
-    from mlpwf.dynamics.relaxation import diffusion
+def _diffusion_row(source: Source, moments: Moments, columns: dict[str, Array], run_ps: float) -> Row:
+    from mlpwf.dynamics.relaxation import diffusion, diffusive_lags, squares_left_out
 
-    found = diffusion(columns["time_ps"], columns["msd_angstrom2"], columns["msd_error"], run_ps)
+    times, errors = columns["time_ps"], columns["msd_error"]
+    longest = float(np.max(times[diffusive_lags(times, errors, run_ps)], initial=0.0))
+    left_out = squares_left_out(moments, longest)
+    found = diffusion(times, columns["msd_angstrom2"], errors, run_ps, left_out)
     return {
         "diffusion_angstrom2_per_ps": found.coefficient,
         "diffusion_error_angstrom2_per_ps": found.error,
         "diffusion_slope": found.slope,
         "diffusion_verdict": source.fault or found.verdict,
+        # filled in when the unit of the viscosity is known: their columns are here
+        "diffusion_infinite_angstrom2_per_ps": NAN,
+        "diffusion_infinite_error_angstrom2_per_ps": NAN,
+        "diffusion_infinite_verdict": NOT_KNOWN,
     }
 
 

@@ -70,7 +70,8 @@ def definitions(settings: Analyse) -> dict[str, str]:
         "molecules": "all molecules, or those of one species",
         "*_error": (
             f"standard error by jackknife over at most {settings.blocks} contiguous blocks of time origins, none "
-            "shorter than the lag nor than 2.5 relaxation times; NaN below 3. Errors of laws: bootstrap, "
+            "shorter than the lag nor than 2.5 relaxation times, widened by Student's t for few blocks so that two "
+            "errors hold 95 %; NaN below 3. Errors of laws: bootstrap, "
             f"{settings.bootstrap} draws"
         ),
         "independent_windows": "(run − lag) over the longer of the lag and 2.5 τ, summed over runs; of τ: at τ",
@@ -80,7 +81,7 @@ def definitions(settings: Analyse) -> dict[str, str]:
             "shorter than 3 τ, molecules that broke"
         ),
         "verdict": "ok, or why a number is not to be used; such numbers enter no fit",
-        "tau": "C(τ) = 1/e, linear in ln t",
+        "tau": "C(τ) = 1/e, ln(−ln C) interpolated in ln t; its error holds what lies between the lags",
         "kww_*": "A exp[−(t/τ)^β] fitted to C between 0.9 and 0.02; mean time τ/β Γ(1/β) (10.1039/TF9706600080)",
         "aging_ln_tau_over_run": "growth of ln τ over the whole run, from a line through τ(waiting time) of windows",
         "chi4": (
@@ -109,8 +110,15 @@ def definitions(settings: Analyse) -> dict[str, str]:
             )
         ),
         "three-point N_corr,T by (beta/e) dlntau/dlnT": "(k_B/c)(β/e)²(dlnτ/dlnT)² (10.1103/PhysRevE.76.041510)",
-        "diffusion": "MSD = 6Dt + c over the last decade below a third of the run, if dln MSD/dln t is within 0.1 of 1",
-        "viscosity": "V/(k_B T) ∫⟨σ(0)σ(t)⟩dt over the five shear components (10.1021/acs.jcim.5c01475)",
+        "diffusion": "MSD = 6Dt + c over the last decade below a sixth of the run, if dln MSD/dln t is within 0.1 of 1",
+        "diffusion_infinite": (
+            "D + k_B T ξ/(6πηL), ξ = 2.837297, with the state's own η: D in a box of infinite size, from a cube of "
+            "edge L (10.1021/jp0477147); errors of D and η"
+        ),
+        "viscosity": (
+            "V/(k_B T) ∫⟨σ(0)σ(t)⟩dt over the five shear components (10.1021/acs.jcim.5c01475); fits that contradict "
+            "the spectrum near zero (p < 0.05) are left out, the error holds the change of η at lower cut-offs"
+        ),
         "laws": (
             "ln τ = A + B/T (Arrhenius), A + B/(T − c) (VFT), A + (B/T) exp(c/T) (MYEGA, 10.1073/pnas.0911705106), "
             "A + B (1/T − 1/c)² for T < c (parabolic, 10.1021/jp810362g); A: ln_prefactor, B: strength (K; K² for "
@@ -125,7 +133,10 @@ def definitions(settings: Analyse) -> dict[str, str]:
         )
         + "; fragility dlog10 τ/d(T_g/T) there",
         "E(T) = RT ln(tau/tau_inf)": "τ as measured, τ∞ of the law named; for the parabolic law τ at its onset",
-        "E_app(T) = R dlntau/d(1/T)": "of the law named; between neighbouring temperatures: Δln τ/Δ(1/T), no law",
+        "E_app(T) = R dlntau/d(1/T)": (
+            "of the law named, its error with what other laws say, by their weights exp(−ΔAIC/2) (10.2307/2533961); "
+            "between neighbouring temperatures: Δln τ/Δ(1/T), no law"
+        ),
         "cooperativity": (
             "energy (or β) = intercept + slope × count, errors in both (10.1119/1.1632486); misfit_p_value: of "
             "the scatter about the line, were it true; proportional_p_value: of "
