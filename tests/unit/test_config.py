@@ -61,6 +61,10 @@ def test_generated_files_are_fresh(path):
             "explore.temperatures_kelvin.0: is -10; input should be greater than 0",
         ),
         (["label", "cutoff_ry"], "30 Ry", "label.cutoff_ry: is '30 Ry'"),
+        (["label", "kpoints"], "Gamma", "label.kpoints: is 'Gamma'; expected auto, gamma, a grid such as [2, 2, 2]"),
+        (["label", "kpoints"], [0, 2, 2], "label.kpoints: is [0, 2, 2]; expected auto"),
+        (["label", "kpoints"], [2, 2, 2, 1, 1, 2], "label.kpoints: is [2, 2, 2, 1, 1, 2]; expected auto"),
+        (["label", "kpoints"], [[0.25, 0.25]], "or points such as [[0.25, 0.25, 0.25]]"),
         (["label", "density_cutoff_ry"], 100, "expected at least 4 x cutoff_ry"),
         (["label", "fft_grid_ry"], 300, "fft_grid_ry is 300; expected at least density_cutoff_ry = 400"),
         (["label", "pseudopotentials"], {"H": "../../etc/passwd"}, "label.pseudopotentials.H: is '../../etc/passwd'"),
@@ -207,6 +211,32 @@ def test_a_campaign_of_an_older_version_keeps_its_settings_and_their_times(tmp_p
         99,
     ]
     assert (campaign.folder / "config" / "cycle" / "001" / "train.json").stat().st_mtime == 1e9
+
+
+@pytest.mark.parametrize("written", ["auto", "gamma"])
+def test_labels_at_gamma_by_an_older_default_are_neither_mixed_nor_paid_for_again_unasked(tmp_path, written):
+    """The remedies of the message work: each of them, written down, goes on."""
+    site = Site()
+    values = yaml.safe_load((PROJECT / "config" / "systems" / "tiny_water.yaml").read_text())
+    values["label"].pop("kpoints", None)
+    path = tmp_path / "old.yaml"
+    path.write_text(yaml.safe_dump(values))
+    folder = write_sections(load_campaign(path), site, tmp_path)
+    old = json.loads((folder / "label.json").read_text()) | {"kpoints": "gamma"}
+    for key in ("image_distance_angstrom", "error_frames"):
+        del old[key]
+    (folder / "label.json").write_text(json.dumps(old))
+    write_sections(load_campaign(path), site, tmp_path)  # nothing is labelled yet
+    (folder / "label.json").write_text(json.dumps(old))
+    summary = folder.parent / "cycle" / "000" / "label" / "summary.json"
+    summary.parent.mkdir(parents=True)
+    summary.write_text("{}")
+    with pytest.raises(ConfigError, match=r"label\.kpoints: .*tiny_water was labelled at Γ alone, .*`kpoints: auto`"):
+        write_sections(load_campaign(path), site, tmp_path)
+    values["label"]["kpoints"] = written
+    path.write_text(yaml.safe_dump(values))
+    write_sections(load_campaign(path), site, tmp_path)
+    assert json.loads((folder / "label.json").read_text())["kpoints"] == written
 
 
 def test_arms_begin_with_the_first_cycle(tmp_path):

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import (
+    Field,
+    StringConstraints,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 
 from mlpwf.config.base import Section
 from mlpwf.elements import Element
@@ -96,6 +103,17 @@ class Label(Section):
     minimum_distance_angstrom: float = Field(
         0.6, gt=0.3, le=1.0, description="closer pairs of atoms are a clash: set aside unlabelled, in Å"
     )
+
+    @field_validator("kpoints", mode="wrap")
+    @classmethod
+    def _known_kpoints(cls, value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return read(value)
+        except ValidationError:
+            raise ValueError(
+                "expected auto, gamma, a grid such as [2, 2, 2] or, shifted, [2, 2, 2, 1, 1, 1], "
+                "or points such as [[0.25, 0.25, 0.25]], each coordinate from -1 to 1"
+            ) from None
 
     @model_validator(mode="after")
     def _density_cutoff(self) -> Self:

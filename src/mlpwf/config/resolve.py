@@ -38,11 +38,13 @@ def write_sections(campaign: Campaign, site: Site, results: Path | str, cycles: 
     Raises
     ------
     ConfigError
-        If `select.arms` asks for an arm that a settled cycle did not select for.
+        If `select.arms` asks for an arm that a settled cycle did not select for, or if the labels of a
+        campaign were computed at Γ because that was the default.
     """
     folder = Path(results) / campaign.name / "config"
     sections = {**campaign.sections(), "site": {**site.model_dump(mode="json"), "seed": campaign.seed}}
     if not campaign.simulate.force_field:
+        _check_kpoints(campaign, folder)
         _write_cycles(campaign, folder, sections, max(cycles, campaign.select.maximum_cycles))
     for section, values in sections.items():
         _write(folder / f"{section}.json", section, values)
@@ -109,6 +111,18 @@ def _settled(folder: Path, cycle: str) -> bool:
     status = cycles / cycle / "select" / "status.json"
     begun = (cycles / f"{int(cycle) + 1:03d}").is_dir()
     return begun and status.is_file() and read_json(status).get("verdict") == "continue"
+
+
+def _check_kpoints(campaign: Campaign, folder: Path) -> None:
+    """Labels at Γ, the default of version 0.1, are neither mixed with others nor paid for again unasked."""
+    before = _filled_in(folder / "label.json", "label").get("kpoints")
+    begun = (folder.parent / "cycle" / "000" / "label" / "summary.json").is_file()
+    if begun and before == "gamma" != campaign.label.kpoints and "kpoints" not in campaign.label.model_fields_set:
+        raise ConfigError(
+            f"label.kpoints: {folder.parent} was labelled at Γ alone, the default when it began, which errs by up to "
+            "150 meV/Å in small boxes; write `kpoints: auto` below `label` to label it anew (boxes that need no more "
+            "than Γ keep their labels), or `kpoints: gamma` to go on as it is"
+        )
 
 
 def _check_arms(campaign: Campaign, folder: Path, cycle: str) -> None:
