@@ -172,7 +172,7 @@ def _frames_in(path: Path, atoms: int) -> int:
     if not path.is_file():
         raise DataError(f"no {name}; {', '.join(ARRAYS)} expected in every set")
     try:
-        shape = np.load(path, mmap_mode="r").shape
+        shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
     except Exception as error:
         raise UnreadableError(f"{name} is no whole array of numbers ({error})") from None
     width = {"coord": 3 * atoms, "force": 3 * atoms, "energy": 1}.get(path.stem, 9)
