@@ -22,6 +22,7 @@ from mlpwf.engines import espresso
 from mlpwf.errors import ConfigError, DataError, EngineError
 from mlpwf.files import read_json, write_json
 from mlpwf.frames import quantised, read_frames, write_frames
+from mlpwf.labels.acceptance import Aside, accept
 from mlpwf.labels.store import Store
 
 pytestmark = [
@@ -373,6 +374,26 @@ def test_an_output_with_other_points_or_weights_is_no_label(campaign):
         with pytest.raises(DataError, match=r"none of 1 labels was accepted; 1 x bad output \(k-points are"):
             campaign.label([atoms])
         shutil.rmtree(campaign.root / "store")
+
+
+def test_two_runs_joined_that_differ_in_their_points_alone_are_no_label(tmp_path):
+    """Wherever they are joined before the bands: these are printed at the points of the second run."""
+    asked = Label(**SETTINGS | {"kpoints": "auto", "image_distance_angstrom": 7.5})
+    atoms, site = hydrogens(1, 3.2), Site()
+    hashes = espresso.pseudopotential_hashes(["H"], asked, Path(site.pseudopotential_folder))
+    points = espresso.kpoints_of(asked, atoms.cell.array).points
+    moved = asked.model_copy(update={"kpoints": [(x + 0.11, y + 0.07, z) for x, y, z in points]})
+    texts = []
+    for number, label in enumerate((asked, moved)):
+        (folder := tmp_path / str(number)).mkdir()
+        status, text = espresso.run(atoms, label, site, folder)
+        assert status == 0
+        texts.append(text)
+        accept(0, text, atoms, label, hashes)
+    for place in ("Dense  grid", "Self-consistent Calculation", "End of self-consistent calculation"):
+        first, second = (text.index(place) for text in texts)
+        with pytest.raises(Aside, match="bands are printed at 6 k-points that are not those of the list"):
+            accept(0, texts[0][:first] + texts[1][second:], atoms, asked, hashes)
 
 
 def test_the_error_of_the_labels_is_measured_by_box_and_lever(campaign):

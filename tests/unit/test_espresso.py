@@ -99,3 +99,4 @@ def test_pw_is_given_its_environment(tmp_path):
     label = Label(pseudopotentials={"He": "He.UPF"})
     _, text = espresso.run(Atoms("He", cell=[4.0] * 3, pbc=True), label, Site(pw=[str(program)]), tmp_path)
     assert set(text.splitlines()) >= {f"{name}={value}" for name, value in espresso.ENVIRONMENT.items()}
+    assert f"OMPI_MCA_orte_tmpdir_base={tmp_path}" in text, "labels side by side share no folder of Open MPI"

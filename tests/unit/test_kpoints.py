@@ -58,9 +58,55 @@ def test_points_lie_along_short_axes_alone():
     assert len(fewest(np.eye(3) * 6.5, 10.5).points) == 2
 
 
-def test_rounding_of_a_cell_and_the_order_of_calls_change_nothing():
+def test_rounding_turning_and_a_hair_more_or_less_than_the_distance_change_nothing():
     for cell in CELLS.values():
         assert fewest(cell + 1e-6, 10.5) == fewest(cell, 10.5)
+    rng = np.random.default_rng(3)
+    for edge in (10.5, 10.49995, 10.5 / np.sqrt(2), 10.5 / np.sqrt(3)):
+        counts = set()
+        for _ in range(12):
+            turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+            counts.add(len(fewest(np.round(edge * turn, 6), 10.5).points))
+        assert counts == {len(fewest(np.eye(3) * edge, 10.5).points)}
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_points_are_those_of_the_lattice_and_not_of_the_vectors_that_span_it(seed):
+    """A general cell, its axes named otherwise, one of them the other way round, and spanned by unreduced vectors."""
+    rng = np.random.default_rng(seed)
+    cell = np.diag(rng.uniform(5, 9, 3)) + rng.uniform(-1.2, 1.2, (3, 3))
+    own = fewest(cell, 10.5)
+    for basis in (
+        [[0, 1, 0], [0, 0, 1], [1, 0, 0]],
+        [[-1, 0, 0], [0, 1, 0], [0, 0, 1]],
+        [[1, 0, 0], [1, 1, 0], [0, -2, 1]],
+    ):
+        turned = np.array(basis)
+        other = fewest(turned @ cell, 10.5)
+        assert len(other.points) == len(own.points)
+        back = np.array(other.points) @ np.linalg.inv(turned).T  # k'·(basis R) = k·R
+        assert own.agrees(back, np.array(other.weights), 1e-6)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_regular_set_of_fewer_points_does_it(seed):
+    """Against every sublattice and shift up to the index found, odd ones included."""
+    rng = np.random.default_rng(100 + seed)
+    cell = np.diag(rng.uniform(4.2, 6.5, 3)) + rng.uniform(-0.8, 0.8, (3, 3))
+    found = len(fewest(cell, 10.5).points)
+    for index in range(1, 2 * found):
+        for rows in kpoints._sublattices(index):
+            for points in kpoints._points(rows):
+                if len(points.points) < found:
+                    assert points.image_distance(cell) < 10.5
+
+
+def test_an_odd_number_of_cells_through_gamma_may_take_fewer():
+    scale = 10.5 / 12.9
+    cell = np.array([[6.930416, 0, 0], [-3.465208, 6.0019164, 0], [0, 0, 4.920116]]) * scale
+    found = fewest(cell, 10.5)
+    assert len(found.points) == 5
+    assert len(set(found.weights)) == 2, "a point that is its own negative counts half"
 
 
 def test_points_and_weights_are_compared_whatever_their_image_sign_and_order():
@@ -93,7 +139,7 @@ def test_every_sublattice_is_there_once(index):
     expected = sum(c * f * f for a, c, f in product(range(1, index + 1), repeat=3) if a * c * f == index)
     assert len(found) == len(set(found)) == expected
     for rows in found:
-        points = kpoints._points(rows)
+        points = min(kpoints._points(rows), key=lambda one: len(one.points))
         assert len(points.points) == index // 2, "shifted so that all points pair off"
         coupling = np.array([points_coupling(points, vector) for vector in rows])
         assert np.abs(np.abs(coupling) - 1).max() < 1e-9, "vectors of the sublattice stay coupled"
@@ -110,5 +156,11 @@ def test_a_cell_that_needs_too_many_is_told_what_to_do():
         fewest(np.eye(3) * 1.2, 10.5)
 
 
+def test_points_given_twice_or_with_their_negative_are_one():
+    quarter = ((0.25, 0.25, 0.25),)
+    assert listed([[0.25, 0.25, 0.25], [-0.25, -0.25, -0.25], [1.25, 0.25, -0.75]]) == KPoints(quarter, (1.0,))
+    assert listed([[0.25, 0.25, 0.25], [0.25, 0.25, 0.25], [0, 0, 0]]).weights == (1 / 3, 2 / 3)
+
+
 def test_points_of_equal_weight_are_as_given():
-    assert listed([[0.25, 0.25, 0.25], [0.5, 0, 0]]) == KPoints(((0.25, 0.25, 0.25), (0.5, 0, 0)), (0.5, 0.5))
+    assert listed([[0.25, 0.25, 0.25], [0.5, 0, 0]]) == KPoints(((0.25, 0.25, 0.25), (0.5, 0.0, 0.0)), (0.5, 0.5))

@@ -313,7 +313,8 @@ def run(atoms: Atoms, label: Label, site: Site, folder: Path) -> tuple[int, str]
         [*site.pw, "-in", "pw.in"],
         folder=folder,
         output=output,
-        environment=ENVIRONMENT,
+        # Open MPI's processes of one user share a folder in /tmp, which one may remove while another makes its own
+        environment={**ENVIRONMENT, "OMPI_MCA_orte_tmpdir_base": str(folder.absolute())},
         timeout_seconds=label.timeout_seconds,
     )
     text = output.read_text(errors="replace")

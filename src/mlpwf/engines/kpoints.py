@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
@@ -28,8 +28,9 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Rows = tuple[tuple[int, int, int], tuple[int, int, int], tuple[int, int, int]]
 
-LARGEST_INDEX = 160
-"""Cells in the largest supercell tried; half as many points."""
+MOST_POINTS = 80
+SAME_LENGTH_ANGSTROM = 1e-3
+"""Lengths that differ by less are one: of cells that differ by rounding, or are turned."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,7 @@ class KPoints:
         length = float(np.linalg.norm(cell, axis=1).min())
         while True:
             vectors = lattice_vectors(cell, length)
-            coupling = np.cos(2 * np.pi * vectors @ np.array(self.points).T) @ np.array(self.weights)
-            left = np.linalg.norm(vectors @ cell, axis=1)[np.abs(coupling) > 1e-6]
+            left = np.linalg.norm(vectors @ cell, axis=1)[np.abs(_coupling(self, vectors)) > 1e-6]
             if left.size:
                 return float(left.min())
             length *= 1.5
@@ -105,16 +105,21 @@ def grid(sizes: Iterable[int], shifts: Iterable[int] = (0, 0, 0)) -> KPoints:
 
 
 def listed(points: Iterable[Iterable[float]]) -> KPoints:
-    """Points of equal weight, as they are given."""
-    rows = tuple((x, y, z) for x, y, z in points)
-    return KPoints(rows, (1 / len(rows),) * len(rows))
+    """Points of equal weight; those that are one up to sign and reciprocal lattice vectors count as often as given."""
+    counts: Counter[tuple[float, ...]] = Counter()
+    for point in points:
+        here = np.array(tuple(point), float)
+        counts[_one_of_pair(here)] += 1
+    return _weighted(counts)
 
 
 def fewest(cell: Floats, image_distance: float) -> KPoints:
     """The fewest k-points that leave no coupling to an image closer than a distance.
 
-    Γ where that does; else the points of the smallest supercell of an even number of cells, shifted so
-    that they pair off, each with its negative. Of several, those whose closest image is farthest.
+    Γ where that does; else the points of a supercell, shifted so that most pair off, each with its
+    negative. Of several sets, that whose coupled images are farthest. The choice follows the geometry of the lattice,
+    not the vectors that span it, nor how it is turned; where symmetry makes two sets equal, as in a cube, the order
+    of the axes decides.
 
     Parameters
     ----------
@@ -126,42 +131,76 @@ def fewest(cell: Floats, image_distance: float) -> KPoints:
     Raises
     ------
     ConfigError
-        If it takes a supercell of more than 160 cells.
+        If it takes more than 80 points.
     """
-    # cells that differ by rounding alone get the same points
-    first, second, third = (tuple(row) for row in np.round(cell, 4).tolist())
+    first, second, third = (tuple(row) for row in np.round(cell, 6).tolist())
     return _fewest((first, second, third), image_distance)
 
 
 @lru_cache(maxsize=4096)
 def _fewest(rows: tuple[tuple[float, ...], ...], image_distance: float) -> KPoints:
-    cell = np.array(rows)
-    near = lattice_vectors(cell, image_distance)
+    cell, turned = _reduced(np.array(rows))
+    near = lattice_vectors(cell, image_distance - SAME_LENGTH_ANGSTROM)
     if not len(near):
         return GAMMA
     # the densest lattice of all, face-centred cubic, gives each point a volume of d³/√2
-    fewest_cells = image_distance**3 / np.sqrt(2) / abs(float(np.linalg.det(cell)))
-    for index in range(2 * max(1, math.ceil(fewest_cells / 2 - 1e-6)), LARGEST_INDEX + 1, 2):
-        sets = [_points(one) for one in _sublattices(index) if not _holds(one, near).any()]
-        if sets:
-            farthest = [(round(points.image_distance(cell), 3), -len(points.points), points.points) for points in sets]
-            return sets[farthest.index(max(farthest))]
+    cells = (image_distance - SAME_LENGTH_ANGSTROM) ** 3 / np.sqrt(2) / abs(float(np.linalg.det(cell)))
+    for count in range(max(1, math.floor(cells / 2)), MOST_POINTS + 1):
+        for index in (2 * count, 2 * count - 1):  # the latter holds a point that is its own negative
+            apart = [one for one in _sublattices(index) if not _holds(one, near).any()]
+            sets = [points for one in apart for points in _points(one) if len(points.points) == count]
+            if sets:
+                return _in_basis(_farthest(sets, cell), turned)
     raise ConfigError(
-        f"label.kpoints: a cell of {' x '.join(f'{edge:.2f}' for edge in np.linalg.norm(cell, axis=1))} Å needs more "
-        f"than {LARGEST_INDEX // 2} k-points for images {image_distance:g} Å apart; take more molecules, lower "
+        f"label.kpoints: a cell of {' x '.join(f'{edge:.2f}' for edge in np.linalg.norm(np.array(rows), axis=1))} Å "
+        f"needs more than {MOST_POINTS} k-points for images {image_distance:g} Å apart; take more molecules, lower "
         "label.image_distance_angstrom, or give label.kpoints as a grid such as [4, 4, 4, 1, 1, 1]"
     )
 
 
-def _off_whole(points: Floats) -> Floats:
-    """How far each point (..., 3) is from one of whole coordinates, by its largest coordinate."""
-    return np.asarray(np.abs(points - np.rint(points)).max(axis=-1))
+def _reduced(cell: Floats) -> tuple[Floats, Integers]:
+    """The shortest vectors that span a lattice, and what turns the given ones into them."""
+    from ase.geometry import minkowski_reduce
+
+    found, turned = minkowski_reduce(cell)
+    return np.asarray(found), np.asarray(turned)
+
+
+def _in_basis(points: KPoints, turned: Integers) -> KPoints:
+    """Points of a reduced cell in the basis of the cell it was made from: k·R is the same for every vector R."""
+    back = np.rint(np.linalg.inv(turned))
+    counts = {
+        _one_of_pair(back @ np.array(point)): weight
+        for point, weight in zip(points.points, points.weights, strict=True)
+    }
+    return _weighted(counts)
+
+
+def _farthest(sets: list[KPoints], cell: Floats) -> KPoints:
+    """The set whose coupled images are farthest, compared one by one from the closest; then by the couplings' signs."""
+    shortest = max(points.image_distance(cell) for points in sets)
+    vectors = lattice_vectors(cell, 1.3 * shortest)
+    lengths = np.round(np.linalg.norm(vectors @ cell, axis=1) / SAME_LENGTH_ANGSTROM)
+
+    def rank(points: KPoints) -> tuple[object, ...]:
+        coupling = np.round(_coupling(points, vectors)).astype(int)
+        left = sorted((float(length), int(sign)) for length, sign in zip(lengths, coupling, strict=True) if sign)
+        return [length for length, _ in left], [sign for _, sign in left], [[-x for x in one] for one in points.points]
+
+    return max(sets, key=rank)
+
+
+def _coupling(points: KPoints, vectors: Integers) -> Floats:
+    """Σ w cos 2πk·R for lattice vectors R, (n, 3) in units of the cell's."""
+    phases = np.cos(2 * np.pi * vectors @ np.array(points.points).T)
+    return np.asarray(phases @ np.array(points.weights))
 
 
 def expected_error(image_distance: float) -> float:
     """Force error in eV/Å to be expected of k-points, root mean square of a component: an order of magnitude.
 
-    85 meV/Å exp(−0.85 (d − 7.1 Å)/Å), after waters and toluenes in boxes of 4 to 11 Å (docs/labels.md).
+    85 meV/Å exp(−0.85 (d − 7.1 Å)/Å), after waters and toluenes in boxes of 4 to 11 Å (docs/labels.md); molecules of
+    a small gap err by up to five times as much.
 
     Parameters
     ----------
@@ -169,6 +208,11 @@ def expected_error(image_distance: float) -> float:
         Of the closest image whose coupling does not cancel, in Å.
     """
     return float(0.085 * np.exp(-0.85 * (image_distance - 7.1)))
+
+
+def _off_whole(points: Floats) -> Floats:
+    """How far each point (..., 3) is from one of whole coordinates, by its largest coordinate."""
+    return np.asarray(np.abs(points - np.rint(points)).max(axis=-1))
 
 
 def lattice_vectors(cell: Floats, length: float) -> Integers:
@@ -199,25 +243,29 @@ def _holds(rows: Rows, vectors: Integers) -> NDArray[np.bool_]:
     return np.asarray((one == 0) & (two == 0) & ((vectors[:, 2] - first * d - second * e) % f == 0))
 
 
-def _points(rows: Rows) -> KPoints:
-    """The points of a sublattice: k with k·R + s/2 whole for its vectors R, by the shift s that leaves fewest."""
+def _points(rows: Rows) -> list[KPoints]:
+    """The points of a sublattice by shift s: k with k·R + s/2 whole for its vectors R."""
     index = rows[0][0] * rows[1][1] * rows[2][2]
     inverse = np.rint(np.linalg.inv(np.array(rows)) * index).astype(int)
     whole = np.array(list(product(*(range(rows[k][k]) for k in range(3)))))
-    sets = [_folded((2 * whole + shift) @ inverse.T, 2 * index) for shift in product((0, 1), repeat=3)]
-    return min(sets, key=lambda points: (len(points.points), points.points))
+    return [_folded((2 * whole + shift) @ inverse.T, 2 * index) for shift in product((0, 1), repeat=3)]
 
 
 def _folded(numerators: Iterable[Iterable[int]], unit: int) -> KPoints:
     """Points of whole numbers over a unit, each with its negative as one."""
-    points: Counter[tuple[int, ...]] = Counter()
-    total = 0
+    counts: Counter[tuple[float, ...]] = Counter()
     for point in numerators:
         here = tuple(int(x) % unit for x in point)
-        points[min(here, tuple(-x % unit for x in here))] += 1
-        total += 1
-    ordered = sorted(points)
-    return KPoints(
-        tuple((x / unit, y / unit, z / unit) for x, y, z in ordered),
-        tuple(points[point] / total for point in ordered),
-    )
+        counts[tuple(x / unit for x in min(here, tuple(-x % unit for x in here)))] += 1
+    return _weighted(counts)
+
+
+def _one_of_pair(point: Floats) -> tuple[float, ...]:
+    """Of a point and its negative the one that comes first, coordinates from 0 to 1, to twelve digits."""
+    return min(tuple((np.round(sign * point, 12) % 1).tolist()) for sign in (1, -1))
+
+
+def _weighted(counts: Mapping[tuple[float, ...], float]) -> KPoints:
+    """Points in order, with weights in proportion to their counts."""
+    total, ordered = sum(counts.values()), sorted(counts)
+    return KPoints(tuple((x, y, z) for x, y, z in ordered), tuple(counts[point] / total for point in ordered))

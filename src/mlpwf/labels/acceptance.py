@@ -58,6 +58,7 @@ _AXIS = re.compile(rf"^ +a\(([123])\) = \( +({_NUMBER}) +({_NUMBER}) +({_NUMBER}
 _GRID = re.compile(r"^ +Dense +grid: +\d+ G-vectors +FFT dimensions: \( *(\d+), *(\d+), *(\d+)\) *$", re.M)
 _KPOINTS = r"^ +cart\. coord\. in units 2pi/alat\n((?: +k\(.*\n)+)"
 _KPOINT = re.compile(rf"\( +({_NUMBER}) +({_NUMBER}) +({_NUMBER})\), wk = +({_NUMBER})")
+_BANDS = re.compile(r"^ +k =(.{7})(.{7})(.{7}) \( *\d+ PWs\) +bands \(ev\):", re.M)
 _CONTRIBUTION = re.compile(rf"^ +(\S+) +stress \(kbar\)((?: +{_NUMBER}){{3}}\n(?:(?: +{_NUMBER}){{3}}\n){{2}})", re.M)
 _STRESS_ROW = re.compile(rf"^ +({_NUMBER}) +({_NUMBER}) +({_NUMBER}) +({_NUMBER}) +({_NUMBER}) +({_NUMBER}) *$")
 _ALL_ELECTRON = rf"(?:\n +total all-electron energy = +{_NUMBER} Ry *\n)"  # of PAW sets, between energy and accuracy
@@ -258,6 +259,12 @@ def _check_kpoints(text: str, alat: float, expected: KPoints, atoms: Atoms) -> N
             Reason.BAD_OUTPUT,
             f"k-points are {counted} ({listed}, …), {len(expected.points)} ({wanted}, …) expected, weights too",
         )
+    # the bands are printed after the SCF: a text whose head is another run's has other points there
+    bands = np.array(_BANDS.findall(text), float).reshape(-1, 3)
+    if (len(bands) or DETAILED in text) and (
+        bands.shape != rows[:, :3].shape or np.abs(bands - rows[:, :3]).max() > 1e-4
+    ):
+        raise Aside(Reason.BAD_OUTPUT, f"bands are printed at {len(bands)} k-points that are not those of the list")
     if ("gamma-point specific algorithms are used" in text) != expected.is_gamma:
         raise Aside(Reason.BAD_OUTPUT, "k-points are Γ by complex wave functions, K_POINTS gamma expected")
 
