@@ -89,7 +89,7 @@ def test_the_recommended_settings_of_water_meet_the_target_against_a_label_of_fa
     lines = yaml.safe_load(printed[printed.index("label:") :])
     assert lines["label"] == found["recommended"]
     recommended = Label(**SETTINGS | found["recommended"])
-    best = Label(cutoff_ry=95, density_cutoff_ry=950, convergence_ry=1e-10)
+    best = Label(cutoff_ry=95, density_cutoff_ry=950, convergence_ry=1e-10, image_distance_angstrom=11.0)
     forces, virials = [], []
     for number, settings in enumerate((recommended, best)):
         folder = tmp_path / str(number)
@@ -103,9 +103,9 @@ def test_the_recommended_settings_of_water_meet_the_target_against_a_label_of_fa
     assert error < 0.06
     assert np.sqrt(np.mean((virials[0] - virials[1]) ** 2)) < 0.06
     rows = study.table()
-    chosen = [row for row in rows if row["lever"] == "threshold"][-1]
+    chosen = [row for row in rows if row["lever"] == "box"][-1]
     assert error == pytest.approx(float(chosen["force_rms_ev_angstrom"]), abs=0.003), "what was said of it is true"
-    assert float(chosen["cpu_s"]) < float(next(row for row in rows if row["lever"] == "reference")["cpu_s"])
+    assert float(chosen["cpu_s"]) < float(next(row for row in rows if row["lever"] == "converged")["cpu_s"])
     assert f"{float(chosen['cpu_s']):.1f} CPU-s a label" in printed
     assert (study.out / "converge.svg").read_text().startswith("<svg")
 
@@ -126,7 +126,7 @@ def test_a_killed_study_goes_on_where_it_stopped_and_running_again_costs_nothing
     assert done >= 4
     first = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ).stdout
     rows = study.table()
-    settings = ("cutoff_ry", "density_cutoff_ry", "fft_grid_ry", "convergence_ry")
+    settings = ("cutoff_ry", "density_cutoff_ry", "fft_grid_ry", "convergence_ry", "kpoints")
     labels = 2 * len({tuple(row[name] for name in settings) for row in rows})
     assert len(list((study.root / "store" / "labels").rglob("*.json"))) == labels
     assert study.starts <= labels + 2, "at most the labels in flight at the kill were begun twice"
@@ -160,7 +160,7 @@ def test_a_further_set_is_compared_with_itself_and_costs_stand_side_by_side(stud
     printed = study.run("converge", "--sample", 1, *loose)
     found = read_json(study.out / "converge.json")
     ours, hard = found["sets"]["configured"], found["sets"]["hard"]
-    assert hard["cheapest"]["errors"]["force"] <= 0.064
+    assert hard["cheapest"]["errors"]["force"] <= 0.08
     assert hard["forces_differ_from_configured_set"] > 0.02, "physics, and no error of the set"
     assert (
         f"hard: forces differ from the configured set's by {hard['forces_differ_from_configured_set']:.4f}" in printed
