@@ -248,7 +248,7 @@ def test_the_cheapest_box_is_that_of_the_lowest_price_by_atom():
 
 def test_panels_show_errors_against_the_distance_of_images_and_the_price_of_each_box():
     boxes = [converge_box(Model(members), members, TARGET, CHEAP, HIGH, CHEAP) for members in (SMALL, LARGE)]
-    *_, points, prices = panels({}, {"a": boxes}, TARGET)
+    points, prices, *_ = panels({}, {"a": boxes}, TARGET)
     names = [curve.label for curve in points.curves]
     assert names == ["4 atoms, force", "4 atoms, virial", "12 atoms, force", "12 atoms, virial", "target"]
     rows = of_lever(boxes[0], "k-points")[:-1]

@@ -235,7 +235,7 @@ def test_the_net_force_on_a_molecule_and_the_pressure_have_errors_of_their_own()
 
 def test_panels_show_each_lever_through_the_chosen_setting_in_units_of_the_target():
     study = converge(Model(), FRAMES, TARGET, 220)
-    cut, density, grid, threshold, cost, *_ = panels({"a": study}, {"a": []}, TARGET)
+    _, _, cut, density, grid, threshold, cost = panels({"a": study}, {"a": []}, TARGET)
     scanned = [row for row in study.rows if row.lever == "cut-off"]
     force, virial, target = cut.curves
     reached = dict(zip(force.x, force.y, strict=True))
@@ -250,4 +250,4 @@ def test_panels_show_each_lever_through_the_chosen_setting_in_units_of_the_targe
 
 def test_a_set_without_a_chosen_setting_is_not_drawn():
     empty = Study([Row("reference", Setting(60, 600, 1e-10))])
-    assert [curve.label for curve in panels({"a": empty}, {"a": []}, TARGET)[0].curves] == ["target"]
+    assert [curve.label for curve in panels({"a": empty}, {"a": []}, TARGET)[2].curves] == ["target"]

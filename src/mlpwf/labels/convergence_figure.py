@@ -57,7 +57,7 @@ def panels(studies: Mapping[str, Study], boxes: Mapping[str, Sequence[Box]], tar
         Panel(title, x_label, "error / target", _curves(studies, target, x, shown, title), y_log=True, **options)
         for title, x_label, x, shown, options in layout
     ]
-    return [*drawn, _of_kpoints(boxes, target), _of_boxes(boxes, target)]
+    return [_of_kpoints(boxes, target), _of_boxes(boxes, target), *drawn]
 
 
 def _of_kpoints(boxes: Mapping[str, Sequence[Box]], target: Errors) -> Panel:

@@ -71,6 +71,11 @@ def label_converge(
     place, _ = load_section(Site, site)
     if settings.engine != "qe":
         raise ConfigError(f"label.engine is {settings.engine}, which has no cut-offs; expected qe")
+    if bool(frames) == bool(multiples):
+        found = "both" if frames else "neither"
+        raise ConfigError(f"found {found} of --frames and --multiples; expected one of them: files of boxes, or sizes")
+    if multiples and system is None:
+        raise ConfigError("--multiples without --system; expected the resolved section, such as config/system.json")
     sets = _sets(settings, pseudopotentials or [])
     folder, target = out / "converge.work", Errors(force, virial)
     with sole_writer(folder), accounted(folder, "label"):
@@ -101,12 +106,7 @@ def _sizes(
     from mlpwf.labels.convergence import choose_frames
     from mlpwf.labels.study_boxes import boxes
 
-    if bool(files) == bool(multiples):
-        found = "both" if files else "neither"
-        raise ConfigError(f"found {found} of --frames and --multiples; expected one of them: files of boxes, or sizes")
-    if multiples and system is None:
-        raise ConfigError("--multiples without --system; expected the resolved section, such as config/system.json")
-    if multiples and system is not None:
+    if system is not None and multiples:
         liquid, seed = load_section(System, system)
         everything = boxes(liquid, seed, multiples, sample, out / "boxes")
         sources = [(out / "boxes", index) for index in range(len(everything))]
@@ -170,18 +170,19 @@ def _studied(
         bench.say(row)
         return study, [Box(len(smallest[0]), [row], configured=row)]
     cheap, reference = study.chosen.setting, study.highest.setting
-    to_come = {
-        atoms: sum(
-            bench.price(members, setting)
-            for setting in foreseen([one.cell.array for one in members], cheap, reference, target)
-        )
-        for atoms, members in sizes.items()
-    }
     boxes = []
     for atoms, members in sizes.items():
+        to_come = {
+            size: sum(
+                bench.price(larger, setting)
+                for setting in foreseen([one.cell.array for one in larger], cheap, reference, target)
+            )
+            for size, larger in sizes.items()
+            if size >= atoms
+        }
         log.info(
             "%s: boxes of %d atoms: about %.0f CPU-s; with all larger ones about %.0f CPU-s",
-            bench.name, atoms, to_come[atoms], sum(cpu_s for size, cpu_s in to_come.items() if size >= atoms),
+            bench.name, atoms, to_come[atoms], sum(to_come.values()),
         )  # fmt: skip
         boxes.append(converge_box(bench.measurer(members), members, target, cheap, reference, beside, bench.say))
     return study, boxes

@@ -183,7 +183,10 @@ def report(result: Result) -> Iterator[str]:
     import yaml
 
     places = [HEADER.index(name) for name in SHOWN]
-    yield table([tuple(SHOWN.values()), *(tuple(row[k] or "-" for k in places) for row in _rows(result))])
+    rows = [tuple(row[k] or "-" for k in places) for row in _rows(result)]
+    points = list(SHOWN).index("kpoints")
+    rows = [tuple("Γ" if k == points and cell == "0" else cell for k, cell in enumerate(row)) for row in rows]
+    yield table([tuple(SHOWN.values()), *rows])
     summary = _summary(result)
     wanted = f"{result.target.force:g} eV/Å and {result.target.virial:g} eV/atom"
     for name, study in result.studies.items():
