@@ -183,6 +183,29 @@ def test_a_threshold_too_loose_for_a_larger_box_is_tightened_before_k_points_are
     assert second.setting.image_distance_angstrom == first.setting.image_distance_angstrom
 
 
+def test_noise_of_a_loose_threshold_does_not_keep_k_points_from_converging():
+    class Noisy(Model):
+        def forces(self, setting):
+            random = np.random.default_rng(len(self.asked))
+            noise = 2.5 * np.sqrt(setting.convergence_ry)
+            return [found + noise * unit(random.normal(size=found.shape)) for found in super().forces(setting)]
+
+    box = converge_box(Noisy(SMALL), SMALL, TARGET, CHEAP, HIGH)
+    quiet = converge_box(Model(SMALL), SMALL, TARGET, CHEAP, HIGH)
+    assert box.converged
+    assert len(of_lever(box, "k-points")) == len(of_lever(quiet, "k-points"))
+    assert box.chosen.errors.force <= TARGET.force
+
+
+def test_k_points_that_a_user_cannot_have_are_a_row_with_the_reason(monkeypatch):
+    monkeypatch.setattr(kpoints, "LARGEST_INDEX", 32)
+    members = frames(5.07, 4)
+    far = Setting(40, 161, 1e-6, 360, image_distance_angstrom=30.0)
+    box = converge_box(Model(members), members, TARGET, CHEAP, HIGH, far)
+    assert "needs more" in box.configured.failure
+    assert box.best(TARGET) is box.chosen is not None
+
+
 def test_both_errors_together_may_ask_for_further_k_points():
     apart = Model(SMALL, of_cutoff=0.00492)
     box = converge_box(apart, SMALL, TARGET, CHEAP, HIGH)

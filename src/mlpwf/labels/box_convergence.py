@@ -37,6 +37,9 @@ KPOINT_SHARE = 0.5
 STEP_ANGSTROM = 1.5
 """k-points are converged where they agree with all whose images are nearer by this or less, and with one nearer by
 more: an error that falls by exp(-0.85 d/Å) is then an eighth of the target or less (docs/labels.md)."""
+NOISELESS = 100
+"""k-points are scanned with an SCF threshold so much tighter than the chosen one: a tenth of its noise, which may be a
+third of the target, and in a large box more."""
 SLACK = 0.97
 """The image distance asked for, as a share of the one measured: a cell smaller by 3% gets the same points."""
 
@@ -121,12 +124,17 @@ def foreseen(cells: Sequence[Floats], cutoffs: Setting, reference: Setting, targ
     target
         The errors allowed.
     """
-    found = []
+    found: list[Setting] = []
     for distance in image_distances(cells):
-        found.append(replace(cutoffs, image_distance_angstrom=distance))
+        found.append(replace(_noiseless(cutoffs), image_distance_angstrom=distance))
         if kpoints.expected_error(distance - STEP_ANGSTROM) < REFERENCE_SHARE * target.force:
             break
-    return [*found, replace(reference, image_distance_angstrom=found[-1].image_distance_angstrom)]
+    choice = replace(cutoffs, image_distance_angstrom=found[len(found) // 2].image_distance_angstrom)
+    return [*found, choice, replace(reference, image_distance_angstrom=found[-1].image_distance_angstrom)]
+
+
+def _noiseless(cutoffs: Setting) -> Setting:
+    return replace(cutoffs, convergence_ry=max(cutoffs.convergence_ry / NOISELESS, REFERENCE_THRESHOLD_RY))
 
 
 def converge_box(
@@ -140,11 +148,11 @@ def converge_box(
 ) -> Box:
     """The cheapest k-points of boxes of one size that, with cheap cut-offs, meet the target.
 
-    From Γ upward through image distances, with the cheap cut-offs, until k-points agree within a third of
-    the target with all those whose images are nearer by up to 1.5 Å and with one beyond: the last are the reference of
-    this scan. The first whose error is half of the target or less are then measured against labels
-    converged in both, reference cut-offs with the last k-points. Where both errors together miss the target,
-    a tighter SCF threshold, whose noise grows with the box, and further k-points follow.
+    From Γ upward through image distances, with the cheap cut-offs and little SCF noise, until k-points agree
+    within a third of the target with all those whose images are nearer by up to 1.5 Å and with one beyond: the
+    last are the reference of this scan. The first whose error is half of the target or less are then measured
+    against labels converged in both, reference cut-offs with the last k-points. Where both errors together miss
+    the target, a tighter SCF threshold, whose noise grows with the box, and further k-points follow.
 
     Parameters
     ----------
@@ -181,7 +189,7 @@ def converge_box(
         row, truth = rate("converged", best, measure, frames, None)
         box.rows.append(row)
         told(row)
-    for setting in _candidates(box, target) if truth is not None else ():
+    for setting in _candidates(box, cutoffs, target) if truth is not None else ():
         row, _ = rate("box", setting, measure, frames, truth)
         box.rows.append(row)
         told(row)
@@ -206,7 +214,7 @@ def _climb(
     """k-points from Γ upward until they are converged, or there are no more."""
     levels: list[tuple[Row, Measurement]] = []
     for distance in image_distances([atoms.cell.array for atoms in frames]):
-        setting = replace(cutoffs, image_distance_angstrom=distance)
+        setting = replace(_noiseless(cutoffs), image_distance_angstrom=distance)
         row, found = rate("k-points", setting, measure, frames, None)
         box.rows.append(row)
         told(row)
@@ -239,15 +247,15 @@ def _found(rows: Sequence[Row], levels: list[tuple[Row, Measurement]]) -> list[M
     return [known.get(row.setting) for row in rows]
 
 
-def _candidates(box: Box, target: Errors) -> Iterator[Setting]:
+def _candidates(box: Box, cutoffs: Setting, target: Errors) -> Iterator[Setting]:
     """Settings to verify, from cheap upward: k-points good enough by themselves, the threshold as it is or tighter."""
     scanned = [row for row in box.rows if row.lever == "k-points" and row.errors is not None]
     enough = next(k for k, row in enumerate(scanned) if row.errors and row.errors.within(target, KPOINT_SHARE))
+    thresholds = [cutoffs.convergence_ry / tighter for tighter in (1, 10, NOISELESS)]
     for row in scanned[enough:]:
-        yield row.setting
-        tighter = row.setting.convergence_ry / 10
-        if tighter >= REFERENCE_THRESHOLD_RY:
-            yield replace(row.setting, convergence_ry=tighter)
+        for threshold in thresholds:
+            if threshold >= REFERENCE_THRESHOLD_RY * (1 - 1e-9):
+                yield replace(row.setting, convergence_ry=threshold)
 
 
 def cheapest(studied: Mapping[str, Sequence[Box]], target: Errors) -> tuple[str, Box, Row] | None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from mlpwf.config.label import Label
 from mlpwf.engines.espresso import grid_cutoff, kpoints_of
-from mlpwf.errors import DataError
+from mlpwf.errors import ConfigError, DataError
 from mlpwf.frames import minimum_distance
 from mlpwf.molecules import split_forces
 
@@ -195,7 +195,10 @@ def rate(
     reference
         Their converged labels.
     """
-    sampled = [kpoints_of(Label().model_copy(update=setting.section()), atoms.cell.array) for atoms in frames]
+    try:
+        sampled = [kpoints_of(Label().model_copy(update=setting.section()), atoms.cell.array) for atoms in frames]
+    except ConfigError as error:  # a cell that needs too many, under the user's own rule
+        return Row(lever, setting, failure=str(error), atoms=len(frames[0])), None
     where: dict[str, Any] = {
         "atoms": round(float(np.mean([len(atoms) for atoms in frames]))),
         "edge_angstrom": float(np.mean([np.cbrt(atoms.get_volume()) for atoms in frames])),
