@@ -210,7 +210,7 @@ def test_boxes_of_two_sizes_are_rated_against_labels_converged_in_k_points_and_c
     best = min(boxes, key=lambda box: box["cheapest"]["cpu_s"] / box["atoms"])
     assert found["recommended_box"]["atoms"] == best["atoms"]
     assert found["recommended_box"]["molecules"] == best["atoms"] // 2
-    assert "name --system" in printed
+    assert "give --system" in printed
     lines = yaml.safe_load(printed[printed.index("label:") :])
     assert lines == {"label": found["recommended"]}
     recommended = Label(**SETTINGS | lines["label"])

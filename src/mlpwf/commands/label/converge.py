@@ -63,7 +63,7 @@ def label_converge(
     Cut-offs are searched on the smallest box, k-points on each. Every label goes to the store.
     """
     from mlpwf.frames import element_order
-    from mlpwf.labels.convergence import Errors
+    from mlpwf.labels.convergence import Errors, Setting
     from mlpwf.labels.labeller import Labeller
     from mlpwf.labels.layout import machine_cores
 
@@ -88,7 +88,7 @@ def label_converge(
         with _workers(jobs) as workers:
             for name, one in sets.items():
                 bench = _Bench(name, one, place, folder, workers)
-                beside = _setting(one) if name == PRESENT else None
+                beside = Setting.of(one) if name == PRESENT else None
                 result.studies[name], result.boxes[name] = _studied(bench, sizes, target, highest, beside)
     if system is not None:
         result.multiples = _multiples(system, sizes)
@@ -146,12 +146,6 @@ def _multiples(system: Path, sizes: Iterable[int]) -> dict[int, int | None]:
 
     liquid, seed = load_section(System, system)
     return {atoms: multiple_of(liquid, seed, atoms) for atoms in sizes}
-
-
-def _setting(label: Label) -> Setting:
-    from mlpwf.labels.convergence import Setting
-
-    return Setting.of(label)
 
 
 def _studied(

@@ -40,7 +40,8 @@ SHOWN = {
 class Result:
     """All of a study: sets, target, frames by number of atoms and what they are, and what was found by name of the set.
 
-    multiples says, by number of atoms, how many times the molecules of the system a box holds.
+    multiples says, by number of atoms, how many times the molecules of the system a box holds, None if it is no
+    multiple; it is empty where no system is given.
     """
 
     sets: Mapping[str, Label]
@@ -212,8 +213,10 @@ def report(result: Result) -> Iterator[str]:
     lines: dict[str, Any] = {"label": summary["recommended"]}
     if where["box_multiple"] is not None:
         lines["build"] = {"box_multiples": [where["box_multiple"]]}
+    elif result.multiples:
+        yield f"boxes of {where['atoms']} atoms are no multiple of the molecules of --system: change their counts"
     elif len(result.sizes) > 1:
-        yield "name --system to have this box as build.box_multiples"
+        yield "give --system, the resolved section, to have this box as build.box_multiples"
     yield yaml.safe_dump(lines, sort_keys=False).rstrip()
 
 
