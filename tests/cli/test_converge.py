@@ -16,11 +16,12 @@ from ase.build import molecule
 from typer.testing import CliRunner
 
 from mlpwf.commands.label import app
-from mlpwf.config import Label, Site
+from mlpwf.config import Label, Site, System
 from mlpwf.engines import espresso
 from mlpwf.errors import ConfigError, DataError
 from mlpwf.files import read_json, write_json
 from mlpwf.frames import quantised, write_frames
+from mlpwf.labels.labeller import Labeller
 
 pytestmark = [
     pytest.mark.engine,
@@ -58,13 +59,14 @@ def study(tmp_path):
             write_json(tmp_path / "site.json", Site(**place).model_dump(mode="json") | {"seed": 1})
             write_frames(tmp_path / "frames.extxyz", frames)
 
-        def arguments(self, verb, *more):
+        def arguments(self, verb, *more, frames=True):
             sections = ["--config", tmp_path / "label.json", "--site", tmp_path / "site.json"]
-            frames = [] if verb == "pseudopotentials" else ["--frames", tmp_path / "frames.extxyz", "--out", self.out]
-            return [str(word) for word in (verb, *sections, *frames, *more)]
+            if verb != "pseudopotentials":
+                sections += ["--out", self.out, *(("--frames", tmp_path / "frames.extxyz") if frames else ())]
+            return [str(word) for word in (verb, *sections, *more)]
 
-        def run(self, verb, *more):
-            result = CliRunner().invoke(app, self.arguments(verb, *more))
+        def run(self, verb, *more, frames=True):
+            result = CliRunner().invoke(app, self.arguments(verb, *more, frames=frames))
             if result.exception:
                 raise result.exception
             return result.stdout
@@ -89,7 +91,7 @@ def test_the_recommended_settings_of_water_meet_the_target_against_a_label_of_fa
     lines = yaml.safe_load(printed[printed.index("label:") :])
     assert lines["label"] == found["recommended"]
     recommended = Label(**SETTINGS | found["recommended"])
-    best = Label(cutoff_ry=95, density_cutoff_ry=950, convergence_ry=1e-10)
+    best = Label(cutoff_ry=95, density_cutoff_ry=950, convergence_ry=1e-10, image_distance_angstrom=11.0)
     forces, virials = [], []
     for number, settings in enumerate((recommended, best)):
         folder = tmp_path / str(number)
@@ -103,9 +105,9 @@ def test_the_recommended_settings_of_water_meet_the_target_against_a_label_of_fa
     assert error < 0.06
     assert np.sqrt(np.mean((virials[0] - virials[1]) ** 2)) < 0.06
     rows = study.table()
-    chosen = [row for row in rows if row["lever"] == "threshold"][-1]
+    chosen = [row for row in rows if row["lever"] == "box"][-1]
     assert error == pytest.approx(float(chosen["force_rms_ev_angstrom"]), abs=0.003), "what was said of it is true"
-    assert float(chosen["cpu_s"]) < float(next(row for row in rows if row["lever"] == "reference")["cpu_s"])
+    assert float(chosen["cpu_s"]) < float(next(row for row in rows if row["lever"] == "converged")["cpu_s"])
     assert f"{float(chosen['cpu_s']):.1f} CPU-s a label" in printed
     assert (study.out / "converge.svg").read_text().startswith("<svg")
 
@@ -126,7 +128,7 @@ def test_a_killed_study_goes_on_where_it_stopped_and_running_again_costs_nothing
     assert done >= 4
     first = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ).stdout
     rows = study.table()
-    settings = ("cutoff_ry", "density_cutoff_ry", "fft_grid_ry", "convergence_ry")
+    settings = ("cutoff_ry", "density_cutoff_ry", "fft_grid_ry", "convergence_ry", "kpoints")
     labels = 2 * len({tuple(row[name] for name in settings) for row in rows})
     assert len(list((study.root / "store" / "labels").rglob("*.json"))) == labels
     assert study.starts <= labels + 2, "at most the labels in flight at the kill were begun twice"
@@ -160,7 +162,7 @@ def test_a_further_set_is_compared_with_itself_and_costs_stand_side_by_side(stud
     printed = study.run("converge", "--sample", 1, *loose)
     found = read_json(study.out / "converge.json")
     ours, hard = found["sets"]["configured"], found["sets"]["hard"]
-    assert hard["cheapest"]["errors"]["force"] <= 0.064
+    assert hard["cheapest"]["errors"]["force"] <= 0.08
     assert hard["forces_differ_from_configured_set"] > 0.02, "physics, and no error of the set"
     assert (
         f"hard: forces differ from the configured set's by {hard['forces_differ_from_configured_set']:.4f}" in printed
@@ -169,6 +171,90 @@ def test_a_further_set_is_compared_with_itself_and_costs_stand_side_by_side(stud
     best = min(found["sets"], key=lambda name: found["sets"][name]["cheapest"]["cpu_s"])
     assert found["recommended_set"] == best
     assert found["recommended"].get("pseudopotentials") == (None if best == "configured" else {"H": "H.blyp-vbc.UPF"})
+
+
+def pair(length):
+    """Two hydrogen molecules in a cube, which knows its molecules."""
+    one, other = hydrogen(0.74, length), hydrogen(0.76, length)
+    other.rotate(70, "z")
+    other.positions += np.array([0.5, 0.45, 0.5]) * length
+    both = one + other
+    both.arrays["molecule"] = np.array([0, 0, 1, 1])
+    both.info["kind"] = "bulk"
+    return quantised(both)
+
+
+def single(length):
+    atoms = hydrogen(0.78, length)
+    atoms.arrays["molecule"] = np.array([0, 0])
+    atoms.info["kind"] = "bulk"
+    return atoms
+
+
+def test_boxes_of_two_sizes_are_rated_against_labels_converged_in_k_points_and_cutoffs(study, tmp_path):
+    small, large = single(3.4), pair(4.3)
+    study.configure([small], kpoints=(2, 2, 2))
+    write_frames(study.root / "large.extxyz", [large])
+    loose = ("--force", 0.03, "--virial", 0.03, "--jobs", 1)
+    printed = study.run("converge", "--frames", study.root / "large.extxyz", *loose)
+    found = read_json(study.out / "converge.json")
+    rows = study.table()
+    assert {row["atoms"] for row in rows if row["lever"] == "cut-off"} == {"2"}, "cut-offs on the smallest box only"
+    assert {row["atoms"] for row in rows if row["lever"] == "k-points"} == {"2", "4"}
+    gamma = [row for row in rows if row["lever"] == "k-points" and row["kpoints"] == "0"]
+    assert all(float(row["force_rms_ev_angstrom"]) > 0.03 for row in gamma), "Γ is far from enough in such boxes"
+    grid = [row for row in rows if row["lever"] == "configured"]
+    assert [(row["atoms"], row["kpoints"]) for row in grid] == [("2", "8"), ("4", "8")], "the user's grid through Γ"
+    chosen = {row["atoms"]: row for row in rows if row["lever"] == "box"}
+    boxes = found["sets"]["configured"]["boxes"]
+    best = min(boxes, key=lambda box: box["cheapest"]["cpu_s"] / box["atoms"])
+    assert found["recommended_box"]["atoms"] == best["atoms"]
+    assert found["recommended_box"]["molecules"] == best["atoms"] // 2
+    assert "give --system" in printed
+    lines = yaml.safe_load(printed[printed.index("label:") :])
+    assert lines == {"label": found["recommended"]}
+    recommended = Label(**SETTINGS | lines["label"])
+    atoms = {2: small, 4: large}[best["atoms"]]
+    assert Labeller(recommended, Site(label_store=str(tmp_path / "store")), tmp_path, ["H"]).knows(atoms), (
+        "a campaign with these lines asks for the same key"
+    )
+    dense = Label(cutoff_ry=95, density_cutoff_ry=950, convergence_ry=1e-10, kpoints=(4, 4, 4, 1, 1, 1))
+    forces, pressures = [], []
+    for number, settings in enumerate((recommended, dense)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        _, text = espresso.run(atoms, settings, Site(), folder)
+        result = espresso.read_output(text)
+        forces.append(result.forces)
+        pressures.append(-np.trace(result.stress) / 3 * 1602.177)
+    said = chosen[str(best["atoms"])]
+    error = np.sqrt(np.mean((forces[0] - forces[1]) ** 2))
+    assert error < 0.03
+    assert error == pytest.approx(float(said["force_rms_ev_angstrom"]), abs=0.003)
+    assert pressures[0] - pressures[1] == pytest.approx(float(said["pressure_error_kbar"]), abs=0.4)
+    net = (forces[0] - forces[1]).reshape(-1, 2, 3).sum(axis=1)
+    assert np.sqrt(np.mean(net**2)) == pytest.approx(float(said["net_force_rms_ev_angstrom"]), abs=0.003)
+    drawn = (study.out / "converge.svg").read_text()
+    assert all(title in drawn for title in ("k-points", "CPU-s an atom", "4 atoms, force"))
+
+
+def test_boxes_are_made_of_a_system_and_the_cheapest_is_named_by_its_multiple(study):
+    study.configure([])
+    system = System(molecules={"hydrogen": {"smiles": "[H][H]", "count": 1}}, density_g_cm3=0.08)
+    write_json(study.root / "system.json", system.model_dump(mode="json") | {"seed": 1})
+    sizes = ("--system", study.root / "system.json", "--multiples", 1, "--multiples", 2)
+    arguments = ("--sample", 1, "--force", 0.05, "--virial", 0.05, *sizes)
+    printed = study.run("converge", *arguments, frames=False)
+    found = read_json(study.out / "converge.json")
+    lines = yaml.safe_load(printed[printed.index("label:") :])
+    assert lines["build"]["box_multiples"] == [found["recommended_box"]["box_multiple"]]
+    assert found["recommended_box"]["box_multiple"] == found["recommended_box"]["atoms"] / 2
+    assert [one["atoms"] for one in found["frames"]] == [2, 4]
+    kept = {path: path.stat().st_mtime_ns for path in (study.out / "boxes").iterdir()}
+    starts = study.starts
+    assert study.run("converge", *arguments, frames=False) == printed
+    assert study.starts == starts
+    assert {path: path.stat().st_mtime_ns for path in (study.out / "boxes").iterdir()} == kept
 
 
 def test_nothing_that_meets_the_target_is_said_with_the_best_found(study):
@@ -202,6 +288,13 @@ def test_what_cannot_be_studied_is_one_line(study):
     for verb in ("converge", "layout"):
         with pytest.raises(DataError, match="no frames"):
             study.run(verb)
+    for more, frames, reason in (
+        ((), False, "found neither of --frames and --multiples"),
+        (("--multiples", 2), True, "found both of --frames and --multiples"),
+        (("--multiples", 2), False, "--multiples without --system"),
+    ):
+        with pytest.raises(ConfigError, match=reason):
+            study.run("converge", *more, frames=frames)
     assert study.starts == 0
 
 

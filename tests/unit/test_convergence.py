@@ -7,6 +7,8 @@ import pytest
 from ase import Atoms
 from ase.build import molecule
 
+from mlpwf.config import Label
+from mlpwf.engines.espresso import physics
 from mlpwf.errors import DataError
 from mlpwf.labels.convergence import (
     MARGIN,
@@ -20,8 +22,8 @@ from mlpwf.labels.convergence import (
     choose_frames,
     converge,
     errors,
-    panels,
 )
+from mlpwf.labels.convergence_figure import panels
 
 TARGET = Errors(0.005, 0.002)
 
@@ -117,9 +119,9 @@ def test_the_reference_is_raised_until_two_agree_and_is_close_to_the_truth():
 
 
 def test_a_hard_set_has_no_reference_and_no_recommendation():
-    study = converge(Model(of_cutoff=1e4), FRAMES, TARGET, 105, configured=Setting(40, 240, 1e-7))
+    study = converge(Model(of_cutoff=1e4), FRAMES, TARGET, 105)
     assert study.chosen is None
-    assert [row.lever for row in study.rows] == ["reference"] * 3 + ["configured"]
+    assert [row.lever for row in study.rows] == ["reference"] * 3
     assert study.agreement.of(TARGET) > 1 / 3
 
 
@@ -208,9 +210,32 @@ def test_no_frames_or_no_cell_is_one_line():
         choose_frames([molecule("H2O")], 3)
 
 
+def test_a_setting_is_the_keys_of_a_label_section_and_back():
+    for asked in ("auto", "gamma", (2, 2, 2), (2, 2, 2, 1, 1, 1), [(0.25, 0.25, 0.25)]):
+        label = Label(cutoff_ry=40, density_cutoff_ry=161, fft_grid_ry=363, kpoints=asked, image_distance_angstrom=9.0)
+        again = label.model_copy(update=Setting.of(label).section())
+        assert physics(again, {}) == physics(label, {})
+    assert "images 9 Å apart" in str(Setting.of(label.model_copy(update={"kpoints": "auto"})))
+    assert "Γ" in str(Setting(40, 160, 1e-6))
+
+
+def test_the_net_force_on_a_molecule_and_the_pressure_have_errors_of_their_own():
+    two = [water(6.0, count=2), water(6.0, count=2, seed=3)]
+    for atoms in two:
+        atoms.arrays["molecule"] = np.array([0, 0, 0, 1, 1, 1])
+    still = Measurement(np.zeros(2), [np.zeros((6, 3))] * 2, np.zeros((2, 3, 3)), 1.0)
+    inside = np.array([[1.0, 0, 0], [-1.0, 0, 0], [0, 0, 0]] * 2)
+    across = np.array([[0, 0.5, 0]] * 3 + [[0, -0.5, 0]] * 3)
+    virials = np.array([np.diag([1.0, 2.0, 3.0]), np.zeros((3, 3))])
+    found = errors(Measurement(np.zeros(2), [inside, across], virials, 1.0), still, two)
+    assert found.net_force == pytest.approx(1.5 / np.sqrt(3)), "the second frame's; what acts inside a molecule is none"
+    assert found.pressure_kbar == pytest.approx(2.0 / 216 * 1602.1766 / 2, rel=1e-5), "1 eV/Å³ is 1602 kbar"
+    assert errors(_measured(), _measured(), FRAMES).net_force is None
+
+
 def test_panels_show_each_lever_through_the_chosen_setting_in_units_of_the_target():
-    study = converge(Model(), FRAMES, TARGET, 220, configured=Setting(40, 240, 1e-7))
-    cut, density, grid, threshold, cost = panels({"a": study}, TARGET, {"late": 9.0, "early": 2.0})
+    study = converge(Model(), FRAMES, TARGET, 220)
+    _, _, cut, density, grid, threshold, cost = panels({"a": study}, {"a": []}, TARGET)
     scanned = [row for row in study.rows if row.lever == "cut-off"]
     force, virial, target = cut.curves
     reached = dict(zip(force.x, force.y, strict=True))
@@ -220,10 +245,9 @@ def test_panels_show_each_lever_through_the_chosen_setting_in_units_of_the_targe
     assert len(grid.curves[0].x) == 1 + sum(row.lever == "FFT grid" for row in study.rows)
     assert len(threshold.curves[0].x) == 1 + sum(row.lever == "threshold" for row in study.rows)
     assert len(cost.curves[1].x) == sum(row.lever != "reference" for row in study.rows)
-    assert list(cost.marks) == ["early", "late"]
     assert len(virial.x) == len(force.x)
 
 
 def test_a_set_without_a_chosen_setting_is_not_drawn():
     empty = Study([Row("reference", Setting(60, 600, 1e-10))])
-    assert [curve.label for curve in panels({"a": empty}, TARGET, {})[0].curves] == ["target"]
+    assert [curve.label for curve in panels({"a": empty}, {"a": []}, TARGET)[2].curves] == ["target"]

@@ -1,27 +1,31 @@
-"""The cheapest settings of a label that meet a target: one lever after the other, from cheap upward.
+"""The cheapest cut-offs, grid and threshold of a label that meet a target: one lever after the other, cheapest first.
 
 A set of pseudopotentials is compared with its own converged reference only. Two sets
-differ by physics, which no cut-off removes.
+differ by physics, which no cut-off removes. k-points and boxes: `mlpwf.labels.box_convergence`.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 from ase import Atoms
+from ase.units import GPa
 from numpy.typing import NDArray
 
-from mlpwf.engines.espresso import grid_cutoff
-from mlpwf.errors import DataError
+from mlpwf.config.label import Label
+from mlpwf.engines.espresso import grid_cutoff, kpoints_of
+from mlpwf.errors import ConfigError, DataError
 from mlpwf.frames import minimum_distance
-from mlpwf.report.figures import INK, PALETTE, Curve, Panel
+from mlpwf.molecules import split_forces
 
 Floats = NDArray[np.float64]
-Lever = Literal["reference", "cut-off", "density cut-off", "FFT grid", "threshold", "configured"]
+Lever = Literal[
+    "reference", "cut-off", "density cut-off", "FFT grid", "threshold", "k-points", "converged", "box", "configured"
+]
 
 CUTOFFS_RY = (20, 25, 30, 35, 40, 45, 50, 55, 60, 70, 80, 90, 100, 120, 140, 160, 180, 200)
 RATIOS = (4, 5, 6, 7, 8)
@@ -40,16 +44,52 @@ MARGIN = 0.8
 
 @dataclass(frozen=True)
 class Setting:
-    """What is varied: cut-offs, SCF threshold and the cut-off of the FFT grid (None: the density's), in Ry."""
+    """What is varied: cut-offs, SCF threshold, cut-off of the FFT grid (None: the density's), all in Ry, and k-points.
+
+    k-points are the fewest that keep images `image_distance_angstrom` apart; None: Γ alone. `kpoints`, a
+    grid or a list of points as `label.kpoints` takes them, is there for what a user has configured.
+    """
 
     cutoff_ry: float
     density_cutoff_ry: float
     convergence_ry: float
     fft_grid_ry: float | None = None
+    image_distance_angstrom: float | None = None
+    kpoints: Any = field(default=None, hash=False)
+
+    @classmethod
+    def of(cls, label: Label) -> Setting:
+        """The setting of a label section."""
+        asked = label.kpoints
+        return cls(
+            label.cutoff_ry,
+            label.density_cutoff_ry,
+            label.convergence_ry,
+            label.fft_grid_ry,
+            label.image_distance_angstrom if asked == "auto" else None,
+            None if isinstance(asked, str) else asked,
+        )
+
+    def section(self) -> dict[str, Any]:
+        """The keys of section `label`."""
+        found: dict[str, Any] = {
+            "cutoff_ry": self.cutoff_ry,
+            "density_cutoff_ry": self.density_cutoff_ry,
+            "convergence_ry": self.convergence_ry,
+            "fft_grid_ry": self.fft_grid_ry,
+        }
+        if self.kpoints is not None:
+            return found | {"kpoints": self.kpoints}
+        if self.image_distance_angstrom is None:
+            return found | {"kpoints": "gamma"}
+        return found | {"kpoints": "auto", "image_distance_angstrom": self.image_distance_angstrom}
 
     def __str__(self) -> str:
         grid = "" if self.fft_grid_ry is None else f" on the grid of {self.fft_grid_ry:g} Ry"
-        return f"{self.cutoff_ry:g}/{self.density_cutoff_ry:g} Ry{grid}, {self.convergence_ry:.0e} Ry"
+        points = "Γ" if self.image_distance_angstrom is None else f"images {self.image_distance_angstrom:g} Å apart"
+        if self.kpoints is not None:
+            points = f"k-points {[*self.kpoints]}"
+        return f"{self.cutoff_ry:g}/{self.density_cutoff_ry:g} Ry{grid}, {self.convergence_ry:.0e} Ry, {points}"
 
 
 @dataclass(frozen=True)
@@ -68,11 +108,17 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Errors:
-    """Force in eV/Å, virial and energy in eV/atom; energy None where no two frames can be compared."""
+    """Force in eV/Å, virial and energy in eV/atom; energy None where no two frames can be compared.
+
+    net_force, on a molecule, in eV/Å, is None where frames do not say which atoms are a molecule;
+    pressure_kbar is the mean difference with its sign.
+    """
 
     force: float
     virial: float
     energy: float | None = None
+    net_force: float | None = None
+    pressure_kbar: float | None = None
 
     def within(self, target: Errors, share: float) -> bool:
         """Whether force and virial are at most `share` of the target."""
@@ -85,18 +131,32 @@ class Errors:
 
 @dataclass(frozen=True)
 class Row:
-    """A setting that was tried: its errors and mean CPU-s of a label, or why it has none."""
+    """A setting that was tried: its errors and mean CPU-s of a label, or why it has none.
+
+    atoms and edge_angstrom (mean cube root of the volume) say in which box; points is the mean number of
+    k-points (Γ alone counts as 0, as in `pricing.Size`), image_distance_angstrom the shortest distance of
+    uncancelled images over the frames.
+    """
 
     lever: Lever
     setting: Setting
     errors: Errors | None = None
     cpu_s: float | None = None
     failure: str | None = None
+    atoms: int | None = None
+    edge_angstrom: float | None = None
+    points: float | None = None
+    image_distance_angstrom: float | None = None
+
+    @property
+    def cpu_s_atom(self) -> float | None:
+        """CPU-s of a label by atom, the price of a box."""
+        return self.cpu_s / self.atoms if self.cpu_s is not None and self.atoms else None
 
 
 @dataclass
 class Study:
-    """A set's settings in the order they were rated.
+    """A set's cut-offs in the order they were rated.
 
     chosen is the cheapest setting that meets the target, None if none does;
     agreement, how far the last two references differ; reference, the last of them.
@@ -107,13 +167,62 @@ class Study:
     agreement: Errors | None = None
     reference: Measurement | None = None
 
+    @property
+    def highest(self) -> Row:
+        """The row of the reference."""
+        return [row for row in self.rows if row.lever == "reference"][-1]
+
+
+def rate(
+    lever: Lever,
+    setting: Setting,
+    measure: Callable[[Setting], Measurement],
+    frames: Sequence[Atoms],
+    reference: Measurement | None,
+) -> tuple[Row, Measurement | None]:
+    """Label frames with a setting; its errors against a reference, if there is one, or why there are no labels.
+
+    Parameters
+    ----------
+    lever
+        What is varied.
+    setting
+        The setting.
+    measure
+        Labels of `frames` with a setting; DataError where one is set aside.
+    frames
+        The structures.
+    reference
+        Their converged labels.
+    """
+    try:
+        sampled = [kpoints_of(Label().model_copy(update=setting.section()), atoms.cell.array) for atoms in frames]
+    except ConfigError as error:  # a cell that needs too many, under the user's own rule
+        return Row(lever, setting, failure=str(error), atoms=len(frames[0])), None
+    where: dict[str, Any] = {
+        "atoms": round(float(np.mean([len(atoms) for atoms in frames]))),
+        "edge_angstrom": float(np.mean([np.cbrt(atoms.get_volume()) for atoms in frames])),
+        "points": float(np.mean([0 if points.is_gamma else len(points.points) for points in sampled])),
+        "image_distance_angstrom": min(
+            points.image_distance(atoms.cell.array) for points, atoms in zip(sampled, frames, strict=True)
+        ),
+    }
+    try:
+        found = measure(setting)
+    except DataError as error:
+        return Row(lever, setting, failure=str(error), **where), None
+    rating = None if reference is None else errors(found, reference, frames)
+    return Row(lever, setting, rating, found.cpu_s, **where), found
+
 
 def errors(found: Measurement, expected: Measurement, frames: Sequence[Atoms]) -> Errors:
     """Largest error over the frames, each a root mean square over its own components.
 
     Forces and virials are compared as they are, in the same cell. Absolute energies carry an error of
     each atom that cancels between frames of the same composition, so energies are
-    compared by their deviation from the mean of all frames of that composition.
+    compared by their deviation from the mean of all frames of that composition. The net force on a molecule is
+    there where every frame has the array ``molecule``; the pressure is the trace of the virial over
+    three volumes, and its error the mean over the frames.
 
     Parameters
     ----------
@@ -143,7 +252,26 @@ def errors(found: Measurement, expected: Measurement, frames: Sequence[Atoms]) -
         if len(group) > 1
         for index in group
     ]
-    return Errors(force, virial, float(max(deviations)) if deviations else None)
+    volumes = np.array([atoms.get_volume() for atoms in frames])
+    pressure = np.trace(found.virials - expected.virials, axis1=1, axis2=2) / (3 * volumes) / (0.1 * GPa)
+    return Errors(
+        force,
+        virial,
+        float(max(deviations)) if deviations else None,
+        _net_force(found, expected, frames),
+        float(np.mean(pressure)),
+    )
+
+
+def _net_force(found: Measurement, expected: Measurement, frames: Sequence[Atoms]) -> float | None:
+    """Error of the net force on a molecule in eV/Å, as in `mlpwf.training.error_measures`; the worst frame's."""
+    if not all("molecule" in atoms.arrays for atoms in frames):
+        return None
+    parts = [
+        split_forces(a - b, atoms.get_masses(), atoms.arrays["molecule"])[0]
+        for a, b, atoms in zip(found.forces, expected.forces, frames, strict=True)
+    ]
+    return max(float(_rms(part)) for part in parts)
 
 
 def _rms(values: Floats) -> Floats:
@@ -216,10 +344,13 @@ def converge(
     frames: Sequence[Atoms],
     target: Errors,
     highest_ry: float,
-    configured: Setting | None = None,
     told: Callable[[Row], None] = lambda row: None,
 ) -> Study:
-    """The cheapest setting of one set of pseudopotentials that meets the target.
+    """The cheapest cut-offs, grid and threshold of one set of pseudopotentials that meet the target, all at Γ.
+
+    Errors of k-points and of cut-offs add: a plane wave cut off changes bonds and cores, a k-point couplings
+    between images. So each is scanned with the other cheap, and `box_convergence.converge_box`
+    measures what both leave together.
 
     The reference: cut-offs of `REFERENCE_CUTOFFS_RY`, density cut-offs ten times as
     high, SCF threshold 1e-10 Ry, raised until two in a row differ by no more than a
@@ -242,8 +373,6 @@ def converge(
         Errors allowed in force and virial.
     highest_ry
         Highest wave-function cut-off to try.
-    configured
-        A setting to rate beside.
     told
         Called with each row as it is rated.
 
@@ -254,14 +383,8 @@ def converge(
     """
     study = Study()
 
-    def rate(lever: Lever, setting: Setting) -> tuple[Row, Measurement | None]:
-        found = None
-        try:
-            found = measure(setting)
-            rating = None if study.reference is None else errors(found, study.reference, frames)
-            row = Row(lever, setting, rating, found.cpu_s)
-        except DataError as error:
-            row = Row(lever, setting, failure=str(error))
+    def tried(lever: Lever, setting: Setting) -> tuple[Row, Measurement | None]:
+        row, found = rate(lever, setting, measure, frames, study.reference)
         study.rows.append(row)
         told(row)
         return row, found
@@ -270,7 +393,7 @@ def converge(
         lever: Lever, settings: Iterable[Setting], best: tuple[Row, Measurement], share: float = np.inf
     ) -> tuple[Row, Measurement]:
         for setting in settings:
-            row, found = rate(lever, setting)
+            row, found = tried(lever, setting)
             if row.errors is None or found is None or not row.errors.within(target, MARGIN):
                 continue
             if errors(found, best[1], frames).within(target, share):
@@ -278,20 +401,18 @@ def converge(
         return best
 
     for reference_ry in (value for value in REFERENCE_CUTOFFS_RY if value <= highest_ry):
-        row, study.reference = rate("reference", _reference(reference_ry))
+        row, study.reference = tried("reference", reference_of(reference_ry))
         study.agreement = row.errors
         if row.failure or (row.errors is not None and row.errors.within(target, REFERENCE_SHARE)):
             break
-    if configured is not None:
-        rate("configured", configured)
     reference = study.reference
     if reference is None or study.agreement is None or not study.agreement.within(target, REFERENCE_SHARE):
         return study
-    best = Row("reference", row.setting, Errors(0.0, 0.0), row.cpu_s), reference
+    best = replace(row, errors=Errors(0.0, 0.0)), reference
     below = (value for value in CUTOFFS_RY if value < row.setting.cutoff_ry)
-    best = scan("cut-off", (_reference(value) for value in below), best)
+    best = scan("cut-off", (reference_of(value) for value in below), best)
     cutoff = best[0].setting.cutoff_ry
-    best = scan("density cut-off", (_of_density(cutoff, value) for value in _multiples(cutoff)), best)
+    best = scan("density cut-off", (density_setting(cutoff, value) for value in _multiples(cutoff)), best)
     density = best[0].setting.density_cutoff_ry
     grids = (_on_grid(cutoff, density, value, frames) for value in _multiples(cutoff) if value >= density)
     best = scan("FFT grid", dict.fromkeys(grids), best)
@@ -301,11 +422,13 @@ def converge(
     return study
 
 
-def _reference(cutoff_ry: float) -> Setting:
+def reference_of(cutoff_ry: float) -> Setting:
+    """A reference's setting: all other levers far beyond what a cut-off needs."""
     return Setting(cutoff_ry, REFERENCE_RATIO * cutoff_ry, REFERENCE_THRESHOLD_RY)
 
 
-def _of_density(cutoff_ry: float, density_cutoff_ry: float) -> Setting:
+def density_setting(cutoff_ry: float, density_cutoff_ry: float) -> Setting:
+    """That of a reference but for the density cut-off; its grid stays."""
     return Setting(cutoff_ry, density_cutoff_ry, REFERENCE_THRESHOLD_RY, REFERENCE_RATIO * cutoff_ry)
 
 
@@ -318,83 +441,3 @@ def _on_grid(cutoff_ry: float, density_cutoff_ry: float, grid_ry: float, frames:
 def _multiples(cutoff_ry: float) -> list[float]:
     """Density cut-offs to try; at four times the cut-off exactly pw.x has one grid for wave functions and density."""
     return [max(ratio * cutoff_ry, 4 * cutoff_ry + 1) for ratio in RATIOS]
-
-
-def panels(studies: Mapping[str, Study], target: Errors, costs: Mapping[str, float]) -> list[Panel]:
-    """What to draw of a study: errors in units of the target along each lever, and against cost.
-
-    Parameters
-    ----------
-    studies
-        By name of the set.
-    target
-        The errors allowed.
-    costs
-        Mean CPU-s of a label to mark, by name.
-    """
-
-    def ratio(row: Row) -> float:
-        return row.setting.density_cutoff_ry / row.setting.cutoff_ry
-
-    def grid_ratio(row: Row) -> float:
-        return (row.setting.fft_grid_ry or row.setting.density_cutoff_ry) / row.setting.cutoff_ry
-
-    def of_cutoff(row: Row, chosen: Row) -> bool:
-        return row.setting == _reference(row.setting.cutoff_ry)
-
-    def of_density(row: Row, chosen: Row) -> bool:
-        setting, cutoff = row.setting, chosen.setting.cutoff_ry
-        return setting in (_of_density(cutoff, setting.density_cutoff_ry), _reference(cutoff))
-
-    def of_grid(row: Row, chosen: Row) -> bool:
-        at = replace(chosen.setting, convergence_ry=REFERENCE_THRESHOLD_RY, fft_grid_ry=row.setting.fft_grid_ry)
-        return row.setting == at
-
-    def of_threshold(row: Row, chosen: Row) -> bool:
-        return replace(row.setting, convergence_ry=chosen.setting.convergence_ry) == chosen.setting
-
-    marks = dict(sorted(costs.items(), key=lambda item: item[1]))
-    layout: list[tuple[str, str, Callable[[Row], float], Callable[[Row, Row], bool], dict[str, Any]]] = [
-        ("Wave-function cut-off", "cut-off, Ry", lambda row: row.setting.cutoff_ry, of_cutoff, {}),
-        ("Density cut-off", "density cut-off / wave-function cut-off", ratio, of_density, {}),
-        ("FFT grid", "cut-off of the FFT grid / wave-function cut-off", grid_ratio, of_grid, {}),
-        ("SCF threshold", "threshold, Ry", lambda row: row.setting.convergence_ry, of_threshold, {"x_log": True}),
-        (
-            "Cost",
-            "CPU-s a label",
-            lambda row: row.cpu_s or 0.0,
-            lambda row, chosen: True,
-            {"x_log": True, "marks": marks},
-        ),
-    ]
-    return [
-        Panel(title, x_label, "error / target", _curves(studies, target, x, shown, title), y_log=True, **options)
-        for title, x_label, x, shown, options in layout
-    ]
-
-
-def _curves(
-    studies: Mapping[str, Study],
-    target: Errors,
-    x: Callable[[Row], float],
-    shown: Callable[[Row, Row], bool],
-    title: str,
-) -> list[Curve]:
-    curves: list[Curve] = []
-    places: list[float] = []
-    for k, (name, study) in enumerate(studies.items()):
-        if study.chosen is None:
-            continue
-        rated = [(row, row.errors) for row in study.rows if row.errors is not None and row.lever != "reference"]
-        drawn = sorted((x(row), error.force, error.virial) for row, error in rated if shown(row, study.chosen))
-        at, force, virial = np.array(drawn, dtype=float).reshape(-1, 3).T
-        prefix = f"{name}, " if len(studies) > 1 else ""
-        colour = PALETTE[k % len(PALETTE)]
-        style: Literal["points", "both"] = "points" if title == "Cost" else "both"
-        curves.append(Curve(f"{prefix}force", at, force / target.force, style=style, colour=colour))
-        curves.append(Curve(f"{prefix}virial", at, virial / target.virial, style="hollow", colour=colour))
-        places.extend(at)
-    # room for the names of the marks, beside the title
-    first = min(places, default=1.0) / (3 if title == "Cost" else 1)
-    ends = np.array([first, max(places, default=1.0)])
-    return [*curves, Curve("target", ends, np.ones(2), style="dashed", colour=INK)]
