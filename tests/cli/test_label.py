@@ -423,6 +423,7 @@ def test_the_error_of_the_labels_is_measured_by_box_and_lever(campaign):
     assert force("auto", 2, "cut-offs") == pytest.approx(force("gamma", 2, "cut-offs"), rel=0.3)
     for row in found["gamma"]["rows"]:
         assert row["errors"]["total"]["energy_bias_mev_atom"] is not None
+    assert found["gamma"]["rows"][0]["errors"]["total"]["energy_rmse_mev_atom"] > 0
     starts = campaign.starts
     CliRunner().invoke(app, [str(word) for word in ("error", *sections, *words)], catch_exceptions=False)
     assert campaign.starts == starts, "every converged label is in the store"

@@ -97,8 +97,9 @@ def label_errors(
     Returns
     -------
     list of dict
-        ``atoms`` (None: all), ``frames``, ``edge_angstrom`` (mean cube root of the volume) and ``errors``
-        by lever and ``total``: those of `error_measures`, and ``pressure_bias_kbar``, the mean of label less converged.
+        ``atoms`` (None: all), ``frames``, ``edge_angstrom`` (mean cube root of the volume) and ``errors`` by lever and
+        ``total``: those of `error_measures` (of energies None for a single frame), and ``pressure_bias_kbar``, the
+        mean of label less converged.
     """
     converged_labels = {lever: _aligned(labels, found) for lever, found in better.items()}
     converged_labels[TOTAL] = [_summed(label, found) for label, found in
@@ -123,6 +124,10 @@ def label_errors(
                 },
             }
         )
+    if len(frames) == 1:  # nothing is left of its energy once the mean is taken off
+        for row in rows:
+            for errors in row["errors"].values():
+                errors["energy_rmse_mev_atom"] = errors["energy_bias_mev_atom"] = None
     return rows
 
 

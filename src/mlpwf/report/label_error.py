@@ -35,7 +35,7 @@ def label_error(record: Record) -> Part:
             f"{row['edge_angstrom']:.2f}",
             f"{row['frames']}",
             lever,
-            *(f"{errors[key] * factor:.3g}" for key, factor in MEASURES),
+            *("–" if errors[key] is None else f"{errors[key] * factor:.3g}" for key, factor in MEASURES),
         )
         for row in document.get("rows", [])
         for lever, errors in row["errors"].items()

@@ -114,7 +114,8 @@ def _table(rows: list[dict[str, Any]]) -> str:
     table.writerow(["atoms", "frames", "edge_angstrom", "lever", *MEASURES])
     for row in rows:
         for lever, errors in row["errors"].items():
-            numbers = [f"{errors[key] * factor:.4g}" for key, factor in MEASURES.values()]
+            values = ((errors[key], factor) for key, factor in MEASURES.values())
+            numbers = ["" if value is None else f"{value * factor:.4g}" for value, factor in values]
             table.writerow([row["atoms"] or "all", row["frames"], f"{row['edge_angstrom']:.2f}", lever, *numbers])
     return text.getvalue()
 

@@ -1,0 +1,71 @@
+"""The error of labels: changes of the levers add, energies lose their mean, frames are taken by size and density."""
+
+import numpy as np
+import pytest
+from ase import Atoms
+
+from mlpwf.config import Label
+from mlpwf.engines.espresso import kpoints_of
+from mlpwf.labels.error import CUTOFFS, KPOINTS, TOTAL, converged, label_errors, sample
+from mlpwf.training import Quantities
+
+
+def box(count, edge, kind="bulk"):
+    atoms = Atoms(f"H{2 * count}", positions=np.random.default_rng(count).uniform(0, edge, (2 * count, 3)))
+    atoms.set_cell([edge] * 3)
+    atoms.pbc = True
+    atoms.arrays["molecule"] = np.repeat(np.arange(count), 2)
+    atoms.info["kind"] = kind
+    return atoms
+
+
+def changed(label, energy=0.0, force=0.0, virial=0.0):
+    """A label whose first atom's x force, whose energy and whose virial's trace differ by so much."""
+    forces = label.forces.copy()
+    forces[0, 0] += force
+    return Quantities(label.energy + energy, forces, label.virial + np.eye(3) * virial)
+
+
+def test_changes_of_the_levers_add_and_energies_lose_their_mean_per_atom():
+    frames = [box(1, 5.0), box(2, 6.0)]
+    labels = [
+        Quantities(-1.0, np.zeros((2, 3)), np.zeros((3, 3))),
+        Quantities(-2.0, np.zeros((4, 3)), np.zeros((3, 3))),
+    ]
+    better = {
+        KPOINTS: [changed(labels[0], energy=0.02, force=0.3), changed(labels[1], energy=0.08, force=0.3)],
+        CUTOFFS: [changed(labels[0], force=-0.1, virial=0.2), changed(labels[1], force=-0.1, virial=0.4)],
+    }
+    one, two, every = label_errors(frames, labels, better)
+    assert [row["atoms"] for row in (one, two, every)] == [2, 4, None]
+    assert one["errors"][KPOINTS]["force_rmse_ev_angstrom"] == pytest.approx(0.3 / np.sqrt(6))
+    assert one["errors"][TOTAL]["force_rmse_ev_angstrom"] == pytest.approx(0.2 / np.sqrt(6)), "0.3 - 0.1"
+    # 10 and 20 meV/atom, 15 in the mean
+    assert one["errors"][KPOINTS]["energy_rmse_mev_atom"] == pytest.approx(5)
+    assert every["errors"][TOTAL]["energy_rmse_mev_atom"] == pytest.approx(5)
+    assert every["errors"][CUTOFFS]["energy_rmse_mev_atom"] == pytest.approx(0, abs=1e-9)
+    kbar = 1602.1766
+    assert one["errors"][CUTOFFS]["pressure_bias_kbar"] == pytest.approx(-0.2 / 125 * kbar, rel=1e-5), "too low"
+    (alone, _) = label_errors(frames[:1], labels[:1], {lever: found[:1] for lever, found in better.items()})
+    assert alone["errors"][TOTAL]["energy_rmse_mev_atom"] is None
+
+
+def test_one_lever_is_converged_at_a_time():
+    label = Label(cutoff_ry=30, density_cutoff_ry=121, fft_grid_ry=240, kpoints="gamma", convergence_ry=1e-6)
+    cell = np.eye(3) * 7.0
+    found = converged(label, cell)
+    assert kpoints_of(found[KPOINTS], cell).image_distance(cell) >= 15
+    assert (found[KPOINTS].cutoff_ry, found[KPOINTS].convergence_ry) == (30, 1e-6)
+    assert found[CUTOFFS].kpoints == "gamma"
+    assert (found[CUTOFFS].cutoff_ry, found[CUTOFFS].density_cutoff_ry) == (60, 480)
+    assert found[CUTOFFS].convergence_ry == 1e-9
+    dear = converged(label.model_copy(update={"cutoff_ry": 90.0, "kpoints": (2, 2, 2, 1, 1, 1)}), cell)
+    assert dear[CUTOFFS].cutoff_ry == 135
+    assert dear[KPOINTS].image_distance_angstrom == pytest.approx(1.3 * 14), "farther than the label's own"
+
+
+def test_frames_are_taken_of_each_size_from_dense_to_thin_liquid_before_gas():
+    frames = [box(1, edge) for edge in (5.0, 5.4, 5.2, 5.1)] + [box(2, 6.0), box(1, 9.0, "single")]
+    assert sample(frames, 2) == [3, 1, 4]
+    assert sample(frames, 9) == [0, 3, 2, 1, 4]
+    assert sample(frames[-1:], 2) == [0]
