@@ -53,9 +53,14 @@ def test_a_sound_site_passes_in_a_folder_of_any_name(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
-    assert lines[-1] == "17 checks: 0 failed, 0 with a warning"
+    assert lines[-1] == "18 checks: 0 failed, 0 with a warning"
     assert {line.split()[0] for line in lines[:-1]} == {"ok"}
-    for words in ("version 6.7MaX", "version 3.2.0, 10 steps", "10 steps with two DeePMD models"):
+    for words in (
+        "2 k-points in 4.9 Å: images 8.5 Å apart",
+        "version 6.7MaX",
+        "version 3.2.0, 10 steps",
+        "10 steps with two DeePMD models",
+    ):
         assert words in done.stdout
     assert not [*tmp_path.rglob("pwned"), *scratch.rglob("pwned")]
     assert [path.name for path in sorted(folder.iterdir())] == ["results", "site.yaml", "store"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -309,14 +310,16 @@ def run(atoms: Atoms, label: Label, site: Site, folder: Path) -> tuple[int, str]
     """
     write_input(folder / "pw.in", atoms, label, Path(site.pseudopotential_folder))
     output = folder / "pw.out"
-    status = run_engine(
-        [*site.pw, "-in", "pw.in"],
-        folder=folder,
-        output=output,
-        # Open MPI's processes of one user share a folder in /tmp, which one may remove while another makes its own
-        environment={**ENVIRONMENT, "OMPI_MCA_orte_tmpdir_base": str(folder.absolute())},
-        timeout_seconds=label.timeout_seconds,
-    )
+    # Open MPI's processes of one user share a folder in /tmp, which one may remove while another makes its own; the
+    # path of a folder for this one alone has to be short: sockets are in it
+    with tempfile.TemporaryDirectory(prefix="mlpwf-") as session:
+        status = run_engine(
+            [*site.pw, "-in", "pw.in"],
+            folder=folder,
+            output=output,
+            environment={**ENVIRONMENT, "OMPI_MCA_orte_tmpdir_base": session},
+            timeout_seconds=label.timeout_seconds,
+        )
     text = output.read_text(errors="replace")
     if 0 < status < _SIGNALLED and version(text) is None and "Error in routine" not in text:
         said = " ".join(re.sub(r"-{4,}", " ", text).split())[:400] or "nothing"

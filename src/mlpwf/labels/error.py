@@ -107,7 +107,7 @@ def label_errors(
     groups: dict[int | None, list[int]] = defaultdict(list)
     for index, atoms in enumerate(frames):
         groups[len(atoms)].append(index)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for size, members in [*sorted(groups.items(), key=lambda item: item[0] or 0), (None, list(range(len(frames))))]:
         rows.append(
             {
