@@ -8,7 +8,7 @@ frame have the same cut-offs (30/121 Ry on a grid of 240 Ry) and an SCF threshol
 no part of the table. They go to a store in --work, so that a stopped run goes on where it was.
 
 Writes kpoints.csv: errors of force, net force on a molecule, energy (with nothing taken off), virial and pressure,
-and CPU-s a label.
+and CPU-s a label; and the table of docs/labels.md.
 """
 
 from __future__ import annotations
@@ -95,6 +95,32 @@ def rows(bench: Bench, system: str) -> Iterator[tuple[str, ...]]:
         )  # fmt: skip
 
 
+def page(found: list[tuple[str, ...]]) -> str:
+    """The rows as a table of the documentation: each set of points once, the reference left out."""
+    titles = ("box", "edge, Å", "points", "images, Å", "force (largest), meV/Å", "net force, meV/Å", "energy, meV/atom",
+              "virial, meV/atom", "pressure, kbar", "CPU-s")  # fmt: skip
+    lines = [f"| {' | '.join(titles)} |", "| --- " * len(titles) + "|"]
+    last: tuple[str, ...] = ()
+    for system, edge, asked, points, distance, force, largest, *rest in found:
+        if asked == "reference" or (system, points, distance) == last:
+            continue
+        last = system, points, distance
+        name = system.rstrip("0123456789")
+        box = f"{system.removeprefix(name)} {name}s"
+        auto = any(row[:1] + row[3:5] == last and row[2] == "auto" for row in found)
+        chosen = ("Γ" if asked == "gamma" else points) + (" (auto)" if auto else "")
+        lines.append(f"| {' | '.join((box, edge, chosen, distance, f'{force} ({largest})', *rest))} |")
+    return "\n".join(lines)
+
+
+def into_docs(found: list[tuple[str, ...]]) -> None:
+    """Put the table where docs/labels.md has it."""
+    path = HERE.parent / "docs" / "labels.md"
+    begin, end = "<!-- benchmarks/kpoints.py -->\n", "\n<!-- end -->"
+    before, rest = path.read_text().split(begin)
+    write_text(path, before + begin + page(found) + end + rest.split(end, 1)[1])
+
+
 def main() -> None:
     """Measure, print as it goes, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -110,6 +136,8 @@ def main() -> None:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([HEADER, *found])
         write_text(arguments.out, text.getvalue())
+    if tuple(arguments.systems) == SYSTEMS:
+        into_docs(found)
 
 
 if __name__ == "__main__":
