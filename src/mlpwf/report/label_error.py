@@ -29,6 +29,8 @@ MEANING = (
 def label_error(record: Record) -> Part:
     """How far labels are from converged ones, by box size and lever."""
     document = record.label_error or {}
+    *sizes, every = document.get("rows") or [None]
+    shown = [*sizes, every] if len(sizes) > 1 else sizes
     rows = [
         (
             "all" if row["atoms"] is None else f"{row['atoms']}",
@@ -37,7 +39,7 @@ def label_error(record: Record) -> Part:
             lever,
             *("–" if errors[key] is None else f"{errors[key] * factor:.3g}" for key, factor in MEASURES),
         )
-        for row in document.get("rows", [])
+        for row in shown
         for lever, errors in row["errors"].items()
     ]
     return Part(
