@@ -5,7 +5,7 @@
 # It can be stopped at any time (Ctrl-C, kill); the same command goes on.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-here=benchmarks/toluene system=config/systems/toluene.yaml campaign=results/toluene
+here=benchmarks/toluene system=benchmarks/toluene/toluene.yaml campaign=results/toluene
 export PATH=$PWD/.venv/bin:$PATH
 
 # Labels as the store's records; of the campaign all that its next cycle reads, with its times, which
