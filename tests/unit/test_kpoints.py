@@ -51,6 +51,11 @@ def test_a_cube_gets_the_well_known_points():
     assert two.image_distance(np.eye(3)) == pytest.approx(np.sqrt(3))
 
 
+def test_no_distance_at_all_asks_for_no_more_than_gamma():
+    assert fewest(np.eye(3) * 4.0, 0.0) == GAMMA
+    assert kpoints.lattice_vectors(np.eye(3) * 4.0, 0.0).shape == (0, 3)
+
+
 def test_points_lie_along_short_axes_alone():
     found = fewest(CELLS["elongated"], 10.5)
     bare = fewest(np.diag([7.5, 7.8, 40.0]), 10.5)

@@ -217,7 +217,7 @@ def _off_whole(points: Floats) -> Floats:
 
 def lattice_vectors(cell: Floats, length: float) -> Integers:
     """Lattice vectors shorter than a length and not zero, (n, 3) in units of the cell's, one of each pair ±R."""
-    bounds = np.floor(length * np.linalg.norm(np.linalg.inv(cell), axis=0)).astype(int)
+    bounds = np.floor(max(length, 0.0) * np.linalg.norm(np.linalg.inv(cell), axis=0)).astype(int)
     vectors = np.array(list(product(*(range(-n, n + 1) for n in bounds))))
     half: Integers = vectors[len(vectors) // 2 + 1 :]  # the list is its own mirror image, zero in the middle
     near: Integers = half[np.linalg.norm(half @ cell, axis=1) < length]
