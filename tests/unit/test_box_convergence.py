@@ -138,7 +138,7 @@ def test_an_explicit_grid_of_the_user_is_rated_against_the_same_reference_and_ta
 
 
 def test_k_points_that_do_not_converge_have_no_reference_and_no_recommendation(monkeypatch):
-    monkeypatch.setattr(kpoints, "LARGEST_INDEX", 8)
+    monkeypatch.setattr(kpoints, "MOST_POINTS", 4)
     members = frames(4.03, 4)  # cells of no other test: what a cell needs is remembered
     box = converge_box(Model(members, of_kpoints=1.0, decay=0.02), members, TARGET, CHEAP, HIGH, CHEAP)
     assert not box.converged
@@ -198,7 +198,7 @@ def test_noise_of_a_loose_threshold_does_not_keep_k_points_from_converging():
 
 
 def test_k_points_that_a_user_cannot_have_are_a_row_with_the_reason(monkeypatch):
-    monkeypatch.setattr(kpoints, "LARGEST_INDEX", 32)
+    monkeypatch.setattr(kpoints, "MOST_POINTS", 16)
     members = frames(5.07, 4)
     far = Setting(40, 161, 1e-6, 360, image_distance_angstrom=30.0)
     box = converge_box(Model(members), members, TARGET, CHEAP, HIGH, far)
@@ -240,7 +240,7 @@ def test_image_distances_climb_through_the_lattice_and_name_the_same_points_for_
         for cell in (*cells, np.eye(3) * 6.95)
     ]
     assert counts == [[1, 1, 2, 4]] * 3
-    monkeypatch.setattr(kpoints, "LARGEST_INDEX", 8)
+    monkeypatch.setattr(kpoints, "MOST_POINTS", 4)
     assert len(list(image_distances([np.eye(3) * 2.53]))) == 4, "it ends where there are no more"
 
 

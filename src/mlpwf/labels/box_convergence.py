@@ -109,7 +109,7 @@ def image_distances(cells: Sequence[Floats]) -> Iterator[float]:
         except ConfigError:
             return
         yield max(asked, math.floor(10 * SLACK * min(reached)) / 10)
-        asked = round(math.ceil(1000 * max(reached) + 1) / 1000, 3)
+        asked = max(reached) + 2 * kpoints.SAME_LENGTH_ANGSTROM
 
 
 def foreseen(cells: Sequence[Floats], cutoffs: Setting, reference: Setting, target: Errors) -> list[Setting]:
