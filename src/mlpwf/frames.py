@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import ase.io
@@ -74,3 +75,12 @@ def element_order(frames: Iterable[Atoms]) -> list[str]:
     from ase.data import chemical_symbols
 
     return [chemical_symbols[number] for number in numbers]
+
+
+def by_size(frames: Sequence[Atoms]) -> dict[int, list[int]]:
+    """Frames of liquid (`info['kind']` is ``bulk``) where there are any, else all: indices by number of atoms."""
+    bulk = [index for index, atoms in enumerate(frames) if atoms.info.get("kind") == "bulk"]
+    sizes: dict[int, list[int]] = defaultdict(list)
+    for index in bulk or range(len(frames)):
+        sizes[len(frames[index])].append(index)
+    return dict(sorted(sizes.items()))

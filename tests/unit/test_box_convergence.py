@@ -8,11 +8,11 @@ from mlpwf.config import Label
 from mlpwf.engines import kpoints
 from mlpwf.engines.espresso import kpoints_of
 from mlpwf.errors import DataError
+from mlpwf.frames import by_size
 from mlpwf.labels.box_convergence import (
     KPOINT_SHARE,
     STEP_ANGSTROM,
     Box,
-    by_size,
     cheapest,
     converge_box,
     foreseen,

@@ -106,11 +106,7 @@ def grid(sizes: Iterable[int], shifts: Iterable[int] = (0, 0, 0)) -> KPoints:
 
 def listed(points: Iterable[Iterable[float]]) -> KPoints:
     """Points of equal weight; those that are one up to sign and reciprocal lattice vectors count as often as given."""
-    counts: Counter[tuple[float, ...]] = Counter()
-    for point in points:
-        here = np.array(tuple(point), float)
-        counts[_one_of_pair(here)] += 1
-    return _weighted(counts)
+    return _weighted(Counter(_one_of_pair(np.array(tuple(point), float)) for point in points))
 
 
 def fewest(cell: Floats, image_distance: float) -> KPoints:

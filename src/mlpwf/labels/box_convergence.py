@@ -9,7 +9,6 @@ measured against labels converged in k-points and cut-offs at once.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -81,15 +80,6 @@ class Box:
 def cost(row: Row) -> float:
     """CPU-s of a label by atom; infinite where it is not known."""
     return math.inf if row.cpu_s_atom is None else row.cpu_s_atom
-
-
-def by_size(frames: Sequence[Atoms]) -> dict[int, list[int]]:
-    """Frames of liquid (`info['kind']` is ``bulk``) where there are any, else all: indices by number of atoms."""
-    bulk = [index for index, atoms in enumerate(frames) if atoms.info.get("kind") == "bulk"]
-    sizes: dict[int, list[int]] = defaultdict(list)
-    for index in bulk or range(len(frames)):
-        sizes[len(frames[index])].append(index)
-    return dict(sorted(sizes.items()))
 
 
 def image_distances(cells: Sequence[Floats]) -> Iterator[float]:

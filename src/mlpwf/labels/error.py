@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mlpwf.config.label import Label
 from mlpwf.engines import espresso
+from mlpwf.frames import by_size
 from mlpwf.training import Quantities, error_measures
 from mlpwf.units import BAR_PER_EV_A3
 
@@ -64,12 +65,8 @@ def sample(frames: Sequence[Atoms], count: int) -> list[int]:
 
     Frames of liquid (`info['kind']` is ``bulk``) where there are any, else all.
     """
-    bulk = [index for index, atoms in enumerate(frames) if atoms.info.get("kind") == "bulk"]
-    sizes: dict[int, list[int]] = defaultdict(list)
-    for index in bulk or range(len(frames)):
-        sizes[len(frames[index])].append(index)
     chosen = []
-    for _, members in sorted(sizes.items()):
+    for members in by_size(frames).values():
         ordered = sorted(members, key=lambda index: (frames[index].get_volume(), index))
         taken = min(count, len(ordered))
         chosen += [ordered[int((2 * k + 1) * len(ordered) / (2 * taken))] for k in range(taken)]

@@ -101,8 +101,7 @@ def _sizes(
     files: list[Path], system: Path | None, multiples: list[int], sample: int, out: Path
 ) -> tuple[dict[int, list[Atoms]], list[dict[str, Any]]]:
     """Frames to label by number of atoms, and where each is from."""
-    from mlpwf.frames import read_frames
-    from mlpwf.labels.box_convergence import by_size
+    from mlpwf.frames import by_size, read_frames
     from mlpwf.labels.convergence import choose_frames
     from mlpwf.labels.study_boxes import boxes
 
