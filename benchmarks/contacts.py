@@ -17,14 +17,14 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
+from mlpwf.campaign.resolve import cycle_section
+from mlpwf.campaign.stopping import root_with_error
 from mlpwf.config import Label, Select, Site, load_section
-from mlpwf.config.resolve import cycle_section
-from mlpwf.engines import deepmd
-from mlpwf.frames import element_order, read_frames
-from mlpwf.labels.labeller import Labeller
-from mlpwf.labels.store import canonical, labelled
-from mlpwf.molecules import closest_contacts, contacts, molecule_sums
-from mlpwf.stopping import root_with_error
+from mlpwf.label.labeller import Labeller
+from mlpwf.label.store import canonical, labelled
+from mlpwf.potentials import deepmd
+from mlpwf.structures.frames import element_order, read_frames
+from mlpwf.structures.molecules import closest_contacts, contacts, molecule_sums
 
 KINDS = ("before", "too close", "after")
 

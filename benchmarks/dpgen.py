@@ -56,18 +56,19 @@ import numpy as np
 from ase import Atoms
 from matplotlib.figure import Figure
 
-from mlpwf import building, species
+from mlpwf.calculators import xtb
+from mlpwf.campaign.states import states
 from mlpwf.config import Label, Select, Site, Train
-from mlpwf.engines import deepmd, lammps, xtb
 from mlpwf.files import read_json, sole_writer, write_json, write_text
-from mlpwf.frames import element_order, minimum_distance, quantised, read_frames, write_frames
-from mlpwf.labels.labeller import Labeller
-from mlpwf.labels.store import canonical, labelled
-from mlpwf.molecules import bonds, intact
-from mlpwf.sampling import molecules_in_cell
-from mlpwf.selection import farthest_points
-from mlpwf.states import states
-from mlpwf.training import error_measures
+from mlpwf.label.labeller import Labeller
+from mlpwf.label.store import canonical, labelled
+from mlpwf.md import lammps, sampler
+from mlpwf.potentials import deepmd
+from mlpwf.potentials.metrics import error_measures
+from mlpwf.select.selection import farthest_points
+from mlpwf.structures import boxes, species
+from mlpwf.structures.frames import element_order, minimum_distance, quantised, read_frames, write_frames
+from mlpwf.structures.molecules import bonds, intact, molecules_in_cell
 
 HERE = Path(__file__).parent
 START_FRAMES, BUDGET, CYCLES = 6, 6, 4
@@ -75,7 +76,7 @@ COMMITTEE = 4
 WALKERS, STEPS, BOXES = 1, 4000, 12
 STABLE_STEPS = 100_000
 TEST_RUNS = 3
-SAMPLER = building.Sampler(steps_between_frames=10, rattle_angstrom=0.05)
+SAMPLER = sampler.Sampler(steps_between_frames=10, rattle_angstrom=0.05)
 TRAIN = Train(
     cutoff_angstrom=4.0,
     embedding_neurons=[16, 32, 64],
@@ -182,9 +183,9 @@ class Stage:
         kept = self.folder / "molecules.extxyz"
         if not kept.exists():
             drawn = species.molecule_from_smiles(self.name, self.system.smiles, 1)
-            write_frames(kept, [building.relaxed_molecule(self.name, 0, drawn, "gfn1")])
+            write_frames(kept, [sampler.relaxed_molecule(self.name, 0, drawn, "gfn1")])
         atoms = read_frames(kept)[0]
-        building.label_molecules([atoms], [0])
+        boxes.label_molecules([atoms], [0])
         return atoms
 
     @cached_property
@@ -193,19 +194,19 @@ class Stage:
 
     def box(self, part: int, index: int) -> Atoms:
         """A relaxed box of its own random stream."""
-        counts, rng = [self.system.molecules], building.generator(7, part, index)
-        packed = building.pack_box([self.molecule], counts, self.system.density_g_cm3, rng)
-        return building.relaxed_box(packed, "start", SAMPLER)
+        counts, rng = [self.system.molecules], boxes.generator(7, part, index)
+        packed = boxes.pack_box([self.molecule], counts, self.system.density_g_cm3, rng)
+        return sampler.relaxed_box(packed, "start", SAMPLER)
 
     def start(self, seed: int) -> list[Atoms]:
         """Labelled frames that all rules begin with, as `mlpwf build` samples them: every second one distorted."""
         kept = self.folder / f"start{seed}.extxyz"
         if not kept.exists():
             frames: list[Atoms] = []
-            for index, share in enumerate(building.even_shares(START_FRAMES, 3)):
+            for index, share in enumerate(boxes.even_shares(START_FRAMES, 3)):
                 box, kelvin = self.box(2, 3 * seed + index), self.system.sampled_kelvin[index]
-                run = building.Run(f"start {index}", "bulk", f"{kelvin}K", box, kelvin, share, (7, 1, 3 * seed + index))
-                frames += [quantised(molecules_in_cell(atoms)) for atoms in building.sample(run, SAMPLER)]
+                run = sampler.Run(f"start {index}", "bulk", f"{kelvin}K", box, kelvin, share, (7, 1, 3 * seed + index))
+                frames += [quantised(molecules_in_cell(atoms)) for atoms in sampler.sample(run, SAMPLER)]
             write_frames(kept, frames)
         return self.labelled(read_frames(kept))
 
@@ -223,7 +224,7 @@ class Stage:
         kelvin = self.system.sampled_kelvin[index % 3]
         if not kept.exists():
             moving = xtb.langevin(
-                self.box(3, index), "gfn1", building.generator(7, 4, index),
+                self.box(3, index), "gfn1", boxes.generator(7, 4, index),
                 temperature_kelvin=kelvin, timestep_fs=1.0, starting_kelvin=2 * kelvin,
             )  # fmt: skip
             frames = []
@@ -392,8 +393,8 @@ def survived(folder: Path) -> bool:
 
 def walk(unit: Unit, folder: Path, **settings: Any) -> None:
     """`mlpwf explore` at each state of the ladder from the hottest on, by the unit's committee."""
-    from mlpwf.commands.explore import explore
     from mlpwf.config import Explore, System
+    from mlpwf.explore.command import explore
 
     stage = unit.stage
     system = {"molecules": {stage.name: {"smiles": stage.system.smiles, "count": stage.system.molecules}}}
@@ -441,7 +442,7 @@ def rate_model(folder: Path, test: list[Atoms]) -> None:
 
 def rate(unit: Unit) -> None:
     """`mlpwf train test`: errors on the test set, and what deviations are worth."""
-    from mlpwf.commands.train import train_test
+    from mlpwf.train.command import train_test
 
     test = unit.stage.folder / "test_labels.extxyz"
     write_frames(test, unit.stage.test)
@@ -480,7 +481,7 @@ def by_diversity(unit: Unit, frames: list[Atoms]) -> list[str]:
 
 def by_mlpwf(unit: Unit, frames: list[Atoms]) -> list[str]:
     """`mlpwf select`."""
-    from mlpwf.commands.select import select
+    from mlpwf.select.command import select
 
     explored, config, out = unit.folder / "explored.extxyz", unit.folder / "select.json", unit.folder / "select"
     write_frames(explored, frames)

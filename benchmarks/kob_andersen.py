@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from mlpwf.engines.lammps import environment
+from mlpwf.md.lammps import environment
 
 TIMESTEP = 0.005
 STRESS = "time_ps,xx,yy,zz,xy,xz,yz"

@@ -23,13 +23,13 @@ import numpy as np
 from ase import Atoms
 from ase.io import read
 
+from mlpwf.calculators.espresso.pw import kpoints_of
 from mlpwf.config import Label, Site
-from mlpwf.engines.deepmd import labelled as quantities
-from mlpwf.engines.espresso import kpoints_of
 from mlpwf.files import write_text
-from mlpwf.labels.labeller import Labeller
-from mlpwf.labels.store import canonical, labelled
-from mlpwf.training import Quantities, error_measures
+from mlpwf.label.labeller import Labeller
+from mlpwf.label.store import canonical, labelled
+from mlpwf.potentials.deepmd import labelled as quantities
+from mlpwf.potentials.metrics import Quantities, error_measures
 from mlpwf.units import BAR_PER_EV_A3
 
 HERE = Path(__file__).parent

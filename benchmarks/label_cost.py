@@ -51,17 +51,18 @@ from ase.io import read, write
 from ase.io.espresso import write_espresso_in
 from ase.units import Bohr, GPa, Ry
 
-from mlpwf.building import generator, pack_box
+from mlpwf.calculators import xtb
+from mlpwf.calculators.espresso import pw
+from mlpwf.calculators.espresso.box_convergence import Box, converge_box
+from mlpwf.calculators.espresso.convergence import Errors, Measurement, Setting, Study, converge, errors
+from mlpwf.calculators.espresso.dispersion import dispersion
+from mlpwf.campaign.pricing import Size, label_price
 from mlpwf.config import Label
-from mlpwf.engines import espresso, xtb
 from mlpwf.errors import DataError
 from mlpwf.files import read_json, write_json, write_text
-from mlpwf.frames import quantised
-from mlpwf.labels.box_convergence import Box, converge_box
-from mlpwf.labels.convergence import Errors, Measurement, Setting, Study, converge, errors
-from mlpwf.labels.dispersion import dispersion
-from mlpwf.pricing import Size, label_price
-from mlpwf.species import molecule_from_smiles
+from mlpwf.structures.boxes import generator, pack_box
+from mlpwf.structures.frames import quantised
+from mlpwf.structures.species import molecule_from_smiles
 
 HERE = Path(__file__).parent
 SMILES = {"water": ("O", 0.997), "toluene": ("Cc1ccccc1", 0.867)}
@@ -129,7 +130,7 @@ class Bench:
         while not runs or (timed and len(runs) < 3 and sum(runs) < REPEATED_S):
             with tempfile.TemporaryDirectory() as folder:
                 output, cpu_s = _run(Path(folder), text, environment)
-            result = espresso.read_output(output)
+            result = pw.read_output(output)
             record |= {"energy": result.energy, "forces": result.forces.tolist(), "stress": result.stress.tolist()}
             runs.append(round(cpu_s, 3))
             write_json(kept, record)
@@ -151,10 +152,10 @@ class Bench:
 
         def text(atoms: Atoms) -> str:
             with tempfile.TemporaryDirectory() as folder:
-                espresso.write_input(Path(folder) / "pw.in", atoms, label, Path(FOLDER))
+                pw.write_input(Path(folder) / "pw.in", atoms, label, Path(FOLDER))
                 return (Path(folder) / "pw.in").read_text().replace("./pseudo", FOLDER)
 
-        return Way(text, espresso.ENVIRONMENT)
+        return Way(text, pw.ENVIRONMENT)
 
     def by_expert(self, cutoff: float, ratio: float = 8, gamma: bool = False) -> Way:
         """What someone who has read the manual writes; gamma: with Γ in small boxes too."""

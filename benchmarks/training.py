@@ -27,10 +27,10 @@ from typing import Any
 from ase import Atoms
 
 from mlpwf.config import Train, load_section
-from mlpwf.engines import deepmd
 from mlpwf.files import read_json, write_json
-from mlpwf.frames import element_order, read_frames
-from mlpwf.training import error_measures
+from mlpwf.potentials import deepmd
+from mlpwf.potentials.metrics import error_measures
+from mlpwf.structures.frames import element_order, read_frames
 
 KEYS = ["schedule", "energy", "virial", "molecule", "rate", "labels", "steps", "seed"]
 MEASURES = {

@@ -10,7 +10,7 @@ from pathlib import Path
 
 def kill(words, work, checkpoints=3):
     """SIGKILL a production segment after some checkpoints; the folder of its checkpoints."""
-    code = "import sys; from mlpwf.commands.simulate import app; app(sys.argv[1:])"
+    code = "import sys; from mlpwf.simulate.command import app; app(sys.argv[1:])"
     kill_once(code, words, work, (work / "checkpoint" / f"{checkpoints:06d}.json").exists)
     return work / "checkpoint"
 

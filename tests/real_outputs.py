@@ -5,15 +5,15 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from mlpwf.calculators.espresso import pw
 from mlpwf.config import Label
-from mlpwf.engines import espresso
-from mlpwf.labels import exchange
-from mlpwf.labels.store import Store
+from mlpwf.label import import_export
+from mlpwf.label.store import Store
 
 DATA = Path(__file__).parent / "data" / "espresso"
 HASHES = {"O": "932f1ddd01dba2749558f1893c74a415", "H": "f4d00379d62f7fb62c40af863c256602"}
 SETTINGS = Label(cutoff_ry=30, density_cutoff_ry=180, convergence_ry=1e-8, kpoints="gamma")
-PHYSICS = espresso.physics(SETTINGS, HASHES)
+PHYSICS = pw.physics(SETTINGS, HASHES)
 NAMES = ("water", "waters")
 
 
@@ -28,5 +28,5 @@ def store_of_outputs(folder: Path) -> Store:
     """A store in a folder that holds the outputs, with the labels of both."""
     made = Store(folder / "store")
     for name in NAMES:
-        assert exchange.keep(made, PHYSICS, exchange.read_output(folder / f"{name}.out", SETTINGS, HASHES))
+        assert import_export.keep(made, PHYSICS, import_export.read_output(folder / f"{name}.out", SETTINGS, HASHES))
     return made

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mlpwf.report.gather import ANALYSIS
+from mlpwf.dynamics.columns import ANALYSIS
 
 TEMPERATURES = (380.0, 300.0, 240.0)
 

@@ -24,12 +24,12 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import ArrayLike, NDArray
 
+from mlpwf.campaign.segments import segments
 from mlpwf.dynamics.reading import read_trajectory
 from mlpwf.dynamics.trajectory import MolecularTrajectory
 from mlpwf.files import read_json
-from mlpwf.frames import read_frames
-from mlpwf.production import segments
-from mlpwf.sampling import principal_axes
+from mlpwf.structures.beads import principal_axes
+from mlpwf.structures.frames import read_frames
 from mlpwf.units import AMU_PER_A3_PER_G_CM3
 
 Array = NDArray[np.float64]

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlpwf.accounting import read_costs
+from mlpwf.campaign.accounting import read_costs
 from mlpwf.files import read_json, write_text
 
 Row = Mapping[str, Any]

@@ -50,21 +50,19 @@ def _options(
 
 
 def _register() -> None:
-    from mlpwf.commands import (
-        analyse,
-        build,
-        configure,
-        doctor,
-        explore,
-        label,
-        plan,
-        report,
-        select,
-        simulate,
-        status,
-        train,
-        validate,
-    )
+    from mlpwf.analyse import command as analyse
+    from mlpwf.build import command as build
+    from mlpwf.configure import command as configure
+    from mlpwf.doctor import command as doctor
+    from mlpwf.explore import command as explore
+    from mlpwf.label import commands as label
+    from mlpwf.plan import command as plan
+    from mlpwf.report import command as report
+    from mlpwf.select import command as select
+    from mlpwf.simulate import command as simulate
+    from mlpwf.status import command as status
+    from mlpwf.train import command as train
+    from mlpwf.validate import command as validate
 
     app.command("config")(configure.config)
     app.command("build")(build.build)
@@ -83,7 +81,7 @@ def _register() -> None:
 
 def main() -> None:
     """Run a verb; an error a user can act on is one line and exit status 2."""
-    from mlpwf.accounting import book_whole_process
+    from mlpwf.campaign.accounting import book_whole_process
 
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     book_whole_process()

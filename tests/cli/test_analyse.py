@@ -13,12 +13,13 @@ from scipy.spatial.transform import Rotation
 from typer.testing import CliRunner
 
 from mlpwf import __version__
-from mlpwf.commands.analyse import analyse
+from mlpwf.analyse.command import analyse
 from mlpwf.config import Analyse
+from mlpwf.dynamics.columns import ANALYSIS
+from mlpwf.dynamics.figures import CAPTIONS
 from mlpwf.errors import ConfigError, DataError
 from mlpwf.files import sha256
-from mlpwf.report.dynamics_figures import CAPTIONS
-from mlpwf.report.gather import ANALYSIS, read_columns
+from mlpwf.tables import read_columns
 from mlpwf.units import GAS_CONSTANT_KJ_MOL_K
 
 pytestmark = pytest.mark.filterwarnings("ignore:Found:UserWarning")  # the PDB writer fills in what a bead lacks

@@ -11,16 +11,16 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from mlpwf.building import isolated, label_molecules
-from mlpwf.commands.analyse import analyse
-from mlpwf.commands.analyse.campaign import campaign_sources
-from mlpwf.commands.simulate import app
+from mlpwf.analyse.campaign import campaign_sources
+from mlpwf.analyse.command import analyse
 from mlpwf.config import Analyse
 from mlpwf.errors import DataError
 from mlpwf.files import write_json
-from mlpwf.frames import quantised, write_frames
-from mlpwf.species import molecule_from_smiles
-from mlpwf.trajectory_files import read_species
+from mlpwf.md.trajectory_files import read_species
+from mlpwf.simulate.command import app
+from mlpwf.structures.boxes import isolated, label_molecules
+from mlpwf.structures.frames import quantised, write_frames
+from mlpwf.structures.species import molecule_from_smiles
 
 DATA = Path(__file__).parents[1] / "data" / "cases" / "force_fields"
 MOLECULES = {"water": {"smiles": "O", "count": 4}, "methane": {"smiles": "C", "count": 2}}

@@ -10,7 +10,7 @@ import yaml
 from MDAnalysis import Universe, Writer
 from typer.testing import CliRunner
 
-from mlpwf.commands.analyse import analyse
+from mlpwf.analyse.command import analyse
 from mlpwf.dynamics.universe import bodies_of
 from mlpwf.errors import ConfigError, DataError
 

@@ -14,11 +14,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from mlpwf.building import density
-from mlpwf.commands.build import build
+from mlpwf.build.command import build
 from mlpwf.config import Campaign
 from mlpwf.errors import ConfigError, DataError
-from mlpwf.frames import minimum_distance, read_frames
+from mlpwf.structures.boxes import density
+from mlpwf.structures.frames import minimum_distance, read_frames
 
 SETTINGS = {
     "temperatures_kelvin": [300, 400],
@@ -60,7 +60,7 @@ def built(tmp_path_factory):
 
 
 def test_a_killed_build_goes_on_and_gives_the_same_frames(built, tmp_path, caplog):
-    code = "import sys, typer; from mlpwf.commands.build import build; app = typer.Typer(); app.command()(build); app()"
+    code = "import sys, typer; from mlpwf.build.command import build; app = typer.Typer(); app.command()(build); app()"
     for name in ("system", "build"):
         shutil.copy(built.parent / f"{name}.json", tmp_path)
     sections = ["--system", str(tmp_path / "system.json"), "--config", str(tmp_path / "build.json")]

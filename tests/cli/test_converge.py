@@ -15,13 +15,13 @@ from ase import Atoms
 from ase.build import molecule
 from typer.testing import CliRunner
 
-from mlpwf.commands.label import app
+from mlpwf.calculators.espresso import pw
 from mlpwf.config import Label, Site, System
-from mlpwf.engines import espresso
 from mlpwf.errors import ConfigError, DataError
 from mlpwf.files import read_json, write_json
-from mlpwf.frames import quantised, write_frames
-from mlpwf.labels.labeller import Labeller
+from mlpwf.label.commands import app
+from mlpwf.label.labeller import Labeller
+from mlpwf.structures.frames import quantised, write_frames
 
 pytestmark = [
     pytest.mark.engine,
@@ -96,9 +96,9 @@ def test_the_recommended_settings_of_water_meet_the_target_against_a_label_of_fa
     for number, settings in enumerate((recommended, best)):
         folder = tmp_path / str(number)
         folder.mkdir()
-        status, text = espresso.run(atoms, settings, Site(), folder)
+        status, text = pw.run(atoms, settings, Site(), folder)
         assert status == 0
-        result = espresso.read_output(text)
+        result = pw.read_output(text)
         forces.append(result.forces)
         virials.append(result.stress * atoms.get_volume() / 3)
     error = np.sqrt(np.mean((forces[0] - forces[1]) ** 2))
@@ -223,8 +223,8 @@ def test_boxes_of_two_sizes_are_rated_against_labels_converged_in_k_points_and_c
     for number, settings in enumerate((recommended, dense)):
         folder = tmp_path / str(number)
         folder.mkdir()
-        _, text = espresso.run(atoms, settings, Site(), folder)
-        result = espresso.read_output(text)
+        _, text = pw.run(atoms, settings, Site(), folder)
+        result = pw.read_output(text)
         forces.append(result.forces)
         pressures.append(-np.trace(result.stress) / 3 * 1602.177)
     said = chosen[str(best["atoms"])]

@@ -89,7 +89,7 @@ def test_a_failure_is_a_line_with_a_remedy_and_exit_2(tmp_path, monkeypatch):
 
 
 def test_without_a_campaign_it_checks_the_one_a_run_would_take(tmp_path, monkeypatch):
-    from mlpwf.commands.doctor import _named
+    from mlpwf.doctor.command import _named
 
     shutil.copytree(PROJECT / "config", tmp_path / "config")
     monkeypatch.chdir(tmp_path)

@@ -14,13 +14,13 @@ import pytest
 from ase.build import molecule
 from typer.testing import CliRunner
 
-from mlpwf.commands.label import app
+from mlpwf.calculators.espresso import pw
 from mlpwf.config import Label, Site
-from mlpwf.engines import espresso
 from mlpwf.errors import ConfigError, DataError
 from mlpwf.files import read_json, write_json
-from mlpwf.frames import quantised, read_frames, write_frames
-from mlpwf.labels.store import Store
+from mlpwf.label.commands import app
+from mlpwf.label.store import Store
+from mlpwf.structures.frames import quantised, read_frames, write_frames
 
 pytestmark = [
     pytest.mark.engine,
@@ -102,7 +102,7 @@ def place(tmp_path, caplog):
             """An output of pw.x in `other`, of an input that mlpwf wrote and somebody changed."""
             folder = tmp_path / "other"
             folder.mkdir(exist_ok=True)
-            espresso.write_input(folder / f"{name}.in", atoms, settings, Path(Site().pseudopotential_folder))
+            pw.write_input(folder / f"{name}.in", atoms, settings, Path(Site().pseudopotential_folder))
             text = (folder / f"{name}.in").read_text().replace("./scratch", f"./{name}")
             for old, new in changes:
                 assert old in text
@@ -209,7 +209,7 @@ def test_grids_and_smearing_are_those_asked_for(place):
     asked = {"kpoints": [2, 1, 2], "smearing": "mp", "smearing_width_ry": 0.02}
     settings = place.configure(**asked)
     place.label([water(5)])
-    written = espresso.kpoints_of(settings, np.eye(3))
+    written = pw.kpoints_of(settings, np.eye(3))
     rows = "\n".join(" ".join(f"{value:.10f}" for value in row) for row in written.rows())
     card = f"K_POINTS crystal\n{len(written.points)}\n{rows}"
     for name, change in {

@@ -14,13 +14,13 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from mlpwf.calibration import spread
-from mlpwf.commands.explore import explore
-from mlpwf.engines.deepmd import committee_forces
 from mlpwf.errors import ConfigError, DataError, EngineError
+from mlpwf.explore.command import explore
 from mlpwf.files import read_json, write_json
-from mlpwf.frames import quantised, read_frames, write_frames
-from mlpwf.molecules import bonds, intact
+from mlpwf.potentials.calibration import spread
+from mlpwf.potentials.deepmd import committee_forces
+from mlpwf.structures.frames import quantised, read_frames, write_frames
+from mlpwf.structures.molecules import bonds, intact
 from toy_water import DENSITY, SYSTEM, WATER, relaxed_box
 
 app = typer.Typer()
@@ -131,7 +131,7 @@ def test_crashes_of_all_walkers_are_results(campaign):
 def test_finished_walkers_survive_a_kill(campaign, tmp_path, caplog):
     expected = campaign("whole", steps=400)
     words = campaign.words("out", steps=400)
-    script = "import typer; from mlpwf.commands.explore import explore; typer.run(explore)"
+    script = "import typer; from mlpwf.explore.command import explore; typer.run(explore)"
     process = subprocess.Popen([sys.executable, "-c", script, *words])
     until = time.monotonic() + 120
     while not (tmp_path / "out/walker/00/walker.json").exists() and time.monotonic() < until:

@@ -9,13 +9,13 @@ import pytest
 from typer.testing import CliRunner
 
 from killing import kill
-from mlpwf.building import isolated, label_molecules
-from mlpwf.commands.simulate import app
+from mlpwf.campaign.segments import segments
 from mlpwf.errors import ConfigError, EngineError
 from mlpwf.files import read_json, sha256, write_json
-from mlpwf.frames import quantised, write_frames
-from mlpwf.production import segments
-from mlpwf.species import molecule_from_smiles
+from mlpwf.simulate.command import app
+from mlpwf.structures.boxes import isolated, label_molecules
+from mlpwf.structures.frames import quantised, write_frames
+from mlpwf.structures.species import molecule_from_smiles
 
 FILES = Path(__file__).parents[2] / "config" / "force_fields"
 SYSTEM = {"molecules": {"toluene": {"smiles": "Cc1ccccc1", "count": 8}}, "density_g_cm3": 0.8}

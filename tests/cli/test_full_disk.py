@@ -16,7 +16,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from mlpwf.config import Label, Site
 from mlpwf.files import read_json, write_json
-from mlpwf.frames import quantised, write_frames
+from mlpwf.structures.frames import quantised, write_frames
 from toy_water import DENSITY, SYSTEM, WATER, relaxed_box
 
 pytestmark = [

@@ -16,16 +16,16 @@ from ase.build import molecule
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from mlpwf.commands.analyse.campaign import _stress
-from mlpwf.commands.report import report
+from mlpwf.analyse.campaign import _stress
 from mlpwf.config import Label, Molecule
 from mlpwf.errors import ConfigError, DataError
-from mlpwf.frames import read_frames, write_frames
-from mlpwf.labels import exchange
-from mlpwf.labels.found import Refusal, Refused
-from mlpwf.labels.sources import find_sources
-from mlpwf.species import geometry
-from mlpwf.trajectory_files import _small_arrays
+from mlpwf.label import import_export
+from mlpwf.label.foreign import Refusal, Refused
+from mlpwf.label.sources import find_sources
+from mlpwf.md.trajectory_files import _small_arrays
+from mlpwf.report.command import report
+from mlpwf.structures.frames import read_frames, write_frames
+from mlpwf.structures.species import geometry
 from report_campaign import campaign, put
 
 DATA = Path(__file__).parents[1] / "data" / "espresso"
@@ -54,7 +54,7 @@ def bomb(tmp_path):
 
 
 def imported(place):
-    return list(exchange.read_all(find_sources([place]), SETTINGS, HASHES))
+    return list(import_export.read_all(find_sources([place]), SETTINGS, HASHES))
 
 
 def system(folder, coord):
@@ -171,7 +171,7 @@ def test_odd_words_in_a_frame_reach_no_label(info, tmp_path):
         (tmp_path / "odd.extxyz").write_text(f"3\n{header}\n{atoms}")
         (found,) = imported(tmp_path / "odd.extxyz")
         assert not isinstance(found, Refused)
-        records.append({k: v for k, v in exchange._record({"engine": "gfn1"}, found).items() if k != "finished"})
+        records.append({k: v for k, v in import_export._record({"engine": "gfn1"}, found).items() if k != "finished"})
     assert records[0] == records[1]
     assert not (tmp_path / "pwned").exists()
 

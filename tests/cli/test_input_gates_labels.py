@@ -17,16 +17,16 @@ from typer.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from mlpwf.commands.label import app
+from mlpwf.calculators.espresso import pw
 from mlpwf.config import Label, Site
-from mlpwf.engines import espresso
 from mlpwf.errors import MlpwfError
 from mlpwf.files import write_json
-from mlpwf.labels import exchange
-from mlpwf.labels.archive import write_archive
-from mlpwf.labels.found import Refused
-from mlpwf.labels.sources import find_sources
-from mlpwf.labels.store import Store
+from mlpwf.label import import_export
+from mlpwf.label.archive import write_archive
+from mlpwf.label.commands import app
+from mlpwf.label.foreign import Refused
+from mlpwf.label.sources import find_sources
+from mlpwf.label.store import Store
 from real_outputs import HASHES, PHYSICS, SETTINGS, copy_outputs, store_of_outputs
 
 CASES = Path(__file__).parents[1] / "data" / "cases" / "labels"
@@ -67,7 +67,7 @@ def records(place):
 
 
 def outputs(folder, settings):
-    return list(exchange.read_all(find_sources([folder]), settings, HASHES))
+    return list(import_export.read_all(find_sources([folder]), settings, HASHES))
 
 
 # ---------------------------------------------------------------- the cases that were taken wrongly
@@ -234,14 +234,14 @@ def test_the_head_of_one_run_with_the_body_of_another_is_refused(tmp_path):
 def test_a_reader_that_fails_costs_one_label(tmp_path, monkeypatch):
     """Whatever a library raises of a text, the others are judged."""
     copy_outputs(tmp_path)
-    read = espresso.read_output
+    read = pw.read_output
 
     def failing(text):
         if text == (tmp_path / "water.out").read_text():
             raise RuntimeError("a reader\nthat fails")
         return read(text)
 
-    monkeypatch.setattr(espresso, "read_output", failing)
+    monkeypatch.setattr(pw, "read_output", failing)
     bad, good = outputs(tmp_path, SETTINGS)
     assert bad.detail == "a reader that fails"
     assert not isinstance(good, Refused)

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mlpwf.building import cell_length
 from mlpwf.config import load_campaign
 from mlpwf.errors import ConfigError
-from mlpwf.species import geometry
+from mlpwf.structures.boxes import cell_length
+from mlpwf.structures.species import geometry
 
 CASES = Path(__file__).parents[1] / "data" / "cases"
 WATER = {"name": "x", "system": {"molecules": {"water": {"smiles": "O"}}, "density_g_cm3": 1.0}}

@@ -20,12 +20,12 @@ from MDAnalysis.lib.formats.libmdaxdr import TRRFile
 from scipy.io import netcdf_file
 from typer.testing import CliRunner
 
+from mlpwf.analyse import campaign
+from mlpwf.analyse.trajectories import _energy, trajectory_sources
 from mlpwf.cli import _register, app
-from mlpwf.commands.analyse import campaign
-from mlpwf.commands.analyse.trajectories import _energy, trajectory_sources
 from mlpwf.config.trajectories import Trajectories
-from mlpwf.engines.lammps import environment
 from mlpwf.errors import ConfigError, DataError
+from mlpwf.md.lammps import environment
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 

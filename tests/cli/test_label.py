@@ -15,15 +15,15 @@ from ase import Atoms
 from ase.build import molecule
 from typer.testing import CliRunner
 
-from mlpwf.budget import affordable_labels, label_core_hours
-from mlpwf.commands.label import app
+from mlpwf.calculators.espresso import pw
+from mlpwf.calculators.espresso.acceptance import Aside, accept
+from mlpwf.campaign.budget import affordable_labels, label_core_hours
 from mlpwf.config import Label, Site, load_section
-from mlpwf.engines import espresso
 from mlpwf.errors import ConfigError, DataError, EngineError
 from mlpwf.files import read_json, write_json
-from mlpwf.frames import quantised, read_frames, write_frames
-from mlpwf.labels.acceptance import Aside, accept
-from mlpwf.labels.store import Store
+from mlpwf.label.commands import app
+from mlpwf.label.store import Store
+from mlpwf.structures.frames import quantised, read_frames, write_frames
 
 pytestmark = [
     pytest.mark.engine,
@@ -363,7 +363,7 @@ def test_an_output_with_other_points_or_weights_is_no_label(campaign):
     """The whitelist reads both: a list with one point moved, or two weights exchanged, is set aside."""
     campaign.configure(kpoints="auto", image_distance_angstrom=7.5)
     atoms = hydrogens(1, 3.2)
-    points = espresso.kpoints_of(load_section(Label, campaign.root / "label.json")[0], atoms.cell.array)
+    points = pw.kpoints_of(load_section(Label, campaign.root / "label.json")[0], atoms.cell.array)
     assert len(points.points) == 6
     first = f"{points.points[0][0]:.10f} {points.points[0][1]:.10f}"
     for change in (f"s/^{first}/0.1000000000 0.2000000000/", "0,/0.1666666667$/s/0.1666666667$/0.5000000000/"):
@@ -380,13 +380,13 @@ def test_two_runs_joined_that_differ_in_their_points_alone_are_no_label(tmp_path
     """Wherever they are joined before the bands: these are printed at the points of the second run."""
     asked = Label(**SETTINGS | {"kpoints": "auto", "image_distance_angstrom": 7.5})
     atoms, site = hydrogens(1, 3.2), Site()
-    hashes = espresso.pseudopotential_hashes(["H"], asked, Path(site.pseudopotential_folder))
-    points = espresso.kpoints_of(asked, atoms.cell.array).points
+    hashes = pw.pseudopotential_hashes(["H"], asked, Path(site.pseudopotential_folder))
+    points = pw.kpoints_of(asked, atoms.cell.array).points
     moved = asked.model_copy(update={"kpoints": [(x + 0.11, y + 0.07, z) for x, y, z in points]})
     texts = []
     for number, label in enumerate((asked, moved)):
         (folder := tmp_path / str(number)).mkdir()
-        status, text = espresso.run(atoms, label, site, folder)
+        status, text = pw.run(atoms, label, site, folder)
         assert status == 0
         texts.append(text)
         accept(0, text, atoms, label, hashes)

@@ -11,13 +11,13 @@ import typer
 from ase import Atoms
 from typer.testing import CliRunner
 
-from mlpwf.calibration import POOLED
-from mlpwf.commands.explore import explore
-from mlpwf.commands.select import select
-from mlpwf.commands.train import app as train
 from mlpwf.config import Explore, Select
+from mlpwf.explore.command import explore
 from mlpwf.files import read_json, write_json
-from mlpwf.frames import quantised, read_frames, write_frames
+from mlpwf.potentials.calibration import POOLED
+from mlpwf.select.command import select
+from mlpwf.structures.frames import quantised, read_frames, write_frames
+from mlpwf.train.command import app as train
 from toy_water import DENSITY, SYSTEM, WATER, labelled, labelled_boxes, relaxed_box
 
 STATE = f"500K_{DENSITY:g}"

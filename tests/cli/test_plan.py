@@ -9,7 +9,7 @@ import typer
 import yaml
 from typer.testing import CliRunner
 
-from mlpwf.commands.plan import plan
+from mlpwf.plan.command import plan
 
 PROJECT = Path(__file__).parents[2]
 app = typer.Typer()

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from mlpwf.commands.report import report
+from mlpwf.report.command import report
 from mlpwf.report.gather import gather
 from mlpwf.report.page import provenance
 from report_campaign import campaign, label_error, put

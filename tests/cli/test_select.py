@@ -13,13 +13,12 @@ from ase import Atoms
 from ase.build import molecule
 from typer.testing import CliRunner
 
-from mlpwf.commands.select import COLUMNS, select
 from mlpwf.config import Select
-from mlpwf.engines import deepmd
 from mlpwf.errors import DataError
 from mlpwf.files import read_json, write_json
-from mlpwf.frames import read_frames, write_frames
-from mlpwf.selection import geometry_key
+from mlpwf.potentials import deepmd
+from mlpwf.select.command import COLUMNS, select
+from mlpwf.structures.frames import geometry_key, read_frames, write_frames
 
 app = typer.Typer()
 app.command("select")(select)

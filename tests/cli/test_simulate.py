@@ -14,12 +14,12 @@ from ase import Atoms
 from typer.testing import CliRunner
 
 from killing import kill
-from mlpwf.commands.simulate import app
+from mlpwf.campaign.segments import last_checkpoint, segments
 from mlpwf.errors import ConfigError, DataError, EngineError
 from mlpwf.files import read_json, sha256, write_json
-from mlpwf.frames import write_frames
-from mlpwf.production import last_checkpoint, segments
-from mlpwf.sampling import moments
+from mlpwf.md.schedule import moments
+from mlpwf.simulate.command import app
+from mlpwf.structures.frames import write_frames
 from toy_water import SYSTEM, WATER
 
 SETTINGS = {

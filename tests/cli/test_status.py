@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from mlpwf.commands.status import status
+from mlpwf.status.command import status
 from report_campaign import campaign
 
 app = typer.Typer()

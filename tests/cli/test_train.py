@@ -21,13 +21,13 @@ from ase.calculators.lj import LennardJones
 from ase.calculators.singlepoint import SinglePointCalculator
 from typer.testing import CliRunner
 
-from mlpwf.commands.train import app
 from mlpwf.config import Site, Train
-from mlpwf.engines.deepmd import latest_checkpoint, predict
 from mlpwf.errors import ConfigError, DataError, EngineError
 from mlpwf.files import read_json, sha256, sound_model, write_json
-from mlpwf.frames import quantised, read_frames, write_frames
-from mlpwf.training import largest_differences
+from mlpwf.potentials.deepmd import latest_checkpoint, predict
+from mlpwf.potentials.metrics import largest_differences
+from mlpwf.structures.frames import quantised, read_frames, write_frames
+from mlpwf.train.command import app
 
 SETTINGS = {
     "cutoff_angstrom": 3.5,
@@ -99,7 +99,7 @@ def mlpwf(*words: object) -> None:
 
 def train_and_be_killed(campaign: Campaign) -> int:
     """Kill a training once dp has written a checkpoint; the process number that dp had."""
-    code = "import sys; from mlpwf.commands.train import app; app(sys.argv[1:])"
+    code = "import sys; from mlpwf.train.command import app; app(sys.argv[1:])"
     process = subprocess.Popen([sys.executable, "-c", code, *campaign.words(0)])
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     deadline = time.monotonic() + 900

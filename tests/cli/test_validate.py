@@ -10,10 +10,10 @@ import typer
 from typer.testing import CliRunner
 
 from killing import kill_once
-from mlpwf.commands.validate import RUN_FILES, validate
 from mlpwf.errors import ConfigError, DataError
 from mlpwf.files import read_json, write_json
-from mlpwf.frames import write_frames
+from mlpwf.structures.frames import write_frames
+from mlpwf.validate.command import RUN_FILES, validate
 from toy_water import DENSITY, SYSTEM, WATER, labelled_boxes
 
 app = typer.Typer()
@@ -43,7 +43,7 @@ def run(tmp_path, water_models):
         words = [word for key, name in files.items() for word in (f"--{key}", str(tmp_path / name))]
         words += ["--model", str(model), *map(str, more)]
         if killed_when:
-            code = "import sys, typer, mlpwf.commands.validate as v; v.CHECKPOINT_S = 0; typer.run(v.validate)"
+            code = "import sys, typer, mlpwf.validate.command as v; v.CHECKPOINT_S = 0; typer.run(v.validate)"
             kill_once(code, words, tmp_path / out / "work", killed_when)
             return tmp_path / out
         result = CliRunner().invoke(app, words)
@@ -60,7 +60,7 @@ def table(path):
 
 @pytest.mark.engine
 def test_a_sound_model_passes(run, monkeypatch):
-    monkeypatch.setattr("mlpwf.commands.validate.BLOCK_PS", 0.02)
+    monkeypatch.setattr("mlpwf.validate.command.BLOCK_PS", 0.02)
     out = run()
     errors = read_json(out / "errors.json")
     assert set(errors["states"]) == {"state0", "state1"}

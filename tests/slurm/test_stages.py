@@ -11,11 +11,11 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from mlpwf.commands.simulate import app as simulate
+from mlpwf.calculators.espresso.parallel import mpi_command, mpirun_of
+from mlpwf.campaign.segments import segments
 from mlpwf.files import read_json, write_json
-from mlpwf.frames import write_frames
-from mlpwf.labels.layout import mpi_command, mpirun_of
-from mlpwf.production import segments
+from mlpwf.simulate.command import app as simulate
+from mlpwf.structures.frames import write_frames
 from slurm.cluster import PATIENCE, Cluster, wait_until
 from slurm.workflow import Project
 from toy_water import DENSITY, WATER

@@ -7,10 +7,10 @@ import ase.io
 import numpy as np
 import pytest
 
+from mlpwf.calculators.espresso import acceptance
+from mlpwf.calculators.espresso.acceptance import Aside, Reason, accept
 from mlpwf.config import Label
-from mlpwf.engines.process import TIMED_OUT
-from mlpwf.labels import acceptance
-from mlpwf.labels.acceptance import Aside, Reason, accept
+from mlpwf.process import TIMED_OUT
 
 NAMES = ("water", "waters", "paw", "detailed")
 DATA = Path(__file__).parents[1] / "data" / "espresso"

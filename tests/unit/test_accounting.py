@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from mlpwf import accounting
-from mlpwf.accounting import accounted, read_costs
+from mlpwf.campaign import accounting
+from mlpwf.campaign.accounting import accounted, read_costs
 
 BURN = "import time; end = time.process_time() + {}\nwhile time.process_time() < end: pass"
 

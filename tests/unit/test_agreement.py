@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_ind
 
-from mlpwf.agreement import Liquid, compare, from_document, mean_with_error, structure
+from mlpwf.campaign.agreement import Liquid, compare, from_document, mean_with_error, structure
 from mlpwf.errors import DataError
-from mlpwf.validation import block_means
+from mlpwf.validate.observables import block_means
 
 
 def test_two_groups_of_numbers_differ_by_so_many_standard_errors() -> None:

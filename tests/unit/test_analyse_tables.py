@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlpwf.commands.analyse.tables import in_reduced_units
+from mlpwf.analyse.tables import in_reduced_units
 from mlpwf.dynamics.viscosity import MPAS_PER_BAR2_A3_PS_K
 from mlpwf.units import BOLTZMANN_EV_K, GAS_CONSTANT_KJ_MOL_K
 

@@ -5,13 +5,13 @@ import json
 
 import pytest
 
-from mlpwf.engines import espresso
+from mlpwf.calculators.espresso import pw
 from mlpwf.errors import ConfigError
-from mlpwf.labels import exchange
-from mlpwf.labels.archive import read_archive, write_archive
-from mlpwf.labels.found import Refusal, Refused
-from mlpwf.labels.sources import find_sources
-from mlpwf.labels.store import Store
+from mlpwf.label import import_export
+from mlpwf.label.archive import read_archive, write_archive
+from mlpwf.label.foreign import Refusal, Refused
+from mlpwf.label.sources import find_sources
+from mlpwf.label.store import Store
 from real_outputs import HASHES, PHYSICS, SETTINGS, copy_outputs, store_of_outputs
 
 
@@ -35,8 +35,8 @@ def rewritten(archive, change):
 def test_a_store_comes_back_byte_for_byte(store, archive, tmp_path):
     other = Store(tmp_path / "other")
     for found in read_archive(archive, PHYSICS):
-        assert exchange.keep(other, PHYSICS, found)
-        assert not exchange.keep(other, PHYSICS, found), "known by then"
+        assert import_export.keep(other, PHYSICS, found)
+        assert not import_export.keep(other, PHYSICS, found), "known by then"
     assert other.all_keys() == store.all_keys()
     for key in store.all_keys():
         assert other.path("labels", key).read_bytes() == store.path("labels", key).read_bytes()
@@ -51,7 +51,7 @@ def test_an_archive_is_found_by_its_name(archive):
 
 
 def test_labels_of_other_physics_are_refused(archive, store, tmp_path):
-    other = espresso.physics(SETTINGS.model_copy(update={"cutoff_ry": 40.0}), HASHES)
+    other = pw.physics(SETTINGS.model_copy(update={"cutoff_ry": 40.0}), HASHES)
     refused = list(read_archive(archive, other))
     assert [one.reason for one in refused] == [Refusal.OTHER_PHYSICS] * 2
     assert "cutoff_ry is 30.0, 40.0 expected" in str(refused[0])

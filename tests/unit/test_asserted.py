@@ -9,12 +9,12 @@ import pytest
 from ase.constraints import FixAtoms
 
 from mlpwf.config import Label
-from mlpwf.engines import deepmd
-from mlpwf.frames import read_frames, write_frames
-from mlpwf.labels import exchange
-from mlpwf.labels.asserted import read_extxyz, read_system
-from mlpwf.labels.found import Refusal, Refused
-from mlpwf.labels.store import Store
+from mlpwf.label import import_export
+from mlpwf.label.asserted import read_extxyz, read_system
+from mlpwf.label.foreign import Refusal, Refused
+from mlpwf.label.store import Store
+from mlpwf.potentials import deepmd
+from mlpwf.structures.frames import read_frames, write_frames
 from real_outputs import PHYSICS, SETTINGS
 
 HEAD = (
@@ -274,21 +274,21 @@ def test_other_engines_take_words_of_pw_for_nothing(tmp_path):
 
 def test_an_exported_label_knows_its_physics(tmp_path):
     store = Store(tmp_path / "store")
-    exchange.keep(store, PHYSICS, read(tmp_path, FRAME)[0])
-    write_frames(tmp_path / "frames.extxyz", exchange.stored(store, None))
+    import_export.keep(store, PHYSICS, read(tmp_path, FRAME)[0])
+    write_frames(tmp_path / "frames.extxyz", import_export.stored(store, None))
     (again,) = read_extxyz(tmp_path / "frames.extxyz", SETTINGS)
     assert again.key == store.all_keys()[0]
-    assert exchange.keep(store, PHYSICS, again) is False
+    assert import_export.keep(store, PHYSICS, again) is False
     with pytest.raises(Refused, match="other physics: its 'label' is"):
-        exchange.keep(store, PHYSICS | {"cutoff_ry": 31.0}, again)
+        import_export.keep(store, PHYSICS | {"cutoff_ry": 31.0}, again)
 
 
 def test_another_stress_of_a_known_label_is_a_conflict(tmp_path):
     store = Store(tmp_path / "store")
-    exchange.keep(store, PHYSICS, read(tmp_path, FRAME)[0])
+    import_export.keep(store, PHYSICS, read(tmp_path, FRAME)[0])
     (other,) = read(tmp_path, changed(("0.012 0.001", "0.014 0.001")))
     with pytest.raises(Refused, match=r"conflict: the stress of this label is 0.014 .* the store's .* is 0.012"):
-        exchange.keep(store, PHYSICS, other)
+        import_export.keep(store, PHYSICS, other)
 
 
 def test_constraints_of_a_campaigns_frame_never_zero_its_forces(tmp_path):

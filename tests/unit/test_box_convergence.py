@@ -4,12 +4,8 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from mlpwf.config import Label
-from mlpwf.engines import kpoints
-from mlpwf.engines.espresso import kpoints_of
-from mlpwf.errors import DataError
-from mlpwf.frames import by_size
-from mlpwf.labels.box_convergence import (
+from mlpwf.calculators.espresso import kpoints
+from mlpwf.calculators.espresso.box_convergence import (
     KPOINT_SHARE,
     STEP_ANGSTROM,
     Box,
@@ -18,8 +14,12 @@ from mlpwf.labels.box_convergence import (
     foreseen,
     image_distances,
 )
-from mlpwf.labels.convergence import Errors, Measurement, Row, Setting
-from mlpwf.labels.convergence_figure import panels
+from mlpwf.calculators.espresso.convergence import Errors, Measurement, Row, Setting
+from mlpwf.calculators.espresso.pw import kpoints_of
+from mlpwf.config import Label
+from mlpwf.errors import DataError
+from mlpwf.label.convergence_figure import panels
+from mlpwf.structures.frames import by_size
 
 TARGET = Errors(0.005, 0.002)
 CHEAP, HIGH = Setting(40, 161, 1e-6, 360), Setting(80, 800, 1e-10)

@@ -7,7 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from mlpwf.calibration import (
+from mlpwf.errors import DataError
+from mlpwf.potentials.calibration import (
     COVERAGE,
     INTER,
     INTRA,
@@ -27,8 +28,7 @@ from mlpwf.calibration import (
     spread,
     within_reach,
 )
-from mlpwf.errors import DataError
-from mlpwf.molecules import split_forces
+from mlpwf.structures.molecules import split_forces
 
 
 def synthetic(

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mlpwf.campaign.resolve import cycle_section, kept_settings, said_of_kept, write_sections
 from mlpwf.config import Build, Campaign, Site, Train, load_campaign, load_section, load_site
-from mlpwf.config.resolve import cycle_section, kept_settings, said_of_kept, write_sections
 from mlpwf.config.schema import documents
 from mlpwf.errors import ConfigError
 
@@ -282,7 +282,7 @@ def test_every_number_has_bounds(model):
 def test_help_and_config_import_nothing_heavy():
     heavy = {"torch", "tensorflow", "deepmd", "ase", "matplotlib", "pandas", "scipy", "MDAnalysis", "rdkit", "tblite"}
     code = (
-        "import sys, mlpwf.cli as c, mlpwf.states, mlpwf.config.resolve; c._register(); "
+        "import sys, mlpwf.cli as c, mlpwf.campaign.states, mlpwf.campaign.resolve; c._register(); "
         f"print(sorted({heavy!r} & set(sys.modules)))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

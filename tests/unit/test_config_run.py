@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mlpwf.config import run
-from mlpwf.config.run import SNAPSHOT, only_looks, open_run
+from mlpwf.campaign import run
+from mlpwf.campaign.run import SNAPSHOT, only_looks, open_run
 from mlpwf.errors import ConfigError
 
 PROJECT = Path(__file__).parents[2]

@@ -7,10 +7,7 @@ import pytest
 from ase import Atoms
 from ase.build import molecule
 
-from mlpwf.config import Label
-from mlpwf.engines.espresso import physics
-from mlpwf.errors import DataError
-from mlpwf.labels.convergence import (
+from mlpwf.calculators.espresso.convergence import (
     MARGIN,
     REFERENCE_CUTOFFS_RY,
     THRESHOLD_SHARE,
@@ -23,7 +20,10 @@ from mlpwf.labels.convergence import (
     converge,
     errors,
 )
-from mlpwf.labels.convergence_figure import panels
+from mlpwf.calculators.espresso.pw import physics
+from mlpwf.config import Label
+from mlpwf.errors import DataError
+from mlpwf.label.convergence_figure import panels
 
 TARGET = Errors(0.005, 0.002)
 

@@ -13,10 +13,10 @@ from ase.calculators.lj import LennardJones
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from mlpwf.config import Train
-from mlpwf.engines import deepmd
 from mlpwf.errors import DataError, EngineError
-from mlpwf.molecules import rigid_motions
-from mlpwf.training import largest_differences
+from mlpwf.potentials import deepmd
+from mlpwf.potentials.metrics import largest_differences
+from mlpwf.structures.molecules import rigid_motions
 
 ELEMENTS = ["H", "O"]
 DP = [str(Path(sys.executable).parent / "dp")]

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlpwf.commands.analyse.tables import in_reduced_units
-from mlpwf.report.dynamics_figures import CAPTIONS, figures
-from mlpwf.report.gather import ANALYSIS, read_columns
+from mlpwf.analyse.tables import in_reduced_units
+from mlpwf.dynamics.columns import ANALYSIS
+from mlpwf.dynamics.figures import CAPTIONS, figures
+from mlpwf.tables import read_columns
 from report_campaign import campaign
 
 Tables = dict[str, dict[str, Any]]

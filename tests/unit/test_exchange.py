@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from mlpwf.engines import espresso
+from mlpwf.calculators.espresso import pw
+from mlpwf.calculators.espresso.acceptance import Reason, accept
+from mlpwf.calculators.espresso.dispersion import dispersion
 from mlpwf.errors import ConfigError, DataError
-from mlpwf.frames import write_frames
-from mlpwf.labels import exchange
-from mlpwf.labels import sources as where
-from mlpwf.labels.acceptance import Reason, accept
-from mlpwf.labels.dispersion import dispersion
-from mlpwf.labels.found import Refusal, Refused
-from mlpwf.labels.store import Store, canonical, label_key
+from mlpwf.label import import_export
+from mlpwf.label import sources as where
+from mlpwf.label.foreign import Refusal, Refused
+from mlpwf.label.store import Store, canonical, label_key
+from mlpwf.structures.frames import write_frames
 from real_outputs import DATA, HASHES, NAMES, PHYSICS, SETTINGS, copy_outputs, store_of_outputs
 
 
@@ -45,7 +45,7 @@ def given(name):
 
 
 def everything(places, settings=SETTINGS):
-    return list(exchange.read_all(where.find_sources(places), settings, HASHES))
+    return list(import_export.read_all(where.find_sources(places), settings, HASHES))
 
 
 def reasons(found):
@@ -74,14 +74,14 @@ def test_an_output_becomes_the_label_its_campaign_would_ask_for(name, store):
 def test_cpu_time_is_read_in_all_its_units():
     line = "     PWSCF        :  {} CPU  1h 2m WALL\n"
     ranks = "     Parallel version (MPI), running on     4 processors\n"
-    assert exchange._cpu_s(line.format("1m 2.50s")) == 62.5
-    assert exchange._cpu_s(ranks + line.format("   2h 3m")) == 4 * 7380
-    assert exchange._cpu_s("killed") == 0
+    assert import_export._cpu_s(line.format("1m 2.50s")) == 62.5
+    assert import_export._cpu_s(ranks + line.format("   2h 3m")) == 4 * 7380
+    assert import_export._cpu_s("killed") == 0
 
 
 def test_without_its_input_the_output_is_its_own_structure(place):
     (place / "water.in").unlink()
-    found = exchange.read_output(place / "water.out", SETTINGS, HASHES)
+    found = import_export.read_output(place / "water.out", SETTINGS, HASHES)
     moved = found.structure.atoms().positions - canonical(given("water")).atoms().positions
     assert np.abs(moved).max() < 1.1e-6
 
@@ -89,14 +89,14 @@ def test_without_its_input_the_output_is_its_own_structure(place):
 def test_an_input_that_ase_cannot_read_is_no_obstacle(place):
     text = (place / "water.in").read_text().replace("ibrav            = 0", "ibrav = 8, celldm(1)=11.3")
     (place / "water.in").write_text(text)
-    exchange.read_output(place / "water.out", SETTINGS, HASHES)
+    import_export.read_output(place / "water.out", SETTINGS, HASHES)
 
 
 def test_the_input_of_another_structure_is_refused(place):
     text = (place / "water.in").read_text().replace("O 3.0812170000", "O 3.0822170000")
     (place / "water.in").write_text(text)
     with pytest.raises(Refused, match="bad output: positions are not those asked for"):
-        exchange.read_output(place / "water.out", SETTINGS, HASHES)
+        import_export.read_output(place / "water.out", SETTINGS, HASHES)
 
 
 @pytest.mark.parametrize(
@@ -143,9 +143,9 @@ def test_simple_dftd3_gives_the_energy_pw_prints(name):
 
 
 def test_elements_without_a_pseudopotential_are_refused(place):
-    found = exchange.read_output(place / "water.out", SETTINGS, HASHES)
+    found = import_export.read_output(place / "water.out", SETTINGS, HASHES)
     with pytest.raises(Refused, match=r"no pseudopotential: .* for O"):
-        exchange.keep(Store(place / "store"), espresso.physics(SETTINGS, {"H": HASHES["H"]}), found)
+        import_export.keep(Store(place / "store"), pw.physics(SETTINGS, {"H": HASHES["H"]}), found)
 
 
 # ---------------------------------------------------------------- folders
@@ -196,7 +196,7 @@ def test_dpgen_data_are_the_same_labels_as_the_outputs(place, store):
         assert np.allclose(item.result.forces[order], record["forces_ev_angstrom"], rtol=0, atol=1e-5)
         assert np.allclose(item.result.stress, record["stress_ev_angstrom3"], rtol=0, atol=4e-6)
         assert np.abs(item.result.stress).max() > 1e-3, "a wrong sign would be seen"
-        assert not exchange.keep(store, PHYSICS, item), "known, without conflict"
+        assert not import_export.keep(store, PHYSICS, item), "known, without conflict"
 
 
 def test_places_without_labels_are_one_line(place):
@@ -215,7 +215,7 @@ def test_places_without_labels_are_one_line(place):
 
 
 def test_mixed_types_are_read_by_their_real_types(place, store):
-    frames = exchange.stored(store, None)
+    frames = import_export.stored(store, None)
     systems = dpdata.MultiSystems(*[dpdata.LabeledSystem(frame, fmt="ase/structure") for frame in frames])
     systems.to("deepmd/npy/mixed", str(place / "mixed"))
     found = everything([place / "mixed"])
@@ -296,7 +296,7 @@ def test_each_defect_of_deepmd_data_has_its_reason(place, damage, reason):
 
 
 def test_each_defect_of_extended_xyz_has_its_reason(place, store):
-    whole, periodic, finite, stressed = (exchange.stored(store, None)[0] for _ in range(4))
+    whole, periodic, finite, stressed = (import_export.stored(store, None)[0] for _ in range(4))
     periodic.pbc = False
     finite.calc.results["energy"] = np.nan
     del stressed.calc.results["stress"]
@@ -311,7 +311,7 @@ def test_each_defect_of_extended_xyz_has_its_reason(place, store):
 
 def with_numbers(store, force=0.0, energy=0.0):
     """The first label of the store as a frame, its atoms in reverse, its numbers changed."""
-    atoms = exchange.stored(store, None)[0]
+    atoms = import_export.stored(store, None)[0]
     results = dict(atoms.calc.results)
     results["forces"] = results["forces"][::-1].copy()
     results["forces"][0, 0] += force
@@ -331,21 +331,21 @@ def test_a_known_label_is_left_as_it_is(place, store, change, conflict):
     (found,) = everything([place / "again.extxyz"])
     if conflict:
         with pytest.raises(Refused, match=r"conflict: the store's label .* differs by .* at most 0\.001 and 0\.0001"):
-            exchange.keep(store, PHYSICS, found)
+            import_export.keep(store, PHYSICS, found)
     else:
-        assert exchange.keep(store, PHYSICS, found) is False
+        assert import_export.keep(store, PHYSICS, found) is False
     assert {path: path.read_bytes() for path in (place / "store").rglob("*.json")} == before
 
 
 def test_asserted_labels_say_so_and_where_they_come_from(place, store):
-    write_frames(place / "frames.extxyz", exchange.stored(store, None))
+    write_frames(place / "frames.extxyz", import_export.stored(store, None))
     other = Store(place / "other")
     for found in everything([place / "frames.extxyz"]):
-        exchange.keep(other, PHYSICS, found)
+        import_export.keep(other, PHYSICS, found)
     records = [other.get(key) for key in other.all_keys()]
     assert [record["asserted"] for record in records] == [True, True]
     assert sorted(record["source"] for record in records) == [f"{place}/frames.extxyz#{i}" for i in range(2)]
-    assert all(frame.info["asserted"] for frame in exchange.stored(other, None))
+    assert all(frame.info["asserted"] for frame in import_export.stored(other, None))
 
 
 # ---------------------------------------------------------------- out of the store
@@ -353,10 +353,10 @@ def test_asserted_labels_say_so_and_where_they_come_from(place, store):
 
 @pytest.mark.parametrize("name", ["labels.extxyz", "labels"])
 def test_export_and_import_is_identity(place, store, name):
-    write = write_frames if name.endswith("xyz") else exchange.write_deepmd
-    write(place / name, exchange.stored(store, PHYSICS))
+    write = write_frames if name.endswith("xyz") else import_export.write_deepmd
+    write(place / name, import_export.stored(store, PHYSICS))
     other = Store(place / "other")
-    assert all(exchange.keep(other, PHYSICS, found) for found in everything([place / name]))
+    assert all(import_export.keep(other, PHYSICS, found) for found in everything([place / name]))
     assert other.all_keys() == store.all_keys()
     for key in store.all_keys():
         mine, theirs = store.get(key), other.get(key)
@@ -368,9 +368,9 @@ def test_export_and_import_is_identity(place, store, name):
 
 @pytest.mark.parametrize("name", ["labels.db", "labels.traj"])
 def test_ase_files_hold_the_labels(place, store, name):
-    frames = exchange.stored(store, None)
+    frames = import_export.stored(store, None)
     for _ in range(2):
-        exchange.write_ase(place / name, frames)
+        import_export.write_ase(place / name, frames)
     if name.endswith(".db"):
         rows = list(ase.db.connect(place / name).select())
         read = [row.toatoms() for row in rows]
@@ -387,22 +387,22 @@ def test_ase_files_hold_the_labels(place, store, name):
 
 
 def test_an_export_never_mixes_physics(place, store):
-    found = exchange.read_output(place / "water.out", SETTINGS, HASHES)
-    exchange.keep(store, {"engine": "gfn1"}, found)
+    found = import_export.read_output(place / "water.out", SETTINGS, HASHES)
+    import_export.keep(store, {"engine": "gfn1"}, found)
     with pytest.raises(ConfigError, match=r"holds 1 x gfn1; 2 x qe, functional rpbe, .*O 932f1ddd; expected one phys"):
-        exchange.stored(store, None)
-    assert len(exchange.stored(store, PHYSICS)) == 2
-    assert len(exchange.stored(store, {"engine": "gfn1"})) == 1
+        import_export.stored(store, None)
+    assert len(import_export.stored(store, PHYSICS)) == 2
+    assert len(import_export.stored(store, {"engine": "gfn1"})) == 1
     with pytest.raises(ConfigError, match="no label of this physics; the store holds 1 x gfn1"):
-        exchange.stored(store, {"engine": "gfn2"})
+        import_export.stored(store, {"engine": "gfn2"})
 
 
 def test_other_pseudopotentials_are_other_physics(place, store):
-    found = exchange.read_output(place / "water.out", SETTINGS, HASHES)
-    exchange.keep(store, espresso.physics(SETTINGS, HASHES | {"H": "0" * 32}), found)
+    found = import_export.read_output(place / "water.out", SETTINGS, HASHES)
+    import_export.keep(store, pw.physics(SETTINGS, HASHES | {"H": "0" * 32}), found)
     with pytest.raises(ConfigError, match="H 00000000"):
-        exchange.stored(store, None)
-    assert len(exchange.stored(store, PHYSICS)) == 2
+        import_export.stored(store, None)
+    assert len(import_export.stored(store, PHYSICS)) == 2
 
 
 def test_labels_of_fewer_elements_are_of_the_same_physics(place, store):
@@ -411,16 +411,16 @@ def test_labels_of_fewer_elements_are_of_the_same_physics(place, store):
     results = {"energy": -31.0, "forces": np.zeros((2, 3)), "stress": np.zeros(6)}
     hydrogen.calc = SinglePointCalculator(hydrogen, **results)
     write_frames(place / "h2.extxyz", [hydrogen])
-    exchange.keep(store, PHYSICS, everything([place / "h2.extxyz"])[0])
-    assert len(exchange.stored(store, None)) == len(exchange.stored(store, PHYSICS)) == 3
-    exchange.write_deepmd(place / "data", exchange.stored(store, None))
+    import_export.keep(store, PHYSICS, everything([place / "h2.extxyz"])[0])
+    assert len(import_export.stored(store, None)) == len(import_export.stored(store, PHYSICS)) == 3
+    import_export.write_deepmd(place / "data", import_export.stored(store, None))
     assert {label_key(item.structure, PHYSICS) for item in everything([place / "data"])} == set(store.all_keys())
 
 
 def test_a_folder_is_never_written_over(place, store):
     (place / "data").mkdir()
     with pytest.raises(ConfigError, match="data: is there already"):
-        exchange.write_deepmd(place / "data", exchange.stored(store, None))
+        import_export.write_deepmd(place / "data", import_export.stored(store, None))
 
 
 # ---------------------------------------------------------------- integrity

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mlpwf.report.figures import Curve, Panel, bar_rows, bars, lines, rows, thermal_colours, thinned, to_svg
+from mlpwf.figures import Curve, Panel, bar_rows, bars, lines, rows, thermal_colours, thinned, to_svg
 
 
 def _panel(title: str = "A", **options: object) -> Panel:

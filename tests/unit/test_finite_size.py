@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from mlpwf.commands.analyse.across import add_infinite_boxes
+from mlpwf.analyse.across import add_infinite_boxes
 from mlpwf.dynamics.finite_size import cube_edge, infinite_box
 from mlpwf.dynamics.viscosity import MPAS_PER_BAR2_A3_PS_K
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlpwf.building import isolated, label_molecules, pack_box
-from mlpwf.engines.force_field import read_force_field, templates, write_full_data
 from mlpwf.errors import ConfigError
-from mlpwf.species import molecule_from_smiles
+from mlpwf.potentials.force_field import read_force_field, templates, write_full_data
+from mlpwf.structures.boxes import isolated, label_molecules, pack_box
+from mlpwf.structures.species import molecule_from_smiles
 
 FILES = Path(__file__).parents[2] / "config" / "force_fields"
 COMMANDS, DATA = FILES / "toluene_opls.lammps", FILES / "toluene_opls.data"

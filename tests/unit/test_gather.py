@@ -9,7 +9,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from mlpwf.errors import ConfigError, DataError
-from mlpwf.report.gather import gather, number, read_columns
+from mlpwf.report.gather import gather, number
+from mlpwf.tables import read_columns
 from report_campaign import campaign
 
 

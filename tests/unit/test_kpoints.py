@@ -5,8 +5,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from mlpwf.engines import kpoints
-from mlpwf.engines.kpoints import GAMMA, KPoints, fewest, grid, listed
+from mlpwf.calculators.espresso import kpoints
+from mlpwf.calculators.espresso.kpoints import GAMMA, KPoints, fewest, grid, listed
 from mlpwf.errors import ConfigError
 
 CELLS = {

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from ase import Atoms
 
+from mlpwf.calculators.espresso.pw import kpoints_of
 from mlpwf.config import Label
-from mlpwf.engines.espresso import kpoints_of
-from mlpwf.labels.error import CUTOFFS, KPOINTS, TOTAL, converged, label_errors, sample
-from mlpwf.training import Quantities
+from mlpwf.label.error import CUTOFFS, KPOINTS, TOTAL, converged, label_errors, sample
+from mlpwf.potentials.metrics import Quantities
 
 
 def box(count, edge, kind="bulk"):

@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from mlpwf.engines import lammps
-from mlpwf.engines.deepmd import predict
 from mlpwf.errors import DataError, EngineError
-from mlpwf.frames import quantised, read_frames, write_frames
+from mlpwf.md import lammps
+from mlpwf.potentials.deepmd import predict
+from mlpwf.structures.frames import quantised, read_frames, write_frames
 from toy_water import WATER, relaxed_box
 
 

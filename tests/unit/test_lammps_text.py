@@ -3,7 +3,7 @@
 import pytest
 
 from mlpwf.errors import ConfigError, DataError
-from mlpwf.lammps_text import check_number, read_data
+from mlpwf.structures.lammps_text import check_number, read_data
 
 HEAD = "title, units = metal\n\n2 atoms\n1 atom types\n\n0 5 xlo xhi\n\nAtoms # atomic\n\n"
 

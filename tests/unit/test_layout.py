@@ -7,11 +7,8 @@ import time
 
 import pytest
 
-from mlpwf.config import Label, Site
-from mlpwf.engines.process import run_engine
-from mlpwf.errors import ConfigError
-from mlpwf.labels import layout
-from mlpwf.labels.layout import (
+from mlpwf.calculators.espresso import parallel
+from mlpwf.calculators.espresso.parallel import (
     Layout,
     Timing,
     candidates,
@@ -22,6 +19,9 @@ from mlpwf.labels.layout import (
     propose,
     serial_command,
 )
+from mlpwf.config import Label, Site
+from mlpwf.errors import ConfigError
+from mlpwf.process import run_engine
 
 GIB = 1024.0
 
@@ -75,7 +75,7 @@ def test_mpirun_is_that_of_pw_and_never_that_of_this_python(tmp_path, monkeypatc
         path.chmod(0o755)
         return str(path)
 
-    monkeypatch.setattr(layout.sys, "executable", program("venv", "python"))
+    monkeypatch.setattr(parallel.sys, "executable", program("venv", "python"))
     monkeypatch.setenv("PATH", os.pathsep.join(str(tmp_path / name) for name in ("venv", "site", "qe")))
     program("venv", "mpirun")
     program("qe", "pw.x")
@@ -87,13 +87,13 @@ def test_mpirun_is_that_of_pw_and_never_that_of_this_python(tmp_path, monkeypatc
 
 
 def test_what_the_site_has_now_is_tried_too(monkeypatch):
-    monkeypatch.setattr(layout, "mpirun_of", lambda name: "/usr/bin/mpirun")
+    monkeypatch.setattr(parallel, "mpirun_of", lambda name: "/usr/bin/mpirun")
     site = Site(pw=["srun", "-n", "4", "pw.x"], label_threads=4)
     tried = candidates(Layout(16, 1, 1), Layout(8, 2, 2), site, 16)
     assert list(tried) == [Layout(16, 1, 1), Layout(8, 2, 2), Layout(4, 4, 4)]
     assert tried[Layout(16, 1, 1)] == ["pw.x"]
     assert tried[Layout(4, 4, 4)] == site.pw
-    monkeypatch.setattr(layout, "mpirun_of", lambda name: None)
+    monkeypatch.setattr(parallel, "mpirun_of", lambda name: None)
     assert list(candidates(Layout(2, 1, 1), Layout(1, 2, 2), Site(), 2)) == [Layout(2, 1, 1)], "no mpirun, no ranks"
 
 
@@ -130,8 +130,8 @@ def test_a_failed_label_is_a_failed_layout(tmp_path):
     from ase.build import molecule
 
     atoms = molecule("H2O", cell=[5] * 3, pbc=True)
-    failed = layout.measure(atoms, Label(), Site(), {}, Layout(2, 1, 1), ["false"], tmp_path)
+    failed = parallel.measure(atoms, Label(), Site(), {}, Layout(2, 1, 1), ["false"], tmp_path)
     assert "pw.x did not begin: 'false' ended with exit status 1" in failed.failure
-    missing = layout.measure(atoms, Label(), Site(), {}, Layout(1, 1, 1), ["no-such-pw.x"], tmp_path)
+    missing = parallel.measure(atoms, Label(), Site(), {}, Layout(1, 1, 1), ["no-such-pw.x"], tmp_path)
     assert "cannot start 'no-such-pw.x'" in missing.failure
     assert not list(tmp_path.iterdir()), "no scratch folder is left"

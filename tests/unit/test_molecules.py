@@ -7,7 +7,7 @@ import pytest
 from ase import Atoms
 from ase.build import molecule
 
-from mlpwf.molecules import centres_of_mass, rigid_motions
+from mlpwf.structures.molecules import centres_of_mass, rigid_motions
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from mlpwf.calculators.espresso import pw
 from mlpwf.config import Label
-from mlpwf.engines import espresso
-from mlpwf.labels.outliers import disagreement, implausible, robust_z, tighter
-from mlpwf.training import Quantities
+from mlpwf.label.outliers import disagreement, implausible, robust_z, tighter
+from mlpwf.potentials.metrics import Quantities
 
 ATOMS = 12
 
@@ -84,7 +84,7 @@ def test_compositions_are_not_compared(ensemble):
 
 def test_tighter_is_the_same_physics_but_for_the_threshold():
     label = Label(convergence_ry=1e-7)
-    one, other = (espresso.physics(settings, {}) for settings in (label, tighter(label)))
+    one, other = (pw.physics(settings, {}) for settings in (label, tighter(label)))
     assert {key for key in one if one[key] != other[key]} == {"convergence_ry"}
     assert other["convergence_ry"] == pytest.approx(1e-9)
 

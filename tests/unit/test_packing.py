@@ -7,8 +7,8 @@ import pytest
 from ase import Atoms
 from ase.build import molecule
 
-from mlpwf.engines import packing
 from mlpwf.errors import EngineError
+from mlpwf.structures import packing
 
 WATER = molecule("H2O")
 CELL = np.array([6.0, 7.0, 8.0])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mlpwf.pricing import ELSEWHERE, Price, Size, calibration, label_price, rate_price
+from mlpwf.campaign.pricing import ELSEWHERE, Price, Size, calibration, label_price, rate_price
 
 
 def test_known_labels_of_the_same_size_give_their_mean():

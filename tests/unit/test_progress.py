@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from ase.build import molecule
 
-from mlpwf import building, progress
-from mlpwf.building import Run, Sampler
-from mlpwf.engines import packing, xtb
+from mlpwf import progress
+from mlpwf.calculators import xtb
+from mlpwf.md import sampler
+from mlpwf.md.sampler import Run, Sampler
 from mlpwf.progress import Progress, in_words, watched
-from mlpwf.species import molecule_from_smiles
+from mlpwf.structures import boxes, packing
+from mlpwf.structures.species import molecule_from_smiles
 
 
 class Clock:
@@ -75,13 +77,13 @@ def talkative(monkeypatch, caplog):
 
 
 def test_relaxations_and_runs_of_a_build_say_how_far_they_are(talkative):
-    water = building.relaxed_molecule("water", 0, molecule("H2O"), "gfn1")
+    water = sampler.relaxed_molecule("water", 0, molecule("H2O"), "gfn1")
     assert "build: water: relaxation: 1 of at most 301" in talkative.text
-    packed = building.pack_box([water], [2], 0.5, np.random.default_rng(1))
-    box = building.relaxed_box(packed, "bulk_0.5", Sampler(steps_between_frames=2))
+    packed = boxes.pack_box([water], [2], 0.5, np.random.default_rng(1))
+    box = sampler.relaxed_box(packed, "bulk_0.5", Sampler(steps_between_frames=2))
     assert "build: bulk_0.5: relaxing 6 atoms by gfn1" in talkative.text
     assert "build: bulk_0.5: relaxation: 1 of at most 31" in talkative.text
-    building.sample(Run("300 K", "bulk", "300K", box, 300.0, 2, (1, 2, 0)), Sampler(steps_between_frames=2))
+    sampler.sample(Run("300 K", "bulk", "300K", box, 300.0, 2, (1, 2, 0)), Sampler(steps_between_frames=2))
     assert [f"sampling, steps: {k} of at most 8" in talkative.text for k in (0, 1, 7, 8)] == [False, True, True, False]
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from mlpwf.calculators.espresso.pseudopotentials import Level, check, read
+from mlpwf.calculators.espresso.pw import pseudopotential_hashes
 from mlpwf.config import Label
-from mlpwf.engines.espresso import pseudopotential_hashes
 from mlpwf.errors import ConfigError, DataError
-from mlpwf.labels.pseudopotentials import Level, check, read
 
 DEBIAN = Path("/usr/share/espresso/pseudo")
 V2 = """<UPF version="2.0.1">

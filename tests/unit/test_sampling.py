@@ -5,16 +5,9 @@ import pytest
 from ase import Atoms
 
 from mlpwf.errors import DataError
-from mlpwf.molecules import centres_of_mass
-from mlpwf.sampling import (
-    beads,
-    kabsch,
-    molecules_in_cell,
-    moments,
-    principal_axes,
-    rescaled,
-    species_numbers,
-)
+from mlpwf.md.schedule import moments
+from mlpwf.structures.beads import beads, kabsch, principal_axes
+from mlpwf.structures.molecules import centres_of_mass, molecules_in_cell, rescaled, species_numbers
 
 WATER = Atoms("OHH", [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]])
 CHIRAL = Atoms("CHFClBr", [[0, 0, 0], [0.6, 0.6, 0.6], [-0.8, -0.8, 0.8], [-1.0, 1.0, -1.0], [1.1, -1.1, -1.1]])

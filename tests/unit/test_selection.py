@@ -7,7 +7,8 @@ import pytest
 from ase import Atoms
 
 from mlpwf.errors import DataError
-from mlpwf.selection import blow_up, classify, farthest_points, geometry_key, last_before_blow_up, standardised
+from mlpwf.select.selection import blow_up, classify, farthest_points, last_before_blow_up, standardised
+from mlpwf.structures.frames import geometry_key
 
 NAN = np.nan
 

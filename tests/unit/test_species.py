@@ -9,10 +9,11 @@ from ase import Atoms
 from ase.build import molecule
 from ase.collections import g2
 
-from mlpwf.building import cell_length, check_distinct, relaxed_molecule
 from mlpwf.config import Molecule
 from mlpwf.errors import ConfigError
-from mlpwf.species import geometry, molecule_from_smiles
+from mlpwf.md.sampler import relaxed_molecule
+from mlpwf.structures.boxes import cell_length, check_distinct
+from mlpwf.structures.species import geometry, molecule_from_smiles
 
 CASES = Path(__file__).parents[1] / "data" / "cases" / "molecules"
 GLYCOL = "OCCO"

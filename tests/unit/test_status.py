@@ -12,7 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from mlpwf.errors import ConfigError
-from mlpwf.status import find_campaigns, read_status
+from mlpwf.status.reading import find_campaigns, read_status
 from report_campaign import campaign, put
 
 
@@ -125,7 +125,7 @@ def test_every_campaign_of_a_folder_is_found(tmp_path: Path) -> None:
 
 
 def test_nothing_heavy_is_imported() -> None:
-    code = "import sys, json, mlpwf.status; print(json.dumps(sorted(sys.modules)))"
+    code = "import sys, json, mlpwf.status.reading; print(json.dumps(sorted(sys.modules)))"
     modules = json.loads(
         subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout
     )

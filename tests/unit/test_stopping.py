@@ -7,9 +7,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from mlpwf.agreement import Liquid
-from mlpwf.errors import DataError
-from mlpwf.stopping import (
+from mlpwf.campaign.agreement import Liquid
+from mlpwf.campaign.stopping import (
     Criterion,
     few_candidates,
     flat_test_error,
@@ -19,6 +18,7 @@ from mlpwf.stopping import (
     same_liquid,
     small_error,
 )
+from mlpwf.errors import DataError
 
 
 def counts(accurate: int = 0, candidate: int = 0, failed: int = 0, broken: int = 0) -> Counter[str]:

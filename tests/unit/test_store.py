@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from ase.build import molecule
 
-from mlpwf.engines import espresso
+from mlpwf.calculators.espresso import pw
 from mlpwf.errors import DataError
-from mlpwf.labels.store import Store, canonical, label_key, labelled
+from mlpwf.label.store import Store, canonical, label_key, labelled
 
 PHYSICS = {"engine": "qe", "cutoff_ry": 30.0, "pseudopotentials": {"C": "c0", "H": "aa", "O": "bb"}}
 
@@ -29,7 +29,7 @@ def key(atoms, physics=PHYSICS):
 
 
 def test_order_images_and_files_do_not_matter(water, tmp_path):
-    from mlpwf.frames import read_frames, write_frames
+    from mlpwf.structures.frames import read_frames, write_frames
 
     moved = water[[2, 0, 1]]
     moved.positions[0] += water.cell.array[0] - 2 * water.cell.array[2]
@@ -112,5 +112,5 @@ def test_keys_of_labels_at_gamma_are_what_they_were():
     shortest = min(atoms.cell.lengths().min() for atoms in frames)
     for distance, same in ((shortest - 0.1, True), (shortest + 1.5, False)):
         settings = real_outputs.SETTINGS.model_copy(update={"kpoints": "auto", "image_distance_angstrom": distance})
-        physics = espresso.physics(settings, real_outputs.HASHES)
+        physics = pw.physics(settings, real_outputs.HASHES)
         assert ([label_key(canonical(atoms), physics) for atoms in frames] == found) == same

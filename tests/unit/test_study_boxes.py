@@ -4,7 +4,7 @@ import numpy as np
 from ase import Atoms
 
 from mlpwf.config import System
-from mlpwf.labels.study_boxes import boxes, molecules_in, multiple_of
+from mlpwf.label.study_boxes import boxes, molecules_in, multiple_of
 
 HYDROGEN = System(molecules={"hydrogen": {"smiles": "[H][H]", "count": 2}}, density_g_cm3=0.08)
 MIXTURE = System(molecules={"water": {"smiles": "O", "count": 2}, "hydrogen": {"smiles": "[H][H]"}}, density_g_cm3=0.9)

@@ -91,7 +91,7 @@ def test_rings_side_by_side_and_edge_on(liquid):
 
 @pytest.fixture(scope="module")
 def molecule():
-    from mlpwf.species import molecule_from_smiles
+    from mlpwf.structures.species import molecule_from_smiles
 
     atoms = molecule_from_smiles("toluene", "Cc1ccccc1", 1)
     assert isinstance(atoms, Atoms)

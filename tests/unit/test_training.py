@@ -7,7 +7,7 @@ import pytest
 from ase import Atoms
 
 from mlpwf.errors import DataError
-from mlpwf.training import (
+from mlpwf.potentials.metrics import (
     Quantities,
     committee_mean,
     error_measures,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mlpwf.errors import DataError
-from mlpwf.validation import block_mean, block_means, diffusion, drift, radial_distribution
+from mlpwf.validate.observables import block_mean, block_means, diffusion, drift, radial_distribution
 
 
 def naive_rdf(frames, cell, width, shells):

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from mlpwf.walltime import seconds_left
+from mlpwf.campaign.walltime import seconds_left
 
 
 def test_nothing_limits_a_job_that_asked_for_nothing(monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 from ase import Atoms
 from ase.build import molecule
 
-from mlpwf.engines import xtb
+from mlpwf.calculators import xtb
 from mlpwf.errors import EngineError
 
 

@@ -10,11 +10,11 @@ import pytest
 from ase import Atoms
 from ase.build import molecule
 
+from mlpwf.calculators.espresso import pw
+from mlpwf.calculators.espresso.acceptance import accept
 from mlpwf.config import Label, Site
-from mlpwf.engines import espresso
-from mlpwf.frames import quantised
-from mlpwf.labels.acceptance import accept
-from mlpwf.labels.store import canonical
+from mlpwf.label.store import canonical
+from mlpwf.structures.frames import quantised
 
 pytestmark = [
     pytest.mark.engine,
@@ -38,9 +38,9 @@ def compute(tmp_path):
 
     def run(atoms, settings):
         structure = canonical(atoms)
-        status, text = espresso.run(structure.atoms(), settings, Site(), tmp_path)
+        status, text = pw.run(structure.atoms(), settings, Site(), tmp_path)
         folder = Path(Site().pseudopotential_folder)
-        hashes = espresso.pseudopotential_hashes(sorted(set(atoms.symbols)), settings, folder)
+        hashes = pw.pseudopotential_hashes(sorted(set(atoms.symbols)), settings, folder)
         result = accept(status, text, structure.atoms(), settings, hashes)
         forces = np.empty((len(atoms), 3))
         forces[structure.order] = result.forces

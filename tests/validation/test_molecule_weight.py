@@ -10,9 +10,9 @@ import pytest
 from ase import Atoms
 
 from mlpwf.config import Train
-from mlpwf.engines import deepmd
-from mlpwf.frames import read_frames
-from mlpwf.training import error_measures
+from mlpwf.potentials import deepmd
+from mlpwf.potentials.metrics import error_measures
+from mlpwf.structures.frames import read_frames
 
 PROJECT = Path(__file__).parents[2]
 DP = [str(Path(sys.executable).parent / "dp")]

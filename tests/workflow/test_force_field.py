@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from mlpwf.files import read_json
-from mlpwf.status import read_status
+from mlpwf.status.reading import read_status
 
 PROJECT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent

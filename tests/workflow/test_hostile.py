@@ -16,11 +16,11 @@ from typer.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from mlpwf.commands.explore import explore
 from mlpwf.config import load_campaign
 from mlpwf.errors import ConfigError
+from mlpwf.explore.command import explore
 from mlpwf.files import write_json
-from mlpwf.frames import quantised, write_frames
+from mlpwf.structures.frames import quantised, write_frames
 from toy_water import DENSITY, SYSTEM, WATER
 
 PROJECT = Path(__file__).parents[2]

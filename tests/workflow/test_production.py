@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mlpwf.campaign.segments import segments
+from mlpwf.campaign.states import simulate_lengths
 from mlpwf.config import Simulate
 from mlpwf.files import read_json
-from mlpwf.frames import write_frames
-from mlpwf.production import segments
-from mlpwf.states import simulate_lengths
+from mlpwf.structures.frames import write_frames
 from toy_water import DENSITY, WATER
 
 PROJECT = Path(__file__).parents[2]

@@ -14,7 +14,7 @@ from ase import Atoms
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from mlpwf.labels.store import Store, canonical, label_key
+from mlpwf.label.store import Store, canonical, label_key
 from report_campaign import campaign, put, table
 
 CYCLES, LABELS, STATES, BATCH, ROWS = 10, 500, 8, 25, 12_800

@@ -10,11 +10,11 @@ import os
 import sys
 from pathlib import Path
 
-from mlpwf.accounting import book_snakemake
-from mlpwf.config.resolve import cycle_section
-from mlpwf.config.run import only_looks, open_run
+from mlpwf.campaign.accounting import book_snakemake
+from mlpwf.campaign.resolve import cycle_section
+from mlpwf.campaign.run import only_looks, open_run
 from mlpwf.errors import MlpwfError
-from mlpwf.states import simulate_lengths, states
+from mlpwf.campaign.states import simulate_lengths, states
 
 # Rules call mlpwf of the environment this Snakemake runs in, whether it is activated or not.
 os.environ["PATH"] = os.pathsep.join(

@@ -19,7 +19,7 @@ from mlpwf.doctor.findings import Finding, failed, made, ok, warning
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from mlpwf.labels.pseudopotentials import Check
+    from mlpwf.calculators.espresso.pseudopotentials import Check
 
 STEPS = 10
 
@@ -32,15 +32,15 @@ def elements_of(campaign: Campaign) -> list[str]:
     ConfigError
         If a molecule has no geometry.
     """
-    from mlpwf.frames import element_order
-    from mlpwf.species import geometry
+    from mlpwf.structures.frames import element_order
+    from mlpwf.structures.species import geometry
 
     return element_order(geometry(name, one, campaign.seed) for name, one in campaign.system.molecules.items())
 
 
 def pseudopotentials(campaign: Campaign, site: Site, elements: list[str]) -> Iterator[Finding]:
     """The file of each element."""
-    from mlpwf.labels import pseudopotentials as files
+    from mlpwf.calculators.espresso import pseudopotentials as files
 
     folder = Path(site.pseudopotential_folder)
     for element in elements:
@@ -48,7 +48,7 @@ def pseudopotentials(campaign: Campaign, site: Site, elements: list[str]) -> Ite
 
 
 def _pseudopotential(check: Check) -> Finding:
-    from mlpwf.labels.pseudopotentials import Level
+    from mlpwf.calculators.espresso.pseudopotentials import Level
 
     name, expected = f"potential {check.element}", "a sound file that fits the settings of `label`"
     if check.level <= Level.NOTE:
@@ -60,7 +60,7 @@ def _pseudopotential(check: Check) -> Finding:
 
 def kpoints(campaign: Campaign) -> Iterator[Finding]:
     """What error the k-points of each size of box are expected to leave."""
-    from mlpwf.labels.foresee import samplings
+    from mlpwf.label.foresee import samplings
 
     target = min(campaign.select.targets.values())
     for one in samplings(campaign):
@@ -86,8 +86,9 @@ def _dimer(element: str) -> Atoms:
 
 def single_point(campaign: Campaign, site: Site, elements: list[str]) -> Iterator[Finding]:
     """One label of two atoms of the lightest element, with the functional and the potentials of the campaign."""
-    from mlpwf.engines import espresso, xtb
-    from mlpwf.labels.acceptance import Aside, accept
+    from mlpwf.calculators import xtb
+    from mlpwf.calculators.espresso import pw
+    from mlpwf.calculators.espresso.acceptance import Aside, accept
 
     label, atoms, started = campaign.label, _dimer(elements[0]), time.time()
     if label.engine != "qe":
@@ -104,10 +105,10 @@ def single_point(campaign: Campaign, site: Site, elements: list[str]) -> Iterato
             "timeout_seconds": 600.0,
         }
     )
-    hashes = espresso.pseudopotential_hashes(elements[:1], cheap, Path(site.pseudopotential_folder))
+    hashes = pw.pseudopotential_hashes(elements[:1], cheap, Path(site.pseudopotential_folder))
     command = " ".join(site.pw)
     with tempfile.TemporaryDirectory(prefix="mlpwf-doctor-") as folder:
-        status, text = espresso.run(atoms, cheap, site, Path(folder))
+        status, text = pw.run(atoms, cheap, site, Path(folder))
         try:
             accept(status, text, atoms, cheap, hashes)
         except Aside as aside:
@@ -117,7 +118,7 @@ def single_point(campaign: Campaign, site: Site, elements: list[str]) -> Iterato
                 "an accepted single point", "run it by hand, mend `pw` in the site file (modules, launcher, MPI)",
             )  # fmt: skip
             return
-    yield ok("pw.x", f"`{command}`: version {espresso.version(text)}, a single point in {time.time() - started:.1f} s")
+    yield ok("pw.x", f"`{command}`: version {pw.version(text)}, a single point in {time.time() - started:.1f} s")
 
 
 def training(site: Site, folder: Path, elements: list[str]) -> Iterator[Finding]:
@@ -125,7 +126,7 @@ def training(site: Site, folder: Path, elements: list[str]) -> Iterator[Finding]
     import numpy as np
     from ase.calculators.singlepoint import SinglePointCalculator
 
-    from mlpwf.engines import deepmd
+    from mlpwf.potentials import deepmd
 
     started, atoms = time.time(), _dimer(elements[0])
     atoms.set_cell([8.0, 8.0, 8.0])
@@ -147,8 +148,8 @@ def training(site: Site, folder: Path, elements: list[str]) -> Iterator[Finding]
 
 def dynamics(site: Site, folder: Path, elements: list[str]) -> Iterator[Finding]:
     """A few steps of LAMMPS under the model `training` has left in `folder`."""
-    from mlpwf.engines.lammps import WalkerJob, describe_exit, last_words, run_worker
-    from mlpwf.frames import quantised, write_frames
+    from mlpwf.md.lammps import WalkerJob, describe_exit, last_words, run_worker
+    from mlpwf.structures.frames import quantised, write_frames
 
     started, work, atoms = time.time(), folder / "dynamics", _dimer(elements[0])
     atoms.set_cell([8.0, 8.0, 8.0])
@@ -175,7 +176,7 @@ def dynamics(site: Site, folder: Path, elements: list[str]) -> Iterator[Finding]
 
 def packing() -> Iterator[Finding]:
     """Packmol is found."""
-    from mlpwf.engines.packing import packmol_path
+    from mlpwf.structures.packing import packmol_path
 
     yield ok("packmol", packmol_path())
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from mlpwf.dynamics.correlators import Moments, memory
+from mlpwf.dynamics.correlators import memory
+from mlpwf.dynamics.moments import Moments
 from mlpwf.dynamics.relaxation import relaxation_time
 from mlpwf.dynamics.trajectory import Array
 from mlpwf.dynamics.uncertainty import BLOCK_TAUS, FEWEST_BLOCKS, block_numbers, block_sums, jackknife

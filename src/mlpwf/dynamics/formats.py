@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlpwf.errors import DataError
-from mlpwf.lammps_text import GZIP
+from mlpwf.structures.lammps_text import GZIP
 
 if TYPE_CHECKING:
     from MDAnalysis import Universe

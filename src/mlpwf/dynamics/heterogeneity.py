@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlpwf.dynamics.correlators import Moments, memory
+from mlpwf.dynamics.correlators import memory
+from mlpwf.dynamics.moments import Moments
 from mlpwf.dynamics.trajectory import Array
 from mlpwf.dynamics.uncertainty import BLOCK_TAUS, FEWEST_BLOCKS, MOST_BLOCKS, block_numbers, block_sums, jackknife
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from mlpwf.dynamics import formats
 from mlpwf.errors import DataError
-from mlpwf.lammps_text import ATOM_STYLES, DataFile, read_data
+from mlpwf.structures.lammps_text import ATOM_STYLES, DataFile, read_data
 
 if TYPE_CHECKING:
     from MDAnalysis import Universe

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mlpwf.dynamics.correlators import Moments, memory, slowest_motion
+from mlpwf.dynamics.correlators import memory, slowest_motion
+from mlpwf.dynamics.moments import Moments
 from mlpwf.dynamics.trajectory import Array, Index
 from mlpwf.dynamics.uncertainty import BLOCK_TAUS, FEWEST_BLOCKS, block_numbers, crossing, widening
 from mlpwf.errors import DataError

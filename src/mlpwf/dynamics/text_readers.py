@@ -17,7 +17,7 @@ from MDAnalysis.lib.mdamath import triclinic_box
 from MDAnalysis.lib.util import NamedStream, anyopen
 
 from mlpwf.dynamics.formats import DUMP, EXTXYZ
-from mlpwf.lammps_text import text_of
+from mlpwf.structures.lammps_text import text_of
 
 SKIPPED = ("ITEM: UNITS", "ITEM: TIME\n", "ITEM: TIME\r")
 

@@ -19,7 +19,7 @@ from mlpwf.dynamics.trajectory import Array, Index
 from mlpwf.errors import DataError
 
 if TYPE_CHECKING:
-    from mlpwf.dynamics.correlators import Moments
+    from mlpwf.dynamics.moments import Moments
 
 NAN = float("nan")
 FEWEST_BLOCKS = 3  # fewer give no error bar

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from mlpwf.calibration import POOLED, from_document
-from mlpwf.report.figures import PALETTE, Curve, Panel, lines, rows, thermal_colours
+from mlpwf.figures import PALETTE, Curve, Panel, lines, rows, thermal_colours
+from mlpwf.potentials.calibration import POOLED, from_document
 from mlpwf.report.gather import Cycle, Record, number
-from mlpwf.report.page import Drawing, Part, Table
+from mlpwf.report.parts import Drawing, Part, Table
 
 CHANNELS = {"inter": "Net force on molecules", "intra": "Forces inside molecules"}
 

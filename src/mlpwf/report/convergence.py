@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from mlpwf.agreement import from_document, mean_with_error
-from mlpwf.report.figures import Curve, Panel, lines, rows, thermal_colours
-from mlpwf.report.gather import Record, number
-from mlpwf.report.page import Drawing, Part, Table, trained_on
-from mlpwf.stopping import ahead, outlook, root_with_error
+from mlpwf.campaign.agreement import from_document, mean_with_error
+from mlpwf.campaign.stopping import ahead, outlook, root_with_error
+from mlpwf.figures import Curve, Panel, lines, rows, thermal_colours
+from mlpwf.report.gather import Record, number, trained_on
+from mlpwf.report.parts import Drawing, Part, Table
 
 MET = {True: "yes", False: "no", None: "not known yet"}
 Documents = Sequence[Mapping[str, Any]]

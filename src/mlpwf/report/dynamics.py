@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlpwf.report.dynamics_figures import CAPTIONS, HEIGHTS, TRUE, figures
-from mlpwf.report.dynamics_tables import ALL, count_name, lower, quantity_name
-from mlpwf.report.figures import lines, rows
+from mlpwf.dynamics.columns import ALL, count_name, lower, quantity_name
+from mlpwf.dynamics.figures import CAPTIONS, HEIGHTS, TRUE, figures
+from mlpwf.figures import lines, rows
 from mlpwf.report.gather import Record, number
-from mlpwf.report.page import Drawing, Part, Table
+from mlpwf.report.parts import Drawing, Part, Table
 
 if TYPE_CHECKING:
-    from mlpwf.report.gather import Columns
+    from mlpwf.tables import Columns
 
 
 def dynamics(record: Record) -> Part:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -10,13 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlpwf.campaign.resolve import cycles_in_words
+from mlpwf.dynamics.columns import ANALYSIS
 from mlpwf.errors import ConfigError, DataError
 from mlpwf.files import read_json
+from mlpwf.tables import read_columns
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from mlpwf.tables import Columns
 
-    Columns = Mapping[str, NDArray[Any]]
+if TYPE_CHECKING:
+    from mlpwf.tables import Columns
 
 SECTIONS = (
     "system", "build", "label", "train", "explore", "select", "validate", "simulate", "analyse", "report", "site",
@@ -24,23 +27,6 @@ SECTIONS = (
 OF_A_MODEL = ("cycle/", "label/", "test/", "train/", "validate/")
 """Folders a campaign with a given force field has not."""
 PARITY = ("quantity", "label")
-ANALYSIS = {
-    "states": ("state", "temperature_kelvin"),
-    "motion": ("temperature_kelvin", "molecules", "time_ps"),
-    "correlators": ("temperature_kelvin", "molecules", "correlator", "time_ps"),
-    "relaxation": ("temperature_kelvin", "molecules", "correlator", "tau_ps"),
-    "aging": ("temperature_kelvin", "molecules", "correlator", "waiting_ps", "tau_ps"),
-    "counts": ("temperature_kelvin", "molecules", "correlator", "definition", "count"),
-    "coherent": ("temperature_kelvin", "species", "wavevector_per_angstrom", "time_ps", "value"),
-    "s4": ("temperature_kelvin", "molecules", "wavevector_per_angstrom", "s4", "s4_fluctuation"),
-    "sub_boxes": ("temperature_kelvin", "molecules", "edge_angstrom", "chi4"),
-    "lengths": ("temperature_kelvin", "xi4_angstrom", "chi4_at_zero", "verdict"),
-    "van_hove": ("temperature_kelvin", "molecules", "time_ps", "distance_angstrom", "density_per_angstrom"),
-    "laws": ("quantity", "molecules", "law"),
-    "energies": ("quantity", "molecules", "definition"),
-    "cooperativity": ("correlator", "molecules", "count_definition", "against"),
-}
-"""Tables of `mlpwf analyse`, all of which the page shows, and the columns each must have."""
 
 
 @dataclass(frozen=True)
@@ -199,38 +185,6 @@ class _Reader:
         return None
 
 
-def read_columns(path: Path, needs: Sequence[str] = ()) -> Columns:
-    """Columns of a CSV by name: numbers (an empty field is NaN) or, failing that, text.
-
-    Raises
-    ------
-    DataError
-        If the file has no header, rows of another length, or lacks a column of `needs`.
-    """
-    import numpy as np
-
-    try:
-        with path.open(newline="") as handle:
-            header, *body = csv.reader(line for line in handle if not line.startswith("#"))
-    except (ValueError, csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not a CSV file ({error}); delete it and run its stage again") from None
-    absent = [name for name in needs if name not in header]
-    if absent:
-        found = ", ".join(header)
-        raise DataError(f"{path}: no column {absent[0]}; found {found}; delete it and run its stage again")
-    for number, row in enumerate(body, start=2):
-        if len(row) != len(header):
-            message = f"{path}: line {number} has {len(row)} fields; expected {len(header)}"
-            raise DataError(f"{message}; delete it and run its stage again")
-    columns: dict[str, NDArray[Any]] = {}
-    for name, cells in zip(header, zip(*body, strict=True) if body else [()] * len(header), strict=True):
-        try:
-            columns[name] = np.array([cell or "nan" for cell in cells], dtype=np.float64)
-        except ValueError:
-            columns[name] = np.array(cells, dtype=np.str_)
-    return columns
-
-
 def number(document: Mapping[str, Any] | None, *keys: str) -> float | None:
     """A finite number inside nested objects, or None where there is none."""
     value: Any = document
@@ -267,7 +221,7 @@ def gather(folder: Path | str) -> Record:
     reader = _Reader(folder)
     sections = {name: reader.json("config", f"{name}.json") or {} for name in SECTIONS}
     classical = bool(sections["simulate"].get("force_field"))
-    from mlpwf.accounting import read_costs, read_snakemake
+    from mlpwf.campaign.accounting import read_costs, read_snakemake
 
     return Record(
         folder=folder,
@@ -288,7 +242,7 @@ def gather(folder: Path | str) -> Record:
 
 
 def _kept(folder: Path) -> dict[str, dict[str, Any]]:
-    from mlpwf.config.resolve import cycles_in_words, kept_settings
+    from mlpwf.campaign.resolve import kept_settings
 
     kept: dict[str, dict[str, Any]] = {}
     for section, cycles in kept_settings(folder).items():
@@ -422,3 +376,8 @@ def _analysis(reader: _Reader) -> Analysis:
     found = {name: reader.csv("analyse", f"{name}.csv", needs=needs) for name, needs in ANALYSIS.items()}
     tables = {name: columns for name, columns in found.items() if columns is not None}
     return Analysis(tables, reader.json("analyse", "summary.json"))
+
+
+def trained_on(cycle: Cycle) -> float | None:
+    """Labels the cycle's models were trained on."""
+    return number(cycle.errors, "train", "mean", "overall", "frames")

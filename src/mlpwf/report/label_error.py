@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlpwf.report.gather import Record, number
-from mlpwf.report.page import Part, Table
+from mlpwf.report.parts import Part, Table
 
 HEADER = ("atoms", "edge, Å", "frames", "error of", "force, meV/Å", "net force, meV/Å", "energy, meV/atom",
           "virial, meV/atom", "pressure, kbar")  # fmt: skip

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlpwf.config.resolve import cycles_in_words
+from mlpwf.campaign.resolve import cycles_in_words
 from mlpwf.errors import DataError
-from mlpwf.report.figures import (
+from mlpwf.figures import (
     PALETTE,
     VERDICT_COLOURS,
     Curve,
@@ -21,14 +21,12 @@ from mlpwf.report.figures import (
     rows,
     thermal_colours,
     thinned,
-    to_svg,
 )
-from mlpwf.report.gather import Cycle, Record, number
+from mlpwf.report.gather import Cycle, Record, number, trained_on
+from mlpwf.report.parts import Block, Drawing, Part, Table
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from mlpwf.report.gather import Columns
+    from mlpwf.tables import Columns
 
 ERRORS = {
     "energy_rmse_mev_atom": "energy, meV/atom",
@@ -50,53 +48,6 @@ VERDICTS = {
     "exhausted": "Exhausted, not converged",
     "continue": "Not converged yet",
 }
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows of text below a heading; the first column names the row."""
-
-    caption: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A figure, a sentence on what it shows, and the numbers drawn."""
-
-    name: str
-    caption: str
-    figure: Figure
-    numbers: Sequence[Sequence[str]]
-
-    @property
-    def svg(self) -> str:
-        """The figure as an SVG element."""
-        return to_svg(self.figure, self.name)
-
-
-@dataclass(frozen=True)
-class Block:
-    """A collapsed part of the page: a title and preformatted text."""
-
-    title: str
-    text: str
-
-
-@dataclass(frozen=True)
-class Part:
-    """One section of the page."""
-
-    key: str
-    title: str
-    facts: Mapping[str, str] = field(default_factory=dict)
-    drawings: Sequence[Drawing] = ()
-    tables: Sequence[Table] = ()
-    details: Sequence[Block] = ()
-    notes: Sequence[str] = ()
-    warnings: Sequence[str] = ()
-    missing: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -336,11 +287,6 @@ def learning(record: Record) -> Part:
     return Part(
         "learning", "Learning curve", drawings=drawings, tables=[Table(caption, header, table)] if table else []
     )
-
-
-def trained_on(cycle: Cycle) -> float | None:
-    """Labels the cycle's models were trained on."""
-    return number(cycle.errors, "train", "mean", "overall", "frames")
 
 
 def _count(value: float | None) -> str:

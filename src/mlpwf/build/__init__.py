@@ -1,0 +1,1 @@
+"""The build stage: start, test and bulk frames."""

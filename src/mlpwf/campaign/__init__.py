@@ -1,0 +1,1 @@
+"""A campaign as a whole: its settings, states, costs and stop."""

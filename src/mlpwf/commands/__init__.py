@@ -1,1 +1,0 @@
-"""One module per verb: read files, call science, write files."""

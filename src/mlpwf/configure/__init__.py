@@ -1,0 +1,1 @@
+"""The resolved config of a campaign."""

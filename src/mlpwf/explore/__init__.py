@@ -1,0 +1,1 @@
+"""The explore stage: walkers of molecular dynamics."""

@@ -1,0 +1,1 @@
+"""The label stage: energies, forces and stress of frames."""

@@ -1,0 +1,258 @@
+"""What `mlpwf label converge` writes and prints."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlpwf import __version__
+from mlpwf.config import Label
+from mlpwf.files import write_json, write_text
+from mlpwf.tables import table
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from mlpwf.calculators.espresso.box_convergence import Box
+    from mlpwf.calculators.espresso.convergence import Errors, Row, Study
+
+PRESENT = "configured"
+HEADER = (
+    "set", "lever", "cutoff_ry", "density_cutoff_ry", "fft_grid_ry", "convergence_ry", "force_rms_ev_angstrom",
+    "virial_rms_ev_atom", "energy_difference_ev_atom", "cpu_s", "relative_cost", "failure", "atoms", "edge_angstrom",
+    "kpoints", "image_distance_angstrom", "net_force_rms_ev_angstrom", "pressure_error_kbar", "cpu_s_atom",
+)  # fmt: skip
+SHOWN = {
+    "set": "set", "atoms": "atoms", "lever": "lever", "cutoff_ry": "Ry", "density_cutoff_ry": "density Ry",
+    "fft_grid_ry": "FFT grid Ry", "convergence_ry": "threshold Ry", "kpoints": "k-points",
+    "image_distance_angstrom": "images Å", "force_rms_ev_angstrom": "force eV/Å",
+    "virial_rms_ev_atom": "virial eV/atom", "pressure_error_kbar": "pressure kbar", "cpu_s": "CPU-s",
+    "cpu_s_atom": "CPU-s/atom", "relative_cost": "cost", "failure": "failure",
+}  # fmt: skip
+"""Columns that are printed, by their name in converge.csv."""
+
+
+@dataclass
+class Result:
+    """All of a study: sets, target, frames by number of atoms and what they are, and what was found by name of the set.
+
+    multiples says, by number of atoms, how many times the molecules of the system a box holds, None if it is no
+    multiple; it is empty where no system is given.
+    """
+
+    sets: Mapping[str, Label]
+    target: Errors
+    sizes: Mapping[int, list[Atoms]]
+    about: list[dict[str, Any]]
+    studies: dict[str, Study] = field(default_factory=dict)
+    boxes: dict[str, list[Box]] = field(default_factory=dict)
+    multiples: Mapping[int, int | None] = field(default_factory=dict)
+
+    def present(self, atoms: int | None) -> Row | None:
+        """The configured settings on boxes of so many atoms."""
+        return next((box.configured for box in self.boxes[PRESENT] if box.atoms == atoms), None)
+
+
+def write(out: Path, result: Result) -> None:
+    """converge.csv, converge.json and, if anything meets the target, converge.svg."""
+    from mlpwf.figures import lines, to_svg
+    from mlpwf.label.convergence_figure import panels
+
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([HEADER, *_rows(result)])
+    write_text(out / "converge.csv", text.getvalue())
+    summary = _summary(result)
+    write_json(out / "converge.json", summary)
+    drawing = out / "converge.svg"
+    if summary["recommended"] is None:
+        drawing.unlink(missing_ok=True)
+        return
+    write_text(drawing, to_svg(lines(panels(result.studies, result.boxes, result.target)), "converge"))
+
+
+def _rows(result: Result) -> Iterator[tuple[str, ...]]:
+    """The rows of converge.csv; relative cost is that to the configured settings on boxes of the same size."""
+    for name, study in result.studies.items():
+        for row in [*study.rows, *(one for box in result.boxes[name] for one in box.rows)]:
+            present = result.present(row.atoms)
+            whole = None if present is None else present.cpu_s
+            varied, found = row.setting, row.errors
+            setting = (varied.cutoff_ry, varied.density_cutoff_ry, varied.fft_grid_ry, varied.convergence_ry)
+            errors = (None, None, None) if found is None else (found.force, found.virial, found.energy)
+            cost = (row.cpu_s, row.cpu_s / whole if row.cpu_s and whole else None)
+            where = (row.atoms, row.edge_angstrom, row.points, row.image_distance_angstrom)
+            further = (None, None) if found is None else (found.net_force, found.pressure_kbar)
+            yield (
+                name,
+                row.lever,
+                *map(_number, (*setting, *errors, *cost)),
+                row.failure or "",
+                *map(_number, (*where, *further, row.cpu_s_atom)),
+            )
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
+def _summary(result: Result) -> dict[str, Any]:
+    """The content of converge.json: each set's cheapest setting, and the cheapest of all."""
+    from mlpwf.calculators.espresso.box_convergence import cheapest
+    from mlpwf.calculators.espresso.convergence import MARGIN
+
+    target, first = result.target, result.present(min(result.sizes))
+    best = cheapest(result.boxes, target)
+    recommended: dict[str, Any] | None = None
+    present = None
+    if best is not None:
+        name, box, row = best
+        recommended = row.setting.section()
+        if name != PRESENT:
+            recommended["pseudopotentials"] = result.sets[name].pseudopotentials
+        present = result.present(box.atoms)
+    return {
+        "mlpwf": __version__,
+        "target": {"force_ev_angstrom": target.force, "virial_ev_atom": target.virial, "margin": MARGIN},
+        "sets": {name: _of_set(result, name) for name in result.studies},
+        "configured": None if first is None else asdict(first),
+        "recommended_set": None if best is None else best[0],
+        "recommended": recommended,
+        "recommended_box": None if best is None else _box(result, best[1]),
+        "cpu_s": None if best is None else best[2].cpu_s,
+        "cpu_s_atom": None if best is None else best[2].cpu_s_atom,
+        "relative_cost": (
+            None
+            if best is None or present is None or not present.cpu_s or best[2].cpu_s is None
+            else best[2].cpu_s / present.cpu_s
+        ),
+        "frames": result.about,
+    }
+
+
+def _box(result: Result, box: Box) -> dict[str, Any]:
+    """What box that is."""
+    members = [one for one in result.about if one["atoms"] == box.atoms]
+    return {
+        "atoms": box.atoms,
+        "molecules": members[0]["molecules"],
+        "edge_angstrom": box.rows[-1].edge_angstrom,
+        "box_multiple": result.multiples.get(box.atoms),
+    }
+
+
+def _of_set(result: Result, name: str) -> dict[str, Any]:
+    """What was found of one set of pseudopotentials."""
+    from mlpwf.calculators.espresso.box_convergence import cheapest
+
+    study, boxes = result.studies[name], result.boxes[name]
+    found = cheapest({name: boxes}, result.target)
+    return {
+        "pseudopotentials": result.sets[name].pseudopotentials,
+        "reference": study.highest.setting.section(),
+        "references_differ": None if study.agreement is None else asdict(study.agreement),
+        "forces_differ_from_configured_set": _difference(result, study),
+        "cheapest": None if found is None else asdict(found[2]),
+        "boxes": [
+            {
+                **_box(result, box),
+                "kpoints_differ": None if box.agreement is None else asdict(box.agreement),
+                "kpoints_converged": box.converged,
+                "cheapest": None if (best := box.best(result.target)) is None else asdict(best),
+                "configured": None if box.configured is None else asdict(box.configured),
+            }
+            for box in boxes
+        ],
+    }
+
+
+def _difference(result: Result, study: Study) -> float | None:
+    """Error of a set's reference forces against the configured set's in eV/Å: physics, which no cut-off removes."""
+    from mlpwf.calculators.espresso.convergence import errors
+
+    present = result.studies[PRESENT].reference
+    if present is None or study.reference is None:
+        return None
+    return errors(study.reference, present, result.sizes[min(result.sizes)]).force
+
+
+def report(result: Result) -> Iterator[str]:
+    """The lines printed at the end."""
+    import yaml
+
+    places = [HEADER.index(name) for name in SHOWN]
+    rows = [tuple(row[k] or "-" for k in places) for row in _rows(result)]
+    points = list(SHOWN).index("kpoints")
+    rows = [tuple("Γ" if k == points and cell == "0" else cell for k, cell in enumerate(row)) for row in rows]
+    yield from table([tuple(SHOWN.values()), *rows])
+    summary = _summary(result)
+    wanted = f"{result.target.force:g} eV/Å and {result.target.virial:g} eV/atom"
+    for name, study in result.studies.items():
+        differ = summary["sets"][name]["forces_differ_from_configured_set"]
+        if study.chosen is None:
+            yield f"{name}: nothing meets {wanted}; {_best(study)}"
+            continue
+        if name != PRESENT and differ is not None:
+            yield f"{name}: forces differ from the configured set's by {differ:.4f} eV/Å RMS, which is physics"
+        for box in result.boxes[name]:
+            yield f"{name}, boxes of {box.atoms} atoms: {_of_box(box, result.target, wanted)}"
+    if summary["recommended"] is None:
+        return
+    share, where = summary["relative_cost"], summary["recommended_box"]
+    errors = summary["sets"][summary["recommended_set"]]["cheapest"]["errors"]
+    count = "" if where["molecules"] is None else f", {where['molecules']} molecules"
+    yield (
+        f"cheapest settings within {wanted}: {summary['cpu_s']:.1f} CPU-s a label"
+        + ("" if share is None else f", {share:.2f} of the present settings' cost")
+        + f"; force {errors['force']:.4f} eV/Å, virial {errors['virial']:.4f} eV/atom"
+        + f", measured in boxes of {where['atoms']} atoms{count}, {where['edge_angstrom']:.2f} Å"
+    )
+    lines: dict[str, Any] = {"label": summary["recommended"]}
+    if where["box_multiple"] is not None:
+        lines["build"] = {"box_multiples": [where["box_multiple"]]}
+    elif result.multiples:
+        yield f"boxes of {where['atoms']} atoms are no multiple of the molecules of --system: change their counts"
+    elif len(result.sizes) > 1:
+        yield "give --system, the resolved section, to have this box as build.box_multiples"
+    yield yaml.safe_dump(lines, sort_keys=False).rstrip()
+
+
+def _of_box(box: Box, target: Errors, wanted: str) -> str:
+    """What was found in boxes of one size."""
+    best = box.best(target)
+    if best is not None and best.errors is not None:
+        found = best.errors
+        net = "" if found.net_force is None else f", net force {found.net_force:.4f} eV/Å"
+        return (
+            f"{best.setting}: force {found.force:.4f} eV/Å{net}, virial {found.virial:.4f} eV/atom, pressure "
+            f"{found.pressure_kbar:+.2f} kbar; {best.cpu_s:.1f} CPU-s a label, {best.cpu_s_atom:.3f} an atom"
+        )
+    failure = next((row.failure for row in reversed(box.rows) if row.failure), None)
+    if not box.converged:
+        last = [row for row in box.rows if row.lever == "k-points"][-1]
+        differ = failure if box.agreement is None else (
+            f"the last, {last.image_distance_angstrom or 0:.1f} Å, differ from those nearer by "
+            f"{box.agreement.force:.4f} eV/Å and {box.agreement.virial:.4f} eV/atom"
+        )  # fmt: skip
+        return f"k-points do not converge: {differ}; take a larger box or loosen the target"
+    closest = box.closest
+    if closest is None or closest.errors is None:
+        return f"no label converged in k-points and cut-offs: {failure}"
+    return (
+        f"nothing meets {wanted}; the closest is {closest.setting}: force {closest.errors.force:.4f} eV/Å, virial "
+        f"{closest.errors.virial:.4f} eV/atom: take a larger box or loosen the target"
+    )
+
+
+def _best(study: Study) -> str:
+    """What was found where no cut-offs met the target."""
+    last = study.highest
+    if last.errors is None:
+        return str(last.failure)
+    return (
+        f"the best is {last.setting}, which differs from the cut-off below by {last.errors.force:.4f} eV/Å "
+        f"and {last.errors.virial:.4f} eV/atom: raise --highest or loosen the target"
+    )

@@ -1,0 +1,360 @@
+"""The label store: one file per label, named by what the label depends on.
+
+A label depends on its structure, atoms in any order and any periodic image, and
+on the physics of the calculation. It lives outside every campaign; a label once
+stored is never computed again, by whatever campaign, job or machine.
+
+    STORE/labels/ab/abcdef….json        accepted, with a checksum over all it says
+    STORE/aside/ab/abcdef….json         set aside, with the typed reason
+    STORE/aside/ab/abcdef….out.gz       its raw output
+    STORE/flight/abcdef….lock           being computed now
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gzip
+import hashlib
+import json
+import os
+import time
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from mlpwf import __version__
+from mlpwf.calculators import gate
+from mlpwf.calculators.espresso.acceptance import Reason
+from mlpwf.calculators.espresso.pw import Result, kpoints_in
+from mlpwf.errors import ConfigError, DataError
+from mlpwf.files import NO_ROOM, read_json, replacing, write_json
+from mlpwf.structures.frames import RESOLUTION_ANGSTROM
+
+STALE_SECONDS = 3600.0  # a temporary file of a living writer is gone within seconds
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A structure in canonical form.
+
+    cell (3, 3) and positions (n_atoms, 3) are whole numbers of 1e-6 Å, positions
+    wrapped into the cell and sorted by element and coordinates; `order[i]` is the
+    index in the caller's frame of canonical atom i.
+    """
+
+    numbers: NDArray[np.int64]
+    cell: NDArray[np.int64]
+    positions: NDArray[np.int64]
+    order: NDArray[np.int64]
+
+    def atoms(self) -> Atoms:
+        """The canonical structure, in Å."""
+        return Atoms(
+            self.numbers, positions=self.positions * RESOLUTION_ANGSTROM, cell=self.cell * RESOLUTION_ANGSTROM, pbc=True
+        )
+
+
+def canonical(atoms: Atoms) -> Structure:
+    """Canonical form of a periodic frame.
+
+    Raises
+    ------
+    DataError
+        If a coordinate is not finite or the cell has no volume.
+    """
+    if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
+        raise DataError("a structure with coordinates that are not finite cannot be labelled")
+    cell = np.rint(atoms.cell.array / RESOLUTION_ANGSTROM).astype(np.int64)
+    if abs(np.linalg.det(atoms.cell.array)) < 1e-3:
+        raise DataError("a structure without a periodic cell cannot be labelled")
+    positions = np.rint(atoms.positions / RESOLUTION_ANGSTROM).astype(np.int64)
+    # a hair inside the boundary, so that an atom on it falls on one side however it was written
+    images = np.floor(positions @ np.linalg.inv(cell.astype(float)) + 1e-11).astype(np.int64)
+    positions = positions - images @ cell
+    order = np.lexsort((positions[:, 2], positions[:, 1], positions[:, 0], atoms.numbers))
+    return Structure(atoms.numbers[order].astype(np.int64), cell, positions[order], order)
+
+
+def physics_of(physics: Mapping[str, Any], atoms: Atoms) -> dict[str, Any]:
+    """What of a physics a structure has: the pseudopotentials of its elements, the k-points of its cell."""
+    return of_elements(kpoints_in(physics, atoms.cell.array), atoms.symbols)
+
+
+def of_elements(physics: Mapping[str, Any], elements: Iterable[str]) -> dict[str, Any]:
+    """The physics with the pseudopotentials of some elements only; those it has none for are left out."""
+    if "pseudopotentials" not in physics:
+        return dict(physics)
+    sums = physics["pseudopotentials"]
+    return {**physics, "pseudopotentials": {e: sums[e] for e in sorted(set(elements) & set(sums))}}
+
+
+def label_key(structure: Structure, physics: dict[str, Any]) -> str:
+    """SHA-256 of a canonical structure and the physics of its calculation; KeyError: an element has no potential."""
+    atoms = structure.atoms()
+    own = physics_of(physics, atoms)
+    if "pseudopotentials" in own:
+        own["pseudopotentials"] = {e: physics["pseudopotentials"][e] for e in sorted(set(atoms.symbols))}
+    digest = hashlib.sha256(json.dumps(own, sort_keys=True).encode())
+    for array in (structure.numbers, structure.cell, structure.positions):
+        digest.update(np.ascontiguousarray(array, dtype="<i8").tobytes())
+    return digest.hexdigest()
+
+
+def checksum(record: dict[str, Any]) -> str:
+    """SHA-256 of all a record says, in hexadecimal; the order of its names does not matter."""
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+def open_record(path: Path) -> tuple[dict[str, Any], bool]:
+    """A record of the store, and whether it carried a checksum (older ones do not).
+
+    Raises
+    ------
+    DataError
+        If the file is not a JSON object, or says something else than when it was written.
+    """
+    record = read_json(path)
+    if not isinstance(record, dict):
+        raise DataError(f"{path}: a {type(record).__name__}, an object expected; delete it: it is computed again")
+    expected = record.pop("sha256", None)
+    if expected is not None and checksum(record) != expected:
+        raise DataError(f"{path}: its checksum is not that of its content; delete it: it is computed again")
+    return record, expected is not None
+
+
+class Store:
+    """Labels by key in a folder; safe for many processes, whole at any instant.
+
+    Parameters
+    ----------
+    root
+        The store's folder; made when the first label is written.
+    """
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+
+    def path(self, shelf: str, key: str, suffix: str = ".json") -> Path:
+        """Where the record of `key` is on a shelf, `labels` or `aside`, there or not."""
+        return self.root / shelf / key[:2] / f"{key}{suffix}"
+
+    def get(self, key: str) -> dict[str, Any] | None:
+        """The accepted label of `key`, or None.
+
+        Raises
+        ------
+        DataError
+            If its file is damaged.
+        """
+        return self._opened("labels", key)
+
+    def get_aside(self, key: str) -> dict[str, Any] | None:
+        """The record of a frame that was set aside, or None."""
+        return self._opened("aside", key)
+
+    def _opened(self, shelf: str, key: str) -> dict[str, Any] | None:
+        path = self.path(shelf, key)
+        try:
+            return open_record(path)[0] if path.exists() else None
+        except OSError as error:
+            raise self._closed("read", error) from error
+
+    def all_keys(self, shelf: str = "labels") -> list[str]:
+        """Keys on a shelf, `labels` or `aside`, sorted."""
+        return sorted(path.stem for path in (self.root / shelf).glob("*/[!.]*.json"))
+
+    def leftovers(self) -> list[Path]:
+        """What killed processes left, sorted: old temporary files, and lock files that nobody holds."""
+        before = time.time() - STALE_SECONDS
+        temporary = [path for shelf in ("labels", "aside") for path in (self.root / shelf).glob("*/.*")]
+        locks = (self.root / "flight").glob("*.lock")
+        return sorted([p for p in temporary if _changed(p) < before] + [p for p in locks if not _held(p)])
+
+    def check(self, shelf: str, key: str) -> bool:
+        """Whether the record of `key` carries a checksum.
+
+        Raises
+        ------
+        DataError
+            If the record is damaged: unreadable, not what was written, of another shape, not
+            finite, of another structure or physics than its key, or without its raw output.
+        ConfigError
+            If it cannot be read.
+        """
+        path = self.path(shelf, key)
+        try:
+            record, sealed = open_record(path)
+        except OSError as error:
+            raise self._closed("read", error) from error
+        try:
+            if shelf == "labels":
+                check_numbers(record)
+            elif record["reason"] != Reason.CLASH and record["physics"]["engine"] == "qe":
+                gzip.decompress(self.path(shelf, key, ".out.gz").read_bytes())
+            found = label_key(canonical(structure_of(record)), record["physics"])
+        except (KeyError, TypeError, ValueError, OSError, EOFError, zlib.error, DataError) as error:
+            raise DataError(f"{path}: {type(error).__name__}: {' '.join(str(error).split())}") from None
+        if found != key:
+            raise DataError(f"{path}: its structure and physics have the key {found[:12]}…, {key[:12]}… expected")
+        return sealed
+
+    def put(self, key: str, record: dict[str, Any]) -> None:
+        """Keep an accepted label.
+
+        Raises
+        ------
+        ConfigError
+            If nothing can be written there.
+        """
+        with self._writing():
+            write_json(self.path("labels", key), {**record, "sha256": checksum(record)})
+
+    def put_aside(self, key: str, record: dict[str, Any], output: str | None) -> None:
+        """Keep why a frame was set aside, and its raw output, compressed."""
+        with self._writing():
+            if output is not None:
+                with replacing(self.path("aside", key, ".out.gz")) as temporary:
+                    temporary.write_bytes(gzip.compress(output.encode(), mtime=0))
+            write_json(self.path("aside", key), {**record, "sha256": checksum(record)})
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One line for a store that cannot be written; a full disk has its own."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno in NO_ROOM:
+                raise
+            raise self._closed("written", error) from error
+
+    def _closed(self, what: str, error: OSError) -> ConfigError:
+        return ConfigError(
+            f"{self.root}: the label store cannot be {what} ({error.strerror}); expected a folder that can: "
+            "allow it, or name another as label_store in the site file"
+        )
+
+    @contextmanager
+    def in_flight(self, key: str) -> Iterator[None]:
+        """Hold `key` while it is computed; another process that wants it waits.
+
+        The kernel frees the lock when its holder dies.
+        """
+        path = self.root / "flight" / f"{key}.lock"
+        with self._writing():
+            handle = _locked(path)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+            handle.close()
+
+
+def record_of(
+    structure: Structure,
+    physics: Mapping[str, Any],
+    version: str | None,
+    cpu_s: float,
+    attempts: Sequence[Mapping[str, Any]] = (),
+    result: Result | None = None,
+) -> dict[str, Any]:
+    """What the store keeps of every outcome, whoever computed it.
+
+    Parameters
+    ----------
+    structure
+        The canonical structure; the record has its order of atoms.
+    physics
+        That of the calculation, of these elements and perhaps others.
+    version
+        Version of the engine, None where it printed none.
+    cpu_s
+        CPU time of all tries in s.
+    attempts
+        The tries, first to last.
+    result
+        Energy, forces and stress in the order of `structure`, if the label was accepted.
+    """
+    atoms = structure.atoms()
+    record = {
+        "mlpwf": __version__,
+        "physics": physics_of(physics, atoms),
+        "engine_version": version,
+        "symbols": list(atoms.symbols),
+        "cell_angstrom": atoms.cell.array.tolist(),
+        "positions_angstrom": atoms.positions.tolist(),
+        "attempts": list(attempts),
+        "cpu_s": round(cpu_s, 3),
+        "finished": round(time.time(), 3),
+    }
+    if result is not None:
+        record["energy_ev"] = result.energy
+        record["forces_ev_angstrom"] = result.forces.tolist()
+        record["stress_ev_angstrom3"] = result.stress.tolist()
+    return record
+
+
+def structure_of(record: Mapping[str, Any]) -> Atoms:
+    """The structure of a record, in Å, without its label."""
+    return Atoms(record["symbols"], positions=record["positions_angstrom"], cell=record["cell_angstrom"], pbc=True)
+
+
+def check_numbers(record: Mapping[str, Any]) -> None:
+    """DataError unless the numbers of an accepted label are there and pass the gate."""
+    energy, forces, stress = (record[name] for name in ("energy_ev", "forces_ev_angstrom", "stress_ev_angstrom3"))
+    gate.check(energy, forces, stress, len(record["symbols"]))
+
+
+def _locked(path: Path) -> TextIO:
+    """A file that is there and whose lock is ours, waited for."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        handle = path.open("a")
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            if os.fstat(handle.fileno()).st_ino == path.stat().st_ino:
+                return handle
+        except FileNotFoundError:
+            pass
+        handle.close()
+
+
+def _changed(path: Path) -> float:
+    """When a file was last changed, in Unix time; infinity for one that is gone."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return float("inf")
+
+
+def _held(lock: Path) -> bool:
+    """Whether a process holds a lock file, or has removed it."""
+    try:
+        with lock.open() as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except (BlockingIOError, FileNotFoundError):
+        return True
+    return False
+
+
+def labelled(atoms: Atoms, structure: Structure, record: dict[str, Any]) -> Atoms:
+    """A copy of `atoms` that carries the label, in the order of its own atoms."""
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    forces = np.empty((len(atoms), 3))
+    forces[structure.order] = record["forces_ev_angstrom"]
+    stress = np.array(record["stress_ev_angstrom3"])
+    copy: Atoms = atoms.copy()
+    copy.calc = SinglePointCalculator(
+        copy,
+        energy=record["energy_ev"],
+        forces=forces,
+        stress=stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]],
+    )
+    return copy

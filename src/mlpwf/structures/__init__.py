@@ -1,0 +1,1 @@
+"""Structures: frames, molecules, species and boxes."""

@@ -1,0 +1,1 @@
+"""The train stage: the committee of a cycle and the final model."""

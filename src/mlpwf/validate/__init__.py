@@ -1,0 +1,1 @@
+"""The validate stage: the final model against labels and its own liquid."""
