@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,9 @@ def dynamics(record: Record) -> Part:
     """Correlators and heterogeneity by temperature, laws and energies, states with their verdicts."""
     tables = record.analysis.tables
     drawings = [
-        Drawing(name, CAPTIONS[name], lines(panels, columns=2, height=HEIGHTS.get(name, 3.1)), list(rows(panels)))
+        Drawing(
+            name, CAPTIONS[name], partial(lines, panels, columns=2, height=HEIGHTS.get(name, 3.1)), list(rows(panels))
+        )
         for name, panels in figures(tables).items()
     ]
     shown = [
