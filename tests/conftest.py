@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import fcntl
 import hashlib
 import os
@@ -11,6 +12,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Compile mlpwf once, also where PYTHONDONTWRITEBYTECODE would have each of the processes of a campaign do it."""
+    if not hasattr(session.config, "workerinput"):
+        compileall.compile_dir(Path(__file__).parents[1] / "src", quiet=1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -13,6 +13,7 @@ from ase import Atoms
 
 from mlpwf.errors import DataError
 from mlpwf.files import replacing
+from mlpwf.structures.neighbours import pairs_within
 
 RESOLUTION_ANGSTROM = 1e-6
 
@@ -61,10 +62,8 @@ def read_frames(source: Path | str) -> list[Atoms]:
 
 def minimum_distance(atoms: Atoms) -> float:
     """Smallest distance between two atoms in Å, periodic images included; inf for one atom."""
-    from ase.neighborlist import neighbor_list
-
     for reach in (1.3, 3.0, 8.0):
-        distances = neighbor_list("d", atoms, reach)
+        _, _, distances, _ = pairs_within(atoms, reach)
         if len(distances):
             return float(distances.min())
     return float("inf")

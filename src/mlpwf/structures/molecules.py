@@ -9,6 +9,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from mlpwf.errors import DataError
+from mlpwf.structures.neighbours import pairs_within
 from mlpwf.units import AMU_PER_A3_PER_G_CM3
 
 Array = NDArray[np.float64]
@@ -149,9 +150,7 @@ def contacts(atoms: Atoms, reach_angstrom: float = 3.0) -> dict[tuple[str, str],
     dict
         Smallest distance in Å of each pair of elements that meets, the two in alphabetical order.
     """
-    from ase.neighborlist import neighbor_list
-
-    i, j, distances, images = neighbor_list("ijdS", atoms, reach_angstrom)
+    i, j, distances, images = pairs_within(atoms, reach_angstrom)
     molecule, symbols = atoms.arrays["molecule"], np.array(atoms.get_chemical_symbols())
     other = (molecule[i] != molecule[j]) | images.any(axis=1)
     pairs = np.sort(np.stack([symbols[i], symbols[j]], axis=1)[other], axis=1)
