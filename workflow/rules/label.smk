@@ -104,6 +104,8 @@ rule label_error:
         table=f"{C}/label/error.csv",
     log:
         f"{LOGS}/label/error.log",
+    # Nothing but select waits for it: a committee is trained first where cores are short.
+    priority: -1
     threads: SITE.label_threads
     resources:
         **SITE.resources("label"),
