@@ -371,11 +371,12 @@ def simulate_collect(
 ) -> None:
     """Say how far the run of a state came, and whether it is to be trusted."""
     from mlpwf import __version__
+    from mlpwf.campaign.paths import State
     from mlpwf.campaign.segments import segments
     from mlpwf.errors import DataError
     from mlpwf.files import write_json
 
-    found = segments(folder)
+    found = segments(State(folder))
     if not found:
         raise DataError(f"{folder}: no finished segment; run the stage simulate first")
     last = found[-1]
