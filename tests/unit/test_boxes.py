@@ -20,7 +20,7 @@ from mlpwf.md.sampler import (
 )
 from mlpwf.structures import boxes
 from mlpwf.structures.frames import minimum_distance, quantised
-from mlpwf.structures.molecules import bonds, intact
+from mlpwf.structures.molecules import bonds, intact, molecules_in_cell
 from mlpwf.structures.species import molecule_from_smiles
 from mlpwf.units import AMU_PER_A3_PER_G_CM3
 
@@ -192,7 +192,7 @@ class TestBoxes:
     def test_wrapping_moves_whole_molecules(self, box):
         shifted = box.copy()
         shifted.positions += [7.0, -12.0, 3.0]
-        wrapped = boxes.wrapped_molecules(shifted)
+        wrapped = molecules_in_cell(shifted)
         assert_whole(wrapped)
         np.testing.assert_allclose(wrapped.get_all_distances(mic=True), box.get_all_distances(mic=True), atol=1e-9)
         for number in range(4):

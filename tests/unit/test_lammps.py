@@ -10,13 +10,15 @@ import pytest
 from mlpwf.errors import DataError, EngineError
 from mlpwf.md import lammps
 from mlpwf.potentials.deepmd import predict
+from mlpwf.structures import lammps_data
 from mlpwf.structures.frames import quantised, read_frames, write_frames
+from mlpwf.structures.molecules import reference_bonds
 from toy_water import WATER, relaxed_box
 
 
 def test_a_lower_triangular_cell_is_not_turned():
     cell = np.array([[5.0, 0, 0], [1.0, 6, 0], [0, 0, 7]])
-    box, rotation = lammps.box_matrix(cell)
+    box, rotation = lammps_data.box_matrix(cell)
     assert np.array_equal(box, cell)
     assert np.array_equal(rotation, np.eye(3))
 
@@ -25,7 +27,7 @@ def test_any_right_handed_cell_is_turned_rigidly():
     rng = np.random.default_rng(1)
     for _ in range(20):
         cell = np.eye(3) * 6 + rng.normal(size=(3, 3))
-        box, rotation = lammps.box_matrix(cell)
+        box, rotation = lammps_data.box_matrix(cell)
         np.testing.assert_allclose(cell @ rotation, box, atol=1e-12)
         np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)
         assert np.linalg.det(rotation) == pytest.approx(1.0)
@@ -35,13 +37,13 @@ def test_any_right_handed_cell_is_turned_rigidly():
 
 def test_a_left_handed_cell_is_refused():
     with pytest.raises(DataError, match="left-handed"):
-        lammps.box_matrix(np.diag([1.0, 1.0, -1.0]))
+        lammps_data.box_matrix(np.diag([1.0, 1.0, -1.0]))
 
 
 def test_data_file_holds_wrapped_positions_and_images(tmp_path):
     atoms = relaxed_box(2, np.random.default_rng(2))
     atoms.positions += 17.0
-    lammps.write_data(tmp_path / "box.data", atoms, ["H", "O"])
+    lammps_data.write_data(tmp_path / "box.data", atoms, ["H", "O"])
     lines = (tmp_path / "box.data").read_text().splitlines()
     assert "6 atoms" in lines
     assert "2 atom types" in lines
@@ -79,7 +81,7 @@ def test_last_words_leave_out_the_noise(tmp_path):
 
 def test_bonds_are_those_of_the_references():
     atoms = relaxed_box(3, np.random.default_rng(3))
-    assert lammps.reference_bonds(atoms, [WATER]).tolist() == [[0, 1], [0, 2], [3, 4], [3, 5], [6, 7], [6, 8]]
+    assert reference_bonds(atoms, [WATER]).tolist() == [[0, 1], [0, 2], [3, 4], [3, 5], [6, 7], [6, 8]]
 
 
 def walker_job(tmp_path, models, atoms, **changes):
