@@ -62,12 +62,13 @@ from mlpwf.config import Label, Select, Site, Train
 from mlpwf.files import read_json, sole_writer, write_json, write_text
 from mlpwf.label.labeller import Labeller
 from mlpwf.label.store import canonical, labelled
-from mlpwf.md import lammps, sampler
+from mlpwf.md import sampler
 from mlpwf.potentials import deepmd
 from mlpwf.potentials.metrics import error_measures
 from mlpwf.select.selection import farthest_points
 from mlpwf.structures import boxes, species
 from mlpwf.structures.frames import element_order, minimum_distance, quantised, read_frames, write_frames
+from mlpwf.structures.lammps_data import box_matrix
 from mlpwf.structures.molecules import bonds, intact, molecules_in_cell
 
 HERE = Path(__file__).parent
@@ -527,7 +528,7 @@ def by_dpgen(unit: Unit, frames: list[Atoms]) -> list[str]:
 
 def write_dump(target: Path, atoms: Atoms, elements: list[str]) -> None:
     """A frame as LAMMPS dumps it."""
-    box, rotation = lammps.box_matrix(atoms.cell.array)
+    box, rotation = box_matrix(atoms.cell.array)
     xy, xz, yz = box[1, 0], box[2, 0], box[2, 1]
     low = (min(0, xy, xz, xy + xz), min(0, yz), 0)
     high = (box[0, 0] + max(0, xy, xz, xy + xz), box[1, 1] + max(0, yz), box[2, 2])

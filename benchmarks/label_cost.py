@@ -55,8 +55,8 @@ from mlpwf.calculators import xtb
 from mlpwf.calculators.espresso import pw
 from mlpwf.calculators.espresso.box_convergence import Box, converge_box
 from mlpwf.calculators.espresso.convergence import Errors, Measurement, Setting, Study, converge, errors
+from mlpwf.calculators.espresso.cost import Size, label_price
 from mlpwf.calculators.espresso.dispersion import dispersion
-from mlpwf.campaign.pricing import Size, label_price
 from mlpwf.config import Label
 from mlpwf.errors import DataError
 from mlpwf.files import read_json, write_json, write_text

@@ -13,6 +13,7 @@ from pathlib import Path
 from mlpwf.campaign.accounting import book_snakemake
 from mlpwf.campaign.resolve import cycle_section
 from mlpwf.campaign.run import only_looks, open_run
+from mlpwf.config.label_engines import Capability
 from mlpwf.errors import MlpwfError
 from mlpwf.campaign.states import simulate_lengths, states
 
@@ -46,7 +47,7 @@ SIMULATE_LENGTHS = simulate_lengths(CAMPAIGN.simulate)
 LABEL_ERROR = (
     f"{C}/label/error.json"
     if not FORCE_FIELD
-    and CAMPAIGN.label.engine == "qe"
+    and CAMPAIGN.label.can(Capability.LABEL_ERROR)
     and json.loads(Path(f"{C}/config/label.json").read_text()).get("error_frames")
     else []
 )

@@ -14,12 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlpwf.config import Campaign, Site, Train
-from mlpwf.doctor.findings import Finding, failed, made, ok, warning
+from mlpwf.findings import Finding, failed, made, ok, warning
 
 if TYPE_CHECKING:
     from ase import Atoms
-
-    from mlpwf.calculators.espresso.pseudopotentials import Check
 
 STEPS = 10
 
@@ -38,41 +36,6 @@ def elements_of(campaign: Campaign) -> list[str]:
     return element_order(geometry(name, one, campaign.seed) for name, one in campaign.system.molecules.items())
 
 
-def pseudopotentials(campaign: Campaign, site: Site, elements: list[str]) -> Iterator[Finding]:
-    """The file of each element."""
-    from mlpwf.calculators.espresso import pseudopotentials as files
-
-    folder = Path(site.pseudopotential_folder)
-    for element in elements:
-        yield _pseudopotential(files.check(element, campaign.label, folder))
-
-
-def _pseudopotential(check: Check) -> Finding:
-    from mlpwf.calculators.espresso.pseudopotentials import Level
-
-    name, expected = f"potential {check.element}", "a sound file that fits the settings of `label`"
-    if check.level <= Level.NOTE:
-        return ok(name, f"{check.file}, {check.found.kind if check.found else 'unread'}")
-    said = f"{check.file} {check.findings[0][1]}"
-    remedy = "see `mlpwf label pseudopotentials`, label.pseudopotentials and the site's pseudopotential_folder"
-    return (failed if check.level is Level.ERROR else warning)(name, said, expected, remedy)
-
-
-def kpoints(campaign: Campaign) -> Iterator[Finding]:
-    """What error the k-points of each size of box are expected to leave."""
-    from mlpwf.label.foresee import samplings
-
-    target = min(campaign.select.targets.values())
-    for one in samplings(campaign):
-        if one.error <= target / 2:
-            yield ok("k-points", str(one))
-        else:
-            yield warning(
-                "k-points", str(one), f"at most half of the target error of {1e3 * target:g} meV/Å",
-                "set label.kpoints to auto, lengthen label.image_distance_angstrom, or take more molecules",
-            )  # fmt: skip
-
-
 def _dimer(element: str) -> Atoms:
     """A molecule of two atoms of an element in a small box: an even number of electrons."""
     from ase import Atoms
@@ -84,41 +47,13 @@ def _dimer(element: str) -> Atoms:
     return atoms
 
 
-def single_point(campaign: Campaign, site: Site, elements: list[str]) -> Iterator[Finding]:
-    """One label of two atoms of the lightest element, with the functional and the potentials of the campaign."""
-    from mlpwf.calculators import xtb
-    from mlpwf.calculators.espresso import pw
-    from mlpwf.calculators.espresso.acceptance import Aside, accept
+def labels(campaign: Campaign, site: Site, elements: list[str]) -> Iterator[Finding]:
+    """Whether the site is fit for labels, as their calculator says; one has two atoms of the lightest element."""
+    from mlpwf.calculators.foresight import boxes
+    from mlpwf.calculators.registry import calculator
 
-    label, atoms, started = campaign.label, _dimer(elements[0]), time.time()
-    if label.engine != "qe":
-        xtb.label(atoms, label.engine)
-        yield ok(label.engine, f"tblite {xtb.version()}, a single point in {time.time() - started:.1f} s")
-        return
-    cheap = label.model_copy(
-        update={
-            "cutoff_ry": 20.0,
-            "density_cutoff_ry": 100.0,
-            "fft_grid_ry": None,
-            "smearing": "gaussian",
-            "kpoints": "gamma",
-            "timeout_seconds": 600.0,
-        }
-    )
-    hashes = pw.pseudopotential_hashes(elements[:1], cheap, Path(site.pseudopotential_folder))
-    command = " ".join(site.pw)
-    with tempfile.TemporaryDirectory(prefix="mlpwf-doctor-") as folder:
-        status, text = pw.run(atoms, cheap, site, Path(folder))
-        try:
-            accept(status, text, atoms, cheap, hashes)
-        except Aside as aside:
-            last = next((line.strip() for line in reversed(text.splitlines()) if line.strip(" %")), "printed nothing")
-            yield failed(
-                "pw.x", f"`{command}`: {aside.reason}: {aside.detail}; its last words: {last[:200]}",
-                "an accepted single point", "run it by hand, mend `pw` in the site file (modules, launcher, MPI)",
-            )  # fmt: skip
-            return
-    yield ok("pw.x", f"`{command}`: version {pw.version(text)}, a single point in {time.time() - started:.1f} s")
+    labelling, target = calculator(campaign.label, site, elements), min(campaign.select.targets.values())
+    yield from labelling.diagnose(_dimer(elements[0]), boxes(campaign), target)
 
 
 def training(site: Site, folder: Path, elements: list[str]) -> Iterator[Finding]:
@@ -216,14 +151,7 @@ def programs(campaign: Campaign, site: Site, asked_gpus: int = 0) -> Iterator[Fi
     yield from made("molecules", molecules)
     if not elements:
         return
-    sound = True
-    if campaign.label.engine == "qe":
-        for finding in made("potentials", lambda: pseudopotentials(campaign, site, elements)):
-            sound = sound and finding.level != "failed"
-            yield finding
-        yield from made("k-points", lambda: kpoints(campaign))
-    if sound:
-        yield from made("pw.x", lambda: single_point(campaign, site, elements))
+    yield from made("labels", lambda: labels(campaign, site, elements))
     yield from made("packmol", packing)
     with tempfile.TemporaryDirectory(prefix="mlpwf-doctor-") as folder:
         trained = list(made("dp", lambda: training(site, Path(folder), elements)))

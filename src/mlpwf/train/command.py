@@ -18,6 +18,7 @@ import typer
 from mlpwf import __version__
 from mlpwf.campaign.accounting import accounted
 from mlpwf.config import Site, Train, load_section
+from mlpwf.config.label_engines import DEFAULT_LABEL_ENGINE
 from mlpwf.errors import ConfigError, DataError, EngineError, MlpwfError
 from mlpwf.files import read_json, replacing, sha256, sole_writer, sound_model, write_json, write_text
 
@@ -462,7 +463,7 @@ def _read_labels(sources: list[Path]) -> list[Atoms]:
             frames.append(atoms)
     if not frames:
         raise DataError(f"{', '.join(map(str, sources))}: no labelled frames; expected at least one")
-    engines = sorted({str(atoms.info.get("engine", "qe")) for atoms in frames})
+    engines = sorted({str(atoms.info.get("engine", DEFAULT_LABEL_ENGINE)) for atoms in frames})
     if len(engines) > 1:
         raise DataError(
             f"{', '.join(map(str, sources))}: labels by {' and '.join(engines)}; expected one engine: "
