@@ -14,7 +14,7 @@ from mlpwf.label import import_export
 from mlpwf.label.asserted import read_extxyz, read_system
 from mlpwf.label.foreign import Refusal, Refused
 from mlpwf.label.store import Store
-from mlpwf.potentials import deepmd
+from mlpwf.potentials.metrics import labelled
 from mlpwf.structures.frames import read_frames, write_frames
 from real_outputs import PHYSICS, SETTINGS, espresso
 
@@ -298,7 +298,7 @@ def test_constraints_of_a_campaigns_frame_never_zero_its_forces(tmp_path):
     atoms.set_constraint(FixAtoms([0]))
     write_frames(tmp_path / "fixed.extxyz", [atoms])
     assert "move_mask" in (tmp_path / "fixed.extxyz").read_text()
-    assert np.array_equal(deepmd.labelled(read_frames(tmp_path / "fixed.extxyz")[0]).forces, FORCES)
+    assert np.array_equal(labelled(read_frames(tmp_path / "fixed.extxyz")[0]).forces, FORCES)
 
 
 # ---------------------------------------------------------------- deepmd/npy

@@ -16,6 +16,8 @@ from mlpwf.campaign.run import only_looks, open_run
 from mlpwf.config.label_engines import Capability
 from mlpwf.errors import MlpwfError
 from mlpwf.campaign.states import simulate_lengths, states
+from mlpwf.potentials.record import FINAL_RECORD, RECORD
+from mlpwf.potentials.registry import engine
 
 # Rules call mlpwf of the environment this Snakemake runs in, whether it is activated or not.
 os.environ["PATH"] = os.pathsep.join(
@@ -41,6 +43,8 @@ ARMS = CAMPAIGN.select.arm_lines  # such as arm/random/1
 FORCE_FIELD = (
     CAMPAIGN.simulate.force_field
 )  # where there is one, nothing is labelled, trained or validated
+ENGINE = engine(CAMPAIGN.train.engine)
+ORIGINAL, DEPLOYED = (ENGINE.files[role] for role in ("original", "deployed"))
 SIMULATE_LENGTHS = simulate_lengths(CAMPAIGN.simulate)
 
 # A campaign begun before labels' errors were measured has no such key, and repeats nothing for them.
@@ -150,21 +154,21 @@ def final_cycle(wildcards):
 
 
 def final_model(wildcards):
-    """The final model as production runs it, compressed.pb.
+    """The final model as production runs it.
 
-    A campaign that ended when train/final held nothing else had it as model.pb: it keeps that name until it ends
-    anew, so that none of its jobs has other inputs than it had.
+    A campaign that ended when train/final held one file had it under the name of the original: it keeps that name
+    until it ends anew, so that none of its jobs has other inputs than it had.
     """
     folder = Path(f"{C}/train/final")
-    compressed, earlier, final = (
-        folder / name for name in ("compressed.pb", "model.pb", "final.json")
+    deployed, earlier, final = (
+        folder / name for name in (DEPLOYED, ORIGINAL, FINAL_RECORD)
     )
-    if PLAN or compressed.is_file() or not (earlier.is_file() and final.is_file()):
-        return str(compressed)
+    if PLAN or deployed.is_file() or not (earlier.is_file() and final.is_file()):
+        return str(deployed)
     status = Path(f"{C}/cycle/{final_cycle(wildcards)}/select/status.json")
     kept = isinstance(json.loads(final.read_text())["sha256"], str)
     ended_anew = status.stat().st_mtime > final.stat().st_mtime
-    return str(earlier if kept and not ended_anew else compressed)
+    return str(earlier if kept and not ended_anew else deployed)
 
 
 def arms_errors(wildcards):

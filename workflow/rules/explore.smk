@@ -8,7 +8,7 @@ OUTPUTS  C/cycle/NNN/explore/STATE/{frames.extxyz,deviations.csv,walkers.json}
 rule explore_state:
     """All walkers of one state; a walker that explodes is a result."""
     input:
-        models=lambda wildcards: models_of(wildcards.cycle, "compressed.pb"),
+        models=lambda wildcards: models_of(wildcards.cycle, DEPLOYED),
         starts=f"{C}/build/bulk.extxyz",
         molecules=f"{C}/build/molecules.extxyz",
         config=f"{C}/config/cycle/{{cycle}}/explore.json",

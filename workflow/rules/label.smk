@@ -35,7 +35,7 @@ def committee_before(wildcards):
     if wildcards.set in ("test", "cycle/000"):
         return []
     line, cycle = wildcards.set.rsplit("/", 1)
-    return models_of(previous(cycle), "compressed.pb", line)
+    return models_of(previous(cycle), DEPLOYED, line)
 
 
 rule label_batch:

@@ -16,8 +16,8 @@ checkpoint select_frames:
             )
         ],
         labels=lambda wildcards: labels_until(wildcards.cycle),
-        model=lambda wildcards: models_of(wildcards.cycle, "model.pb")[0],
-        committee=lambda wildcards: models_of(wildcards.cycle, "compressed.pb"),
+        model=lambda wildcards: models_of(wildcards.cycle, ORIGINAL)[0],
+        committee=lambda wildcards: models_of(wildcards.cycle, DEPLOYED),
         calibration=f"{C}/cycle/{{cycle}}/train/calibration.json",
         errors=f"{C}/cycle/{{cycle}}/train/errors.json",
         previous=lambda wildcards: (

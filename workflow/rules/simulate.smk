@@ -1,6 +1,6 @@
 """simulate: production molecular dynamics, each state in as many segments as its length and the wall time ask for.
 
-INPUTS   C/train/final/compressed.pb or the files of simulate.force_field, C/build/molecules.extxyz, C/config/{simulate,system,site}.json,
+INPUTS   the final model or the files of simulate.force_field, C/build/molecules.extxyz, C/config/{simulate,system,site}.json,
          C/config/simulate/STATE.json
 OUTPUTS  C/simulate/STATE/segment/SSS/{trajectory.trr,thermo.csv,stress.npz,restart.bin,summary.json,kept.json},
          C/simulate/STATE/run/LENGTHps.json

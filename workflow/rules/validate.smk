@@ -17,7 +17,7 @@ def final_cycles_runs(wildcards):
 rule validate_cycle:
     """The same for the model of a cycle: its density, g(r) and diffusion are compared with other cycles'."""
     input:
-        model=lambda wildcards: models_of(wildcards.cycle, "compressed.pb")[0],
+        model=lambda wildcards: models_of(wildcards.cycle, DEPLOYED)[0],
         test=f"{C}/test/label/labels.extxyz",
         molecules=f"{C}/build/molecules.extxyz",
         config=f"{C}/config/cycle/{{cycle}}/validate.json",

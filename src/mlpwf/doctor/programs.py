@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -57,26 +56,20 @@ def labels(campaign: Campaign, site: Site, elements: list[str]) -> Iterator[Find
 
 
 def training(site: Site, folder: Path, elements: list[str]) -> Iterator[Finding]:
-    """A few steps of dp, frozen and compressed, of two atoms; the model is left in `folder`."""
+    """A few steps of training, and what is deployed of it, of two atoms; the model is left in `folder`."""
     import numpy as np
     from ase.calculators.singlepoint import SinglePointCalculator
 
-    from mlpwf.potentials import deepmd
+    from mlpwf.potentials.base import TrainingJob
+    from mlpwf.potentials.registry import engine
 
     started, atoms = time.time(), _dimer(elements[0])
     atoms.set_cell([8.0, 8.0, 8.0])
     atoms.calc = SinglePointCalculator(atoms, energy=-1.0, forces=np.zeros((2, 3)), stress=np.zeros(6))
     settings = Train(cutoff_angstrom=3.0, embedding_neurons=[4, 8], fitting_neurons=[8, 8], steps=STEPS)
-    slots = deepmd.neighbour_slots(deepmd.most_neighbours([atoms], elements[:1], settings.cutoff_angstrom))
-    coordinates = deepmd.rigid_coordinates(settings, [atoms])
-    systems = deepmd.write_data(folder / "data", [atoms], elements[:1], coordinates)
-    written = deepmd.training_input(
-        settings, elements=elements[:1], slots=slots, systems=systems, seed=deepmd.seeds(1, 0), continued=False,
-        coordinates=coordinates,
-    )  # fmt: skip
-    deepmd.DeePMD(site.dp, site.train_threads).train(folder, written)
-    printed = re.search(r"Source: +v?(\S+)", (folder / "train.out").read_text(errors="replace"))
-    version = f"version {printed[1]}" if printed else "of unknown version"
+    job = TrainingJob(folder, [atoms], settings, site, seed=1, member=0)
+    trained = engine(settings.engine).train(job, lambda step, steps, error: None)
+    version = f"version {found}" if (found := trained.details.get("dp_version")) else "of unknown version"
     took = time.time() - started
     yield ok("dp", f"`{' '.join(site.dp)}`: {version}, {STEPS} steps, frozen and compressed in {took:.1f} s")
 
@@ -84,16 +77,19 @@ def training(site: Site, folder: Path, elements: list[str]) -> Iterator[Finding]
 def dynamics(site: Site, folder: Path, elements: list[str]) -> Iterator[Finding]:
     """A few steps of LAMMPS under the model `training` has left in `folder`."""
     from mlpwf.md.lammps import WalkerJob, describe_exit, last_words, run_worker
+    from mlpwf.potentials.record import model_files
+    from mlpwf.potentials.registry import engine
     from mlpwf.structures.frames import quantised, write_frames
 
     started, work, atoms = time.time(), folder / "dynamics", _dimer(elements[0])
+    by = engine(Train().engine)
     atoms.set_cell([8.0, 8.0, 8.0])
     atoms.info = {"kind": "bulk", "state": "doctor"}
     work.mkdir()
     for name in ("box", "references"):
         write_frames(work / f"{name}.extxyz", [quantised(atoms)])
     job = WalkerJob(
-        models=[str((folder / name).resolve()) for name in ("model.pb", "compressed.pb")], elements=elements[:1],
+        engine=by.name, models=[[str(file.resolve())] for file in model_files(by, folder).values()],
         box=str((work / "box.extxyz").resolve()), references=str((work / "references.extxyz").resolve()), seed=1,
         temperature_kelvin=100.0, pressure_bar=None, timestep_fs=0.5, steps=STEPS, steps_between_frames=STEPS,
         blow_up_ev_angstrom=1e6, state="doctor", walker=0,

@@ -30,7 +30,7 @@ from mlpwf.label.asserted import read_extxyz, read_system
 from mlpwf.label.foreign import UNKNOWN_VERSION, Found, Refusal, Refused, unfit
 from mlpwf.label.sources import Sources
 from mlpwf.label.store import Store, canonical, label_key, labelled, of_elements, physics_of, record_of, structure_of
-from mlpwf.potentials import deepmd
+from mlpwf.potentials.deepmd.data import write_data
 from mlpwf.structures.frames import element_order
 
 # ---------------------------------------------------------------- into the store
@@ -218,7 +218,7 @@ def write_deepmd(out: Path, frames: Sequence[Atoms]) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
-        deepmd.write_data(scratch / "data", frames, element_order(frames))
+        write_data(scratch / "data", frames, element_order(frames))
         (scratch / "data").rename(out)
     finally:
         shutil.rmtree(scratch)

@@ -19,7 +19,9 @@ from mlpwf import __version__
 from mlpwf.campaign.accounting import accounted
 from mlpwf.config import Label, Select, load_section
 from mlpwf.errors import DataError
-from mlpwf.files import read_json, sha256, sole_writer, sound_model, write_json, write_text
+from mlpwf.files import read_json, sha256, sole_writer, write_json, write_text
+from mlpwf.potentials.base import Ability
+from mlpwf.potentials.record import engine_of, sound_model
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,7 +74,7 @@ def select(
     config: Annotated[Path, typer.Option(help="resolved section `select`")],
     explored: Annotated[list[Path], typer.Option(help="frames explored at one state; repeat for each state")],
     labels: Annotated[list[Path], typer.Option(help="labelled frames the committee was trained on; repeat")],
-    descriptor_model: Annotated[Path, typer.Option(help="model that is not compressed, for descriptors")],
+    descriptor_model: Annotated[Path, typer.Option(help="model as trained, for descriptors")],
     errors: Annotated[Path, typer.Option(help="errors.json of this cycle's training")],
     molecules: Annotated[Path, typer.Option(help="molecules.extxyz of the build")],
     cycle: Annotated[int, typer.Option(min=0, help="number of this cycle, from 0")],
@@ -108,11 +110,13 @@ def select(
         new_label_error = _new_label_error(errors, "force_rmse_ev_angstrom")
         for path in (descriptor_model, *(model or [])):
             sound_model(path)
-        committee = _Committee(model or [], calibration, settings)
+        engine_of([descriptor_model]).require(Ability.DESCRIPTORS)
+        species = read_frames(molecules)
+        committee = _Rating(model or [], species, calibration, settings)
         closest = DEFAULT_MINIMUM_DISTANCE if label is None else load_section(Label, label)[0].minimum_distance_angstrom
         trained_on = (atoms for path in labels for atoms in read_frames(path))
         met = {} if settings.contact_margin_angstrom is None else closest_contacts(trained_on)
-        frames = _examined(_read_explored(explored), read_frames(molecules), closest, met, settings)
+        frames = _examined(_read_explored(explored), species, closest, met, settings)
         frames = _classified(committee.rated(frames), settings)
         frames = _chosen(frames, labels, descriptor_model, settings)
         counts = Counter(frame.verdict for frame in frames)
@@ -201,13 +205,15 @@ def _criteria(
     ]
 
 
-class _Committee:
+class _Rating:
     """The models and what their deviations are worth."""
 
-    def __init__(self, models: Sequence[Path], calibration: Path | None, settings: Select) -> None:
+    def __init__(
+        self, models: Sequence[Path], molecules: Sequence[Atoms], calibration: Path | None, settings: Select
+    ) -> None:
         from mlpwf.potentials.calibration import from_document
 
-        self.models, self.settings = models, settings
+        self.models, self.molecules, self.settings = models, molecules, settings
         self.document = {} if calibration is None else read_json(calibration)
         self.maps = {channel: from_document(maps) for channel, maps in self.document.get("maps", {}).items()}
         if settings.force_trust is None and not (models and self.maps):
@@ -221,13 +227,13 @@ class _Committee:
 
     def rated(self, frames: Sequence[Explored]) -> list[Explored]:
         """Frames with their deviations and expected errors, but for those with a fault or without a deviation."""
-        from mlpwf.potentials.deepmd import committee_forces
+        from mlpwf.potentials.committee import Committee
 
         sound = [index for index, one in enumerate(frames) if not one.fault and math.isfinite(one.force_deviation)]
         found = list(frames)
         if not self.models or not sound:
             return found
-        forces = committee_forces(self.models, [frames[index].atoms for index in sound])
+        forces = Committee.opened(self.models, self.molecules).forces([frames[index].atoms for index in sound])
         for index, values in zip(sound, forces, strict=True):
             found[index] = self._rated(frames[index], values)
         return found
@@ -467,7 +473,7 @@ def _farthest(
     preferred: Mapping[str, str],
 ) -> list[Choice]:
     """Farthest points of a pool from the training set, from what is taken, and from each other."""
-    from mlpwf.potentials.deepmd import descriptors
+    from mlpwf.potentials.record import open_model
     from mlpwf.select.selection import farthest_points
     from mlpwf.structures.frames import element_order, geometry_key, read_frames
 
@@ -477,7 +483,7 @@ def _farthest(
     known += sorted(taken, key=geometry_key)
     fresh = [frame.atoms for frame in pool]
     elements = element_order([*fresh, *known])
-    vectors = descriptors(model, [*fresh, *known], elements)
+    vectors = open_model(model).descriptors([*fresh, *known], elements)
     return farthest_points(
         vectors[: len(fresh)],
         [frame.key for frame in pool],

@@ -159,15 +159,16 @@ def _second_look(
     from mlpwf.label import outliers
     from mlpwf.label.labeller import Labeller
     from mlpwf.label.store import canonical, labelled
-    from mlpwf.potentials.deepmd import labelled as quantities
-    from mlpwf.potentials.deepmd import predict
+    from mlpwf.potentials.committee import Committee
+    from mlpwf.potentials.metrics import labelled as quantities
 
     second = calculator.second_opinion()
     if second is None or not frames:
         return []
     labels = [quantities(frame) for frame in frames]
     compositions = [f"{frame.info.get('kind')} {frame.get_chemical_formula()}" for frame in frames]
-    why = outliers.implausible(labels, compositions, [predict(model, frames) for model in previous])
+    committee = Committee.opened(previous).predict(frames) if previous else []
+    why = outliers.implausible(labels, compositions, committee)
     doubted = [index for index, reason in enumerate(why) if reason]
     labeller = Labeller(second, calculator.site, folder, calculator.elements)
     doubts = []

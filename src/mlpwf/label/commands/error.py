@@ -103,7 +103,7 @@ def _label(settings: Label, place: Site, folder: Path, atoms: Atoms) -> tuple[Qu
 
 
 def _quantities(atoms: Atoms) -> Quantities:
-    from mlpwf.potentials.deepmd import labelled
+    from mlpwf.potentials.metrics import labelled
 
     return labelled(atoms)
 
