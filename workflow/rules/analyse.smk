@@ -10,13 +10,13 @@ rule analyse_dynamics:
     """Correlators by temperature and what follows from them."""
     input:
         runs=[
-            f"{C}/simulate/{state}/run/{length:g}ps.json"
+            PATHS.simulate(state).run(f"{length:g}")
             for state, length in SIMULATE_LENGTHS.items()
         ],
-        config=f"{C}/config/analyse.json",
+        config=PATHS.config("analyse"),
     output:
         tables=[
-            f"{C}/analyse/{table}.csv"
+            PATHS.analyse.table(table)
             for table in (
                 "states",
                 "motion",
@@ -34,7 +34,7 @@ rule analyse_dynamics:
                 "cooperativity",
             )
         ],
-        summary=f"{C}/analyse/summary.json",
+        summary=PATHS.analyse.summary,
     log:
         f"{LOGS}/analyse/dynamics.log",
     threads: SITE.md_threads
@@ -43,8 +43,8 @@ rule analyse_dynamics:
         mem_mb=memory("analyse", 8000),
         runtime=minutes("analyse", 240),
     params:
-        simulate=f"{C}/simulate",
-        out=f"{C}/analyse",
+        simulate=str(PATHS / "simulate"),
+        out=str(PATHS.analyse),
     shell:
         "mlpwf --log {log:q} analyse --config {input.config:q} --simulate {params.simulate:q} --out {params.out:q}"
         " --threads {threads}"

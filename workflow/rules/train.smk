@@ -32,14 +32,14 @@ rule train_model:
     """Train and deploy one model of the committee."""
     input:
         labels=lambda wildcards: labels_until(wildcards.cycle, wildcards.line),
-        config=f"{C}/config/cycle/{{cycle}}/train.json",
-        site=ancient(f"{C}/config/site.json"),
+        config=PATHS.cycle_config("{cycle}", "train"),
+        site=ancient(PATHS.config("site")),
         start=start_of,
     output:
-        model=update(f"{C}/{{line}}/{{cycle}}/train/model/{{index}}/{ORIGINAL}"),
-        deployed=update(f"{C}/{{line}}/{{cycle}}/train/model/{{index}}/{DEPLOYED}"),
-        check=update(f"{C}/{{line}}/{{cycle}}/train/model/{{index}}/{RECORD}"),
-        lcurve=update(f"{C}/{{line}}/{{cycle}}/train/model/{{index}}/{ENGINE.curve}"),
+        model=update(LINE.train.model("{index}") / ORIGINAL),
+        deployed=update(LINE.train.model("{index}") / DEPLOYED),
+        check=update(LINE.train.model("{index}") / RECORD),
+        lcurve=update(LINE.train.model("{index}") / ENGINE.curve),
     log:
         f"{LOGS}/{{line}}/{{cycle}}/train/model/{{index}}.log",
     threads: cores("train", SITE.train_threads)
@@ -48,7 +48,7 @@ rule train_model:
         mem_mb=memory("train", 4000),
         runtime=minutes("train", 720),
     params:
-        out=f"{C}/{{line}}/{{cycle}}/train/model/{{index}}",
+        out=str(LINE.train.model("{index}")),
         labels=repeated("--labels", "labels"),
         start=lambda wildcards, input: (
             ["--start", str(Path(str(input.start)).parent)]
@@ -63,10 +63,8 @@ rule train_model:
 rule train_test:
     """Errors on the held-out frames, and the previous committee's on the new labels."""
     input:
-        models=lambda wildcards: models_of(
-            wildcards.cycle, DEPLOYED, wildcards.line
-        ),
-        test=f"{C}/test/label/labels.extxyz",
+        models=lambda wildcards: models_of(wildcards.cycle, DEPLOYED, wildcards.line),
+        test=PATHS.test.labels,
         labels=lambda wildcards: labels_until(wildcards.cycle, wildcards.line),
         previous=lambda wildcards: (
             []
@@ -76,13 +74,15 @@ rule train_test:
         calibration=lambda wildcards: (
             []
             if wildcards.cycle == "000"
-            else f"{C}/{line_before(wildcards)}/{previous(wildcards.cycle)}/train/calibration.json"
+            else PATHS.line(line_before(wildcards))
+            .cycle(previous(wildcards.cycle))
+            .train.calibration
         ),
     output:
-        errors=f"{C}/{{line}}/{{cycle}}/train/errors.json",
-        calibration=f"{C}/{{line}}/{{cycle}}/train/calibration.json",
-        pairs=f"{C}/{{line}}/{{cycle}}/train/pairs.csv",
-        parity=f"{C}/{{line}}/{{cycle}}/train/parity.csv",
+        errors=LINE.train.errors,
+        calibration=LINE.train.calibration,
+        pairs=LINE.train.pairs,
+        parity=LINE.train.parity,
     log:
         f"{LOGS}/{{line}}/{{cycle}}/train/test.log",
     resources:
@@ -108,14 +108,14 @@ rule train_longer:
     """Train the last committee's first model for train.steps_final more steps."""
     input:
         labels=lambda wildcards: labels_until(final_cycle(wildcards)),
-        config=f"{C}/config/train.json",
-        site=ancient(f"{C}/config/site.json"),
+        config=PATHS.config("train"),
+        site=ancient(PATHS.config("site")),
         start=lambda wildcards: models_of(final_cycle(wildcards), RECORD)[0],
     output:
-        model=update(f"{C}/train/longer/{ORIGINAL}"),
-        deployed=update(f"{C}/train/longer/{DEPLOYED}"),
-        check=update(f"{C}/train/longer/{RECORD}"),
-        lcurve=update(f"{C}/train/longer/{ENGINE.curve}"),
+        model=update(PATHS.longer / ORIGINAL),
+        deployed=update(PATHS.longer / DEPLOYED),
+        check=update(PATHS.longer / RECORD),
+        lcurve=update(PATHS.longer / ENGINE.curve),
     log:
         f"{LOGS}/train/longer.log",
     threads: cores("train", SITE.train_threads)
@@ -124,7 +124,7 @@ rule train_longer:
         mem_mb=memory("train", 4000),
         runtime=minutes("train", 1440),
     params:
-        out=f"{C}/train/longer",
+        out=str(PATHS.longer),
         labels=repeated("--labels", "labels"),
         start=lambda wildcards, input: str(Path(str(input.start)).parent),
     shell:
@@ -135,17 +135,17 @@ rule train_longer:
 rule train_final:
     """Name the model the campaign ends with; as it was trained it lies beside it."""
     input:
-        status=lambda wildcards: f"{C}/cycle/{final_cycle(wildcards)}/select/status.json",
+        status=lambda wildcards: PATHS.cycle(final_cycle(wildcards)).select.status,
         # the original comes from the same job; as an input it would make campaigns without it end anew
         model=lambda wildcards: (
-            f"{C}/train/longer/{DEPLOYED}"
+            PATHS.longer / DEPLOYED
             if CAMPAIGN.train.steps_final
             else models_of(final_cycle(wildcards), DEPLOYED)[0]
         ),
     output:
-        model=f"{C}/train/final/{ORIGINAL}",
-        deployed=f"{C}/train/final/{DEPLOYED}",
-        final=f"{C}/train/final/{FINAL_RECORD}",
+        model=PATHS.final / ORIGINAL,
+        deployed=PATHS.final / DEPLOYED,
+        final=PATHS.final.record,
     log:
         f"{LOGS}/train/final.log",
     resources:
@@ -153,6 +153,6 @@ rule train_final:
         mem_mb=memory("train", 2000),
         runtime=minutes("train", 30),
     params:
-        out=f"{C}/train/final",
+        out=str(PATHS.final),
     shell:
         "mlpwf --log {log:q} train final --status {input.status:q} --model {input.model:q} --out {params.out:q}"

@@ -5,7 +5,7 @@
         build/                          build
         test/label/                     test
         cycle/NNN/{label,train,explore,select,validate}/    cycle
-        arm/ARM/SEED/NNN/{label,train}/ arm
+        arm/NAME/SEED/NNN/{label,train}/                    arms, line
         label/error.{json,csv}          label_error, label_error_table
         train/{longer,final}/           longer, final
         validate/                       validate
@@ -183,8 +183,8 @@ class Select(Folder):
 
     @property
     def frames(self) -> Path:
-        """Selected frames."""
-        return self / "frames.extxyz"
+        """Frames to label next."""
+        return self.selected("frames")
 
     @property
     def decisions(self) -> Path:
@@ -196,8 +196,8 @@ class Select(Folder):
         """Whether the campaign continues, and why."""
         return self / "status.json"
 
-    def arm(self, name: str) -> Path:
-        """Frames selected by another rule, for comparison."""
+    def selected(self, name: str) -> Path:
+        """Frames selected: by the campaign's own rule (`frames`), or by a baseline (`arm/random/1`)."""
         return self / f"{name}.extxyz"
 
 
@@ -266,6 +266,19 @@ class Cycle(Folder):
     def validate(self) -> Validate:
         """Runs of this cycle's first model."""
         return Validate(self / "validate")
+
+
+class Line(Folder):
+    """A line of cycles: the campaign's own (`cycle`), or a baseline's (`arm/random/1`)."""
+
+    @property
+    def cycles(self) -> list[tuple[int, Cycle]]:
+        """The cycles that have begun, with their numbers."""
+        return [(number, Cycle(path)) for number, path in numbered(self.path)]
+
+    def cycle(self, number: Number) -> Cycle:
+        """A cycle, from 0."""
+        return Cycle(self / three_digits(number))
 
 
 class Segment(Folder):
@@ -372,24 +385,28 @@ class Campaign(Folder):
     @property
     def test(self) -> Label:
         """Labels of the test set."""
-        return Label(self / "test" / "label")
+        return self.set("test")
+
+    def line(self, name: str) -> Line:
+        """A line of cycles: `cycle`, or `arm/NAME/SEED`."""
+        return Line(self / name)
 
     @property
     def cycles(self) -> list[tuple[int, Cycle]]:
-        """The cycles that have begun, with their numbers."""
-        return [(number, Cycle(path)) for number, path in numbered(self / "cycle")]
+        """The campaign's own cycles that have begun, with their numbers."""
+        return self.line("cycle").cycles
 
     def cycle(self, number: Number) -> Cycle:
-        """A cycle, from 0."""
-        return Cycle(self / "cycle" / three_digits(number))
+        """A cycle of the campaign's own, from 0."""
+        return self.line("cycle").cycle(number)
 
-    def arm(self, name: str, seed: Number) -> list[tuple[int, Cycle]]:
-        """The cycles of one seed of an arm that have begun, with their numbers."""
-        return [(number, Cycle(path)) for number, path in numbered(self / "arm" / name / str(seed))]
+    def arms(self, name: str) -> list[Line]:
+        """A baseline's lines of cycles that have begun, one a seed."""
+        return [Line(path) for _, path in numbered(self / "arm" / name)]
 
-    def seeds(self, arm: str) -> list[int]:
-        """Seeds of an arm that have begun."""
-        return [number for number, _ in numbered(self / "arm" / arm)]
+    def set(self, name: str) -> Label:
+        """Labels of a set of frames: `test`, `cycle/NNN` or `arm/NAME/SEED/NNN`."""
+        return Label(self / name / "label")
 
     @property
     def label_error(self) -> Path:

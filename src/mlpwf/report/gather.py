@@ -277,11 +277,10 @@ def _cycle(reader: _Reader, number: int, folder: paths.Cycle) -> Cycle:
 
 
 def _arms(reader: _Reader, names: Sequence[str]) -> dict[str, list[list[Mapping[str, Any]]]]:
-    campaign = reader.campaign
     return {
         name: [
-            [errors for _, cycle in campaign.arm(name, seed) if (errors := reader.json(cycle.train.errors)) is not None]
-            for seed in campaign.seeds(name)
+            [errors for _, cycle in line.cycles if (errors := reader.json(cycle.train.errors)) is not None]
+            for line in reader.campaign.arms(name)
         ]
         for name in names
     }
