@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlpwf.campaign.resolve import cycles_in_words
-from mlpwf.dynamics.columns import ANALYSIS
+from mlpwf.dynamics import registry
 from mlpwf.errors import ConfigError, DataError
 from mlpwf.files import read_json
 from mlpwf.tables import read_columns
@@ -373,7 +373,7 @@ def _segments(reader: _Reader, simulate: Mapping[str, Any]) -> list[Segment]:
 
 
 def _analysis(reader: _Reader) -> Analysis:
-    found = {name: reader.csv("analyse", f"{name}.csv", needs=needs) for name, needs in ANALYSIS.items()}
+    found = {name: reader.csv("analyse", f"{name}.csv", needs=needs) for name, needs in registry.needs().items()}
     tables = {name: columns for name, columns in found.items() if columns is not None}
     return Analysis(tables, reader.json("analyse", "summary.json"))
 
