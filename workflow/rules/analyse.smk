@@ -1,8 +1,7 @@
 """analyse: correlators, counts of correlated molecules, laws and activation energies of the production runs.
 
 INPUTS   the run of every state, C/config/analyse.json
-OUTPUTS  C/analyse/{states,motion,correlators,relaxation,aging,counts,coherent,s4,sub_boxes,lengths,van_hove,laws,
-         energies,cooperativity}.csv, C/analyse/figures/, summary.json
+OUTPUTS  C/analyse/TABLE.csv for each table of the observables, C/analyse/figures/, summary.json
 """
 
 
@@ -18,20 +17,22 @@ rule analyse_dynamics:
         tables=[
             PATHS.analyse.table(table)
             for table in (
+                # tables: begin, written by `python -m mlpwf.dynamics.reference`
                 "states",
                 "motion",
-                "correlators",
                 "relaxation",
                 "aging",
-                "counts",
+                "van_hove",
+                "correlators",
                 "coherent",
                 "s4",
                 "sub_boxes",
                 "lengths",
-                "van_hove",
                 "laws",
                 "energies",
+                "counts",
                 "cooperativity",
+                # tables: end
             )
         ],
         summary=PATHS.analyse.summary,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mlpwf.campaign import paths
 from mlpwf.campaign.paths import Campaign, named, numbered
 from mlpwf.campaign.resolve import cycles_in_words
-from mlpwf.dynamics.columns import ANALYSIS
+from mlpwf.dynamics import registry
 from mlpwf.errors import ConfigError, DataError
 from mlpwf.files import read_json
 from mlpwf.tables import read_columns
@@ -363,7 +363,7 @@ def _segments(reader: _Reader, simulate: Mapping[str, Any]) -> list[Segment]:
 
 def _analysis(reader: _Reader) -> Analysis:
     analyse = reader.campaign.analyse
-    found = {name: reader.csv(analyse.table(name), needs=needs) for name, needs in ANALYSIS.items()}
+    found = {name: reader.csv(analyse.table(name), needs=needs) for name, needs in registry.needs().items()}
     tables = {name: columns for name, columns in found.items() if columns is not None}
     return Analysis(tables, reader.json(analyse.summary))
 
