@@ -13,7 +13,10 @@ import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.backend_bases import RendererBase
     from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
+    from matplotlib.transforms import Bbox
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
@@ -28,6 +31,9 @@ INK = "#123457"
 
 MOST_POINTS = 20_000
 MOST_INSIDE = 5  # curves whose names find room inside a panel
+
+# Room around a panel in inches of a page 10 inches wide; all text has one size.
+GAP, TITLE, X_AXIS, Y_AXIS, RIGHT = 0.08, 0.36, 0.56, 0.7, 0.2
 
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
@@ -152,24 +158,25 @@ def lines(panels: Sequence[Panel], columns: int = 2, height: float = 3.1) -> Fig
     legends = [[curve.label for curve in panel.curves if not curve.label.startswith("_")] for panel in panels]
     shared = len(panels) > 1 and len(legends[0]) > 1 and all(legend == legends[0] for legend in legends)
     longest = 0 if shared else max(map(len, legends))
-    below = 0.1 * longest if longest > MOST_INSIDE else 0.0
+    room = 0.1 * longest if longest > MOST_INSIDE else 0.0
+    below: list[Axes] = []
     with _style():
-        figure = _blank(10.0 if columns > 1 else 7.0, (height + below) * count)
+        figure = _blank(10.0 if columns > 1 else 7.0, (height + room) * count)
         grid = figure.subplots(count, columns, squeeze=False)
         for axes, panel, legend in zip(grid.flat, panels, legends, strict=False):
             _draw(axes, panel)
             if not shared and len(legend) > MOST_INSIDE:
-                axes.legend(
-                    *_entries(axes, legend), loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, handlelength=1.6
-                )
+                axes.legend(*_entries(axes, legend), loc="upper center", ncols=2, handlelength=1.6)
+                below.append(axes)
             elif not shared and len(legend) > 1:
                 axes.legend(*_entries(axes, legend), loc="best", handlelength=1.6)
         if shared:
             handles, labels = _entries(grid.flat[0], legends[0])
             fit = max(1, int(130 / (8 + max(len(label) for label in labels))))
-            figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), fit), handlelength=1.6)
+            figure.legend(handles, labels, loc="upper center", ncols=min(len(labels), fit), handlelength=1.6)
         for axes in list(grid.flat)[len(panels) :]:
             axes.set_visible(False)
+        _arrange(figure, (count, columns), below, TITLE)
     return figure
 
 
@@ -217,7 +224,8 @@ def bars(
         axes.set_xlabel(_plain(value_label))
         axes.set_xlim(0, max(float(left.max(initial=0.0)) * 1.1, 1e-9))
         if len(parts) > 1:
-            figure.legend(loc="outside upper center", ncols=len(parts), handlelength=1.2)
+            figure.legend(loc="upper center", ncols=len(parts), handlelength=1.2)
+        _arrange(figure, (1, 1), [], GAP)
     return figure
 
 
@@ -256,10 +264,91 @@ def _style(**more: Any) -> Any:
 
 def _blank(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    spacing = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08, wspace=0.05, hspace=0.06)
-    return Figure(figsize=(width, height), layout=spacing)
+    return Figure(figsize=(width, height))
+
+
+def _arrange(figure: Figure, shape: tuple[int, int], below: Sequence[Axes], title: float) -> None:
+    """Place the panels of a figure, all of one size, so that what stands around them finds room.
+
+    Text is measured once, on panels of nearly their final size: a layout engine of matplotlib measures
+    everything twice and draws the figure once more, which is most of the time of a page.
+
+    Parameters
+    ----------
+    figure
+        Its axes fill a grid of this `shape`, row by row.
+    shape
+        Rows and columns of panels.
+    below
+        Axes whose legends stand below them.
+    title
+        Room for the title above a panel, in inches.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    head = GAP + sum(_height(legend, renderer) + GAP for legend in figure.legends)
+    margins = np.array([[Y_AXIS, RIGHT, X_AXIS, title]] * len(figure.axes)).reshape(*shape, 4)
+    for axes in below:
+        margins[np.unravel_index(figure.axes.index(axes), shape)][2] += _height(axes.get_legend(), renderer) + GAP
+    shown = [(axes, m) for axes, m in zip(figure.axes, margins.reshape(-1, 4), strict=True) if axes.get_visible()]
+    _place(figure, margins, head)
+    for axes, margin in shown:
+        left, right, above = _overhang([axes.yaxis.get_tightbbox(renderer), *_words(axes, renderer)], axes)
+        margin[:] = left + GAP, max(right + GAP, RIGHT), margin[2], max(above, title)
+    _place(figure, margins, head)
+    for axes, margin in shown:  # a title begins, and a note stands, where the panel is now
+        margin[1] = max(margin[1], _overhang(_words(axes, renderer), axes)[1] + GAP)
+    _place(figure, margins, head)
+    for axes in below:
+        place, (_, column) = axes.get_position(), np.unravel_index(figure.axes.index(axes), shape)
+        left, right = margins[:, column, 0].max(), margins[:, column, 1].max()
+        middle = (place.x0 + place.x1) / 2 + (right - left) / 2 / figure.get_figwidth()  # wider than the panel
+        anchor = middle, place.y0 - X_AXIS / figure.get_figheight()
+        if legend := axes.get_legend():
+            legend.set_bbox_to_anchor(anchor, figure.transFigure)
+
+
+def _place(figure: Figure, margins: Floats, head: float) -> None:
+    """Put panels of one size into rows and columns.
+
+    Parameters
+    ----------
+    margins
+        Room needed left, right, below and above each panel in inches, shape (rows, columns, 4).
+    head
+        Room above all of them, in inches.
+    """
+    width, height = figure.get_size_inches()
+    left, right = margins[:, :, 0].max(axis=0), margins[:, :, 1].max(axis=0)
+    below, above = margins[:, :, 2].max(axis=1), margins[:, :, 3].max(axis=1)
+    across = (width - left.sum() - right.sum()) / len(left)
+    high = (height - head - below.sum() - above.sum()) / len(below)
+    x = np.cumsum(left + right + across) - right - across
+    y = height - head - np.cumsum(above + below + high) + below
+    for axes, (bottom, start) in zip(figure.axes, ((b, a) for b in y for a in x), strict=True):
+        axes.set_position((start / width, bottom / height, across / width, high / height))
+
+
+def _height(legend: Legend | None, renderer: RendererBase) -> float:
+    """Of a legend, in inches."""
+    return 0.0 if legend is None else legend.get_window_extent(renderer).height / legend.figure.dpi
+
+
+def _words(axes: Axes, renderer: RendererBase) -> list[Bbox]:
+    """Boxes of the title and the notes of a panel, in pixels."""
+    from matplotlib.text import Text
+
+    words = [child for child in axes.get_children() if isinstance(child, Text) and child.get_text()]
+    return [text.get_window_extent(renderer) for text in words]
+
+
+def _overhang(boxes: Sequence[Bbox | None], axes: Axes) -> tuple[float, float, float]:
+    """How far, in inches, these boxes reach over a panel: left, right, above; at least 0."""
+    found = np.array([axes.bbox.extents, *(box.extents for box in boxes if box is not None)])
+    (x0, _, x1, y1), dots = axes.bbox.extents, axes.figure.dpi
+    return (x0 - found[:, 0].min()) / dots, (found[:, 2].max() - x1) / dots, (found[:, 3].max() - y1) / dots
 
 
 def _plain(text: str) -> str:
@@ -286,7 +375,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
         from matplotlib.ticker import MaxNLocator
 
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.set_title(_plain(panel.title), fontweight="bold")
+    axes.set_title(_plain(panel.title), fontweight="bold", y=1.0)  # a place of its own: nothing to look for
     axes.set_xlabel(_plain(panel.x_label))
     axes.set_ylabel(_plain(panel.y_label))
     axes.grid(color="#888888", alpha=0.18, linewidth=0.7)

@@ -7,7 +7,6 @@ import shutil
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from mlpwf.report.command import report
 from mlpwf.report.gather import gather
 from mlpwf.report.page import provenance
+from mlpwf.report.parts import Drawing
 from report_campaign import campaign, label_error, put
 
 app = typer.Typer()
@@ -35,6 +35,22 @@ PARTS = (
 
 
 NO_LIQUID: dict[str, list[float]] = {"density": [], "r": [], "g": [], "diffusion": []}
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Names of the only figures that are drawn, for a test that looks at nothing else: drawing is slow."""
+    names: set[str] = set()
+    draw = Drawing.svg.fget
+    monkeypatch.setattr(Drawing, "svg", property(lambda self: draw(self) if self.name in names else ""))
+    return names
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A finished campaign and its page with all figures, to be looked at only."""
+    root = campaign(tmp_path_factory.mktemp("finished"))
+    return root, _make(root)
 
 
 def _make(root: Path) -> str:
@@ -59,9 +75,8 @@ class _Links(HTMLParser):
         self.ids += [value or "" for name, value in attrs if name == "id"]
 
 
-def test_the_page_stands_alone(tmp_path: Path) -> None:
-    root = campaign(tmp_path)
-    html = _make(root)
+def test_the_page_stands_alone(finished: tuple[Path, str]) -> None:
+    root, html = finished
     links = _Links()
     links.feed(html)
     assert not {"script", "link", "iframe", "object"} & set(links.tags)
@@ -75,7 +90,8 @@ def test_the_page_stands_alone(tmp_path: Path) -> None:
     assert "Not there yet" not in html
 
 
-def test_levels_of_the_user_are_drawn_with_the_cycles_that_went_by_them(tmp_path: Path) -> None:
+def test_levels_of_the_user_are_drawn_with_the_cycles_that_went_by_them(tmp_path: Path, drawn: set[str]) -> None:
+    drawn.add("deviations")
     root = campaign(tmp_path)
     statuses = sorted((root / "cycle").glob("*/select/status.json"))
     assert len(statuses) > 1
@@ -94,8 +110,8 @@ def test_levels_of_the_user_are_drawn_with_the_cycles_that_went_by_them(tmp_path
     assert "upper trust level<" not in other
 
 
-def test_the_page_says_what_ran_and_how_it_ended(tmp_path: Path) -> None:
-    html = _make(campaign(tmp_path))
+def test_the_page_says_what_ran_and_how_it_ended(finished: tuple[Path, str]) -> None:
+    _, html = finished
     for words in (
         "Converged.", "1.2 % of explored frames", "Quantum ESPRESSO (pw.x) 6.7", "RPBE with D3(BJ)", "12.0 ± 0.4",
         "0.0216", "run shorter than 3 tau", "not diffusive", "χ₄/(⟨w²⟩ − ⟨w⟩²)", "0.851", "117 ± 2", "43 ± 4",
@@ -138,9 +154,9 @@ def test_titles_and_labels_stay_text(tmp_path: Path) -> None:
     assert html.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 6
 
 
+@pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize("part", PARTS)
-def test_a_missing_part_is_named_and_the_page_is_made(tmp_path: Path, part: str, monkeypatch: Any) -> None:
-    monkeypatch.setattr("mlpwf.report.page.to_svg", lambda figure, name: "")  # drawing is slow and tested above
+def test_a_missing_part_is_named_and_the_page_is_made(tmp_path: Path, part: str) -> None:
     root = campaign(tmp_path, cycles=2)
     path = root / part
     shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -149,6 +165,7 @@ def test_a_missing_part_is_named_and_the_page_is_made(tmp_path: Path, part: str,
     assert part.removesuffix("/") in said.replace("cycle/000", "cycle cycle/000") or f"{part}/" in said
 
 
+@pytest.mark.usefixtures("drawn")
 def test_labels_that_are_not_dft_are_said_in_plain_sight(tmp_path: Path) -> None:
     root = campaign(tmp_path, cycles=2)
     for path in root.rglob("label/summary.json"):
@@ -157,6 +174,7 @@ def test_labels_that_are_not_dft_are_said_in_plain_sight(tmp_path: Path) -> None
     assert "GFN2-xTB (semi-empirical, not DFT)" in head
 
 
+@pytest.mark.usefixtures("drawn")
 def test_broken_molecules_are_said_on_the_page(tmp_path: Path) -> None:
     root = campaign(tmp_path, cycles=1)
     assert '<p class="warning">' not in _make(root)
@@ -169,9 +187,8 @@ def test_broken_molecules_are_said_on_the_page(tmp_path: Path) -> None:
     assert "Molecules broke at 300K:" in said
 
 
-def test_calibration_criteria_and_outlook_are_on_the_page(tmp_path: Path) -> None:
-    root = campaign(tmp_path)
-    html = _make(root)
+def test_calibration_criteria_and_outlook_are_on_the_page(finished: tuple[Path, str]) -> None:
+    root, html = finished
     for words in ("Criteria of convergence after cycle 3", "not known yet", "1.2 % of explored frames", "The next 100"):
         assert words in html, words
     said = re.search(r"test set from (\d+) to (\d+) ± (\d+) meV/Å", html)
@@ -186,7 +203,8 @@ def test_calibration_criteria_and_outlook_are_on_the_page(tmp_path: Path) -> Non
     assert float(drawn[0]["x"]) == pytest.approx(30 * 0.65)
 
 
-def test_arms_are_drawn_beside_the_committee(tmp_path: Path) -> None:
+def test_arms_are_drawn_beside_the_committee(tmp_path: Path, drawn: set[str]) -> None:
+    drawn.add("arms")
     root = campaign(tmp_path, cycles=3)
     section = root / "config" / "select.json"
     section.write_text(json.dumps(json.loads(section.read_text()) | {"arms": ["random"]}))
@@ -204,6 +222,7 @@ def test_arms_are_drawn_beside_the_committee(tmp_path: Path) -> None:
     assert all(float(row["y_error"]) > 0 for row in drawn)
 
 
+@pytest.mark.usefixtures("drawn")
 def test_the_settings_that_done_cycles_ran_with_are_shown(tmp_path: Path) -> None:
     root = campaign(tmp_path, cycles=4)
     for cycle, steps in enumerate((111, 111, 222, 333)):
@@ -221,7 +240,8 @@ def test_the_settings_that_done_cycles_ran_with_are_shown(tmp_path: Path) -> Non
     assert html.index("&#34;steps&#34;: 333") < html.index("&#34;steps&#34;: 111") < html.index("&#34;steps&#34;: 222")
 
 
-def test_seeds_of_an_arm_give_it_error_bars(tmp_path: Path) -> None:
+def test_seeds_of_an_arm_give_it_error_bars(tmp_path: Path, drawn: set[str]) -> None:
+    drawn.add("arms")
     root = campaign(tmp_path, cycles=2)
     section = root / "config" / "select.json"
     section.write_text(json.dumps(json.loads(section.read_text()) | {"arms": ["random"], "arm_seeds": 3}))
@@ -241,7 +261,8 @@ def test_seeds_of_an_arm_give_it_error_bars(tmp_path: Path) -> None:
     assert f"<td>{-0.2 * own:+.1f} ± " in html
 
 
-def test_the_liquids_of_the_cycles_are_drawn(tmp_path: Path) -> None:
+def test_the_liquids_of_the_cycles_are_drawn(tmp_path: Path, drawn: set[str]) -> None:
+    drawn.add("liquids")
     root = campaign(tmp_path, cycles=4)
     path = root / "cycle" / "001" / "validate" / "liquid.json"
     about = {"cycle": 1, "fault": "the run at constant volume blew up", "conditions": ""}
@@ -253,6 +274,7 @@ def test_the_liquids_of_the_cycles_are_drawn(tmp_path: Path) -> None:
     assert {row["curve"] for row in drawn if row["x_axis"] == "r, Å"} == {"cycle 0", "cycle 2", "cycle 3"}
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_map_that_no_longer_holds_is_said_on_the_page(tmp_path: Path) -> None:
     root = campaign(tmp_path, cycles=2)
     path = root / "cycle" / "001" / "train" / "calibration.json"
@@ -263,6 +285,7 @@ def test_a_map_that_no_longer_holds_is_said_on_the_page(tmp_path: Path) -> None:
     assert "The map (net force on molecules) did not hold for the labels of cycle 1: 60%" in said
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_run_that_blew_up_is_said_on_the_page(tmp_path: Path) -> None:
     root = campaign(tmp_path, cycles=1)
     summary = next((root / "simulate").glob("300K/segment/001/summary.json"))
@@ -284,9 +307,8 @@ def test_a_campaign_that_has_only_begun_has_a_page(tmp_path: Path) -> None:
     assert "<svg" not in html
 
 
-def test_the_csv_matches_the_source(tmp_path: Path) -> None:
-    root = campaign(tmp_path)
-    _make(root)
+def test_the_csv_matches_the_source(finished: tuple[Path, str]) -> None:
+    root, _ = finished
     with (root / "report" / "figures" / "learning.csv").open() as handle:
         drawn = [
             row for row in csv.DictReader(handle) if row["panel"] == "Test set" and row["curve"] == "between molecules"
@@ -298,6 +320,7 @@ def test_the_csv_matches_the_source(tmp_path: Path) -> None:
     assert sum(counts) == 800
 
 
+@pytest.mark.usefixtures("drawn")
 def test_figures_of_an_earlier_page_do_not_stay(tmp_path: Path) -> None:
     root = campaign(tmp_path, cycles=2)
     _make(root)
@@ -311,15 +334,16 @@ def _core_hours(root: Path) -> dict[str, float]:
         return {row["part"].rsplit(" ", 2)[0]: float(row["value"]) for row in csv.DictReader(handle)}
 
 
-def test_what_became_of_the_cores_time(tmp_path: Path) -> None:
+def test_what_became_of_the_cores_time(finished: tuple[Path, str]) -> None:
     """Engines, mlpwf itself, Snakemake and idle are together wall time × cores of the workflow."""
-    root = campaign(tmp_path)
-    assert "0.65 % of CPU time, 0.53 % of wall time × cores" in _make(root)
+    root, html = finished
+    assert "0.65 % of CPU time, 0.53 % of wall time × cores" in html
     parts = {name: 3600 * hours for name, hours in _core_hours(root).items()}
     assert parts == pytest.approx({"engines": 14702, "mlpwf itself": 56, "Snakemake": 40, "idle": 3202}, rel=1e-6)
     assert sum(parts.values()) == pytest.approx(2 * 9000)
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_campaign_whose_snakemake_was_not_booked_has_no_such_figure(tmp_path: Path) -> None:
     root = campaign(tmp_path)
     shutil.rmtree(root / "snakemake")
@@ -327,6 +351,7 @@ def test_a_campaign_whose_snakemake_was_not_booked_has_no_such_figure(tmp_path: 
     assert not (root / "report" / "figures" / "whole.csv").exists()
 
 
+@pytest.mark.usefixtures("drawn")
 def test_the_error_bar_of_a_label_is_told_and_a_poor_one_stands_at_the_top(tmp_path: Path) -> None:
     """By box and lever; above half of the target error it is said in plain sight."""
     root = campaign(tmp_path / "toluene")

@@ -1,7 +1,13 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 from mlpwf.figures import Curve, Panel, bar_rows, bars, lines, rows, thermal_colours, thinned, to_svg
 
@@ -66,6 +72,40 @@ def test_empty_single_and_nonpositive_data_can_be_drawn() -> None:
     empty = np.empty(0)
     for x, y in ((empty, empty), (np.array([1.0]), np.array([2.0])), (np.array([0.0, -1.0]), np.array([0.0, np.nan]))):
         to_svg(lines([Panel("t", "x", "y", [Curve("c", x, y)], x_log=True, y_log=True)]), "s")
+
+
+def _drawn(figure: Figure) -> list[tuple[str, Bbox]]:
+    """Boxes in pixels of the texts of a figure, but for the ticks'; all that is drawn is seen to lie inside it."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    whole, (width, height) = figure.get_tightbbox(canvas.get_renderer()), figure.get_size_inches()
+    assert min(whole.x0, whole.y0, width - whole.x1, height - whole.y1) >= 0, whole
+    words = [child for axes in figure.axes for child in axes.get_children() if isinstance(child, Text)]
+    words += [axis.label for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) if axes.get_visible()]
+    legends = [*figure.legends, *(legend for axes in figure.axes if (legend := axes.get_legend()))]
+    words += [text for legend in legends for text in legend.get_texts()]
+    return [(text.get_text(), text.get_window_extent(canvas.get_renderer())) for text in words if text.get_text()]
+
+
+@pytest.mark.parametrize(("columns", "curves"), [(1, 8), (2, 3), (2, 8), (3, 2)])
+def test_no_text_is_cut_off_and_none_covers_another(columns: int, curves: int) -> None:
+    x = np.geomspace(1, 1e4, 20)
+    many = [Curve(f"a curve with a long name {k}", x, 1e-3 * k * x) for k in range(1, curves + 1)]
+    panels = [
+        Panel("A title of many words", "time, ps", "a quantity with a unit, meV/Å", many, y_log=True),
+        Panel("Notes", "time, ps", "y", many[:2], marks={"the lower end": 5000.0, "the upper end": 9900.0}),
+        Panel("Same", "x", "y", many, x_log=True, y_log=True, diagonal=True),
+        Panel("Large numbers", "x", "y", [Curve("a", x, 1e5 * x)]),
+    ]
+    for figure in (lines(panels, columns), lines([panels[0]] * 3, columns)):
+        boxes = [(words, box) for words, box in _drawn(figure) if not words.startswith("the ")]
+        assert len(boxes) >= 3 * len(figure.axes)
+        for (one, a), (other, b) in itertools.combinations(boxes, 2):
+            assert not a.overlaps(b), (one, other)
+
+
+def test_long_names_of_bars_and_their_totals_are_not_cut_off() -> None:
+    _drawn(bars(["a reason of very many words indeed", "b"], {"part": np.array([123456.0, 1.0])}, "frames"))
 
 
 def test_thinning_keeps_at_most_the_number_asked_for() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,7 @@ def _reliability(record: Record) -> list[Drawing]:
         "against what the map of the cycle before expected; bins of equal size. On the line a deviation is worth "
         "what was said; above it the committee was too sure."
     )
-    return [Drawing("reliability", caption, lines(panels, height=4.0), list(rows(panels)))]
+    return [Drawing("reliability", caption, partial(lines, panels, height=4.0), list(rows(panels)))]
 
 
 def _maps(record: Record) -> list[Drawing]:
@@ -88,7 +89,7 @@ def _maps(record: Record) -> list[Drawing]:
         f"({document.get('source', 'source not recorded')}), up to the largest deviation it was made from; all: all "
         "pairs; other names where data allow; the bound is what 90 % of errors should stay below."
     )
-    return [Drawing("calibration", caption, lines(panels, height=3.4), list(rows(panels)))]
+    return [Drawing("calibration", caption, partial(lines, panels, height=3.4), list(rows(panels)))]
 
 
 def _checks(record: Record) -> list[Table]:

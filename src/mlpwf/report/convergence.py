@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,7 @@ def _liquids(record: Record) -> list[Drawing]:
         "The same short runs by the models of successive cycles (section validate): mean and standard error of blocks "
         "of the run at constant pressure, of molecules at constant volume, and g(r) of the last cycles."
     )
-    return [Drawing("liquids", caption, lines(panels, columns=3), list(rows(panels)))]
+    return [Drawing("liquids", caption, partial(lines, panels, columns=3), list(rows(panels)))]
 
 
 # ---------------------------------------------------------------- arms
@@ -90,7 +91,7 @@ def _arms(record: Record) -> list[Drawing]:
         "diversity alone chose from the same explored frames, as many each. Error bars: the standard error of the mean "
         "over the seeds of an arm; of a single run, that of the test frames, which all runs share."
     )
-    return [Drawing("arms", caption, lines([panel]), list(rows([panel])))]
+    return [Drawing("arms", caption, partial(lines, [panel]), list(rows([panel])))]
 
 
 def _runs(record: Record) -> dict[str, list[Documents]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +25,9 @@ def dynamics(record: Record) -> Part:
     tables = record.analysis.tables
     every = registry.figures()
     drawings = [
-        Drawing(name, every[name].caption, lines(panels, columns=2, height=every[name].height), list(rows(panels)))
+        Drawing(
+            name, every[name].caption, partial(lines, panels, columns=2, height=every[name].height), list(rows(panels))
+        )
         for name, panels in figures(tables).items()
     ]
     shown = [*_runs(record), *_told(Reader(tables))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -297,7 +298,7 @@ def _curve(record: Record, label: str, value: Callable[[Cycle], float | None]) -
 def _drawn(name: str, panels: Sequence[Panel], caption: str, **options: Any) -> list[Drawing]:
     if not panels:
         return []
-    return [Drawing(name, caption, lines(panels, **options), list(rows(panels)))]
+    return [Drawing(name, caption, partial(lines, panels, **options), list(rows(panels)))]
 
 
 def deviations(record: Record) -> Part:
@@ -355,11 +356,10 @@ def _verdicts(explored: Sequence[Cycle]) -> Drawing:
     every += sorted({v for c in counts.values() for v in c} - set(every))
     labels = [f"cycle {cycle}" for cycle in counts]
     parts = {v: np.array([float(c.get(v, 0)) for c in counts.values()]) for v in every}
-    figure = bars(labels, parts, "explored frames", colours=VERDICT_COLOURS, numbers="{:.0f}")
     return Drawing(
         "verdicts",
         "Verdict on every explored frame, by cycle.",
-        figure,
+        partial(bars, labels, parts, "explored frames", VERDICT_COLOURS, "{:.0f}"),
         list(bar_rows(labels, parts, "explored frames")),
     )
 
@@ -437,7 +437,7 @@ def _state_table(errors: Mapping[str, Any], caption: str) -> Table:
 def set_aside(record: Record) -> Part:
     """Labels set aside, by reason."""
     sets = [s for s in (*(c.labels for c in record.cycles), record.test) if s]
-    reasons = sorted({r for s in sets for r in s.aside}, key=lambda r: -sum(s.aside.get(r, 0) for s in sets))
+    reasons = sorted({r for s in sets for r in s.aside}, key=lambda r: (-sum(s.aside.get(r, 0) for s in sets), r))
     if not reasons:
         return Part("aside", "Labels set aside", notes=["No label was set aside."] if sets else [])
     kept = [s for s in sets if s.aside]
@@ -446,8 +446,9 @@ def set_aside(record: Record) -> Part:
     labels = [r.replace("_", " ") for r in reasons]
     caption = "Frames whose label was not accepted, by reason; they are never trained on."
     drawing = Drawing(
-        "aside", caption, bars(labels, parts, "frames", shades, "{:.0f}"), list(bar_rows(labels, parts, "frames"))
-    )
+        "aside", caption, partial(bars, labels, parts, "frames", shades, "{:.0f}"),
+        list(bar_rows(labels, parts, "frames")),
+    )  # fmt: skip
     frames = [(s.name, f) for s in sets for f in s.aside_frames]
     keys = ("state", "reason", "detail")
     table = [(name, str(f.get("key", ""))[:12], *(str(f.get(k, "")) for k in keys)) for name, f in frames[:40]]
@@ -473,7 +474,7 @@ def cost(record: Record) -> Part:
     drawing = Drawing(
         "cost", "CPU time of all jobs by stage: engines, which are the programs that were run and what is computed "
         "inside the commands (models evaluated, correlators), and all else the commands do.",
-        bars(stages, parts, "CPU-hours"), list(bar_rows(stages, parts, "CPU-hours")),
+        partial(bars, stages, parts, "CPU-hours"), list(bar_rows(stages, parts, "CPU-hours")),
     )  # fmt: skip
     table = [
         (name, str(len(jobs)), str(sum(job.get("finished") is False for job in jobs)),
@@ -528,9 +529,8 @@ def _whole_drawing(whole: Mapping[str, float]) -> Drawing:
         "Wall time × cores of the whole campaign: idle are cores that waited, for a job to end or for other programs."
     )
     label = ["wall × cores"]
-    return Drawing(
-        "whole", caption, bars(label, parts, "core-hours", colours), list(bar_rows(label, parts, "core-hours"))
-    )
+    drawn = partial(bars, label, parts, "core-hours", colours)
+    return Drawing("whole", caption, drawn, list(bar_rows(label, parts, "core-hours")))
 
 
 def _hours(jobs: Iterable[Mapping[str, Any]], key: str) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -23,17 +23,17 @@ class Table:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure, a sentence on what it shows, and the numbers drawn."""
+    """A figure, made when it is asked for; a sentence on what it shows, and the numbers drawn."""
 
     name: str
     caption: str
-    figure: Figure
+    draw: Callable[[], Figure]
     numbers: Sequence[Sequence[str]]
 
     @property
     def svg(self) -> str:
         """The figure as an SVG element."""
-        return to_svg(self.figure, self.name)
+        return to_svg(self.draw(), self.name)
 
 
 @dataclass(frozen=True)
