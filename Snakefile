@@ -30,7 +30,7 @@ localrules:
 rule all:
     default_target: True
     input:
-        f"{C}/report/report.html",
+        PATHS.report.page,
 
 
 onstart:
@@ -40,8 +40,8 @@ onstart:
 
 
 onsuccess:
-    if Path(f"{C}/report/report.html").is_file():
-        print(f"mlpwf: {CAMPAIGN.name} is complete; open {C}/report/report.html")
+    if Path(PATHS.report.page).is_file():
+        print(f"mlpwf: {CAMPAIGN.name} is complete; open {PATHS.report.page}")
 
 
 onerror:

@@ -22,7 +22,8 @@ from mlpwf.campaign.stopping import root_with_error
 from mlpwf.config import Label, Select, Site, load_section
 from mlpwf.label.labeller import Labeller
 from mlpwf.label.store import canonical, labelled
-from mlpwf.potentials import deepmd
+from mlpwf.potentials.deepmd.program import thread_settings
+from mlpwf.potentials.record import open_model
 from mlpwf.structures.frames import element_order, read_frames
 from mlpwf.structures.molecules import closest_contacts, contacts, molecule_sums
 
@@ -60,7 +61,7 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--frames", type=int, default=20)
     arguments = parser.parse_args()
-    os.environ.update(deepmd.thread_settings(1))
+    os.environ.update(thread_settings(1))
     work, campaign = arguments.work.absolute(), arguments.campaign
     (work / "scratch").mkdir(parents=True, exist_ok=True)
     section = load_section(Label, campaign / "config" / "label.json")[0]
@@ -75,7 +76,7 @@ def main() -> None:
         if len(done) < 2:
             print(f"{kind}: {len(frames)} frames, {len(done)} labelled")
             continue
-        errors = [p.forces - a.get_forces() for p, a in zip(deepmd.predict(model, done), done, strict=True)]
+        errors = [p.forces - a.get_forces() for p, a in zip(open_model(model).predict(done), done, strict=True)]
         atom = [float(np.mean(error**2)) for error in errors]
         nets = [molecule_sums(error, a.arrays["molecule"]) for error, a in zip(errors, done, strict=True)]
         net = [float(np.mean(one**2)) for one in nets]

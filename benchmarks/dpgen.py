@@ -62,12 +62,17 @@ from mlpwf.config import Label, Select, Site, Train
 from mlpwf.files import read_json, sole_writer, write_json, write_text
 from mlpwf.label.labeller import Labeller
 from mlpwf.label.store import canonical, labelled
-from mlpwf.md import lammps, sampler
-from mlpwf.potentials import deepmd
+from mlpwf.md import sampler
+from mlpwf.potentials.deepmd.data import most_neighbours, neighbour_slots, rigid_coordinates, write_data
+from mlpwf.potentials.deepmd.program import thread_settings
+from mlpwf.potentials.deepmd.settings import seeds, training_input
 from mlpwf.potentials.metrics import error_measures
+from mlpwf.potentials.metrics import labelled as quantities
+from mlpwf.potentials.record import open_model
 from mlpwf.select.selection import farthest_points
 from mlpwf.structures import boxes, species
 from mlpwf.structures.frames import element_order, minimum_distance, quantised, read_frames, write_frames
+from mlpwf.structures.lammps_data import box_matrix
 from mlpwf.structures.molecules import bonds, intact, molecules_in_cell
 
 HERE = Path(__file__).parent
@@ -257,7 +262,7 @@ class Stage:
 
     def slots(self, frames: Sequence[Atoms]) -> list[int]:
         """Neighbour slots of all models."""
-        return deepmd.neighbour_slots(deepmd.most_neighbours(frames, self.elements, TRAIN.cutoff_angstrom))
+        return neighbour_slots(most_neighbours(frames, self.elements, TRAIN.cutoff_angstrom))
 
 
 def name(atoms: Atoms) -> str:
@@ -271,10 +276,10 @@ def train(folder: Path, recipe: Train, frames: list[Atoms], elements: list[str],
 
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    coordinates = deepmd.rigid_coordinates(recipe, frames)
-    systems = deepmd.write_data(folder / "data", frames, elements, coordinates)
-    settings = deepmd.training_input(
-        recipe, elements=elements, slots=slots, systems=systems, seed=deepmd.seeds(seed, 0), continued=False,
+    coordinates = rigid_coordinates(recipe, frames)
+    systems = write_data(folder / "data", frames, elements, coordinates)
+    settings = training_input(
+        recipe, elements=elements, slots=slots, systems=systems, seed=seeds(seed, 0), continued=False,
         coordinates=coordinates,
     )  # fmt: skip
     (folder / "input.json").write_text(json.dumps(settings))
@@ -369,7 +374,7 @@ def endure(unit: Unit) -> None:
     errors = [
         float(np.sqrt(np.mean((found.forces - atoms.get_forces()) ** 2)))
         for atoms in unit.stage.labelled(ends)
-        for found in deepmd.predict(unit.models[0], [atoms])
+        for found in open_model(unit.models[0]).predict([atoms])
     ]
     test = read_json(unit.folder / "errors.json")["test"]["models"][0]["overall"]["force_rmse_ev_angstrom"]
     sound = len(errors) == len(unit.stage.system.ladder_kelvin) and max(errors) <= 3 * test
@@ -436,8 +441,8 @@ def published(unit: Unit, steps: int) -> None:
 
 def rate_model(folder: Path, test: list[Atoms]) -> None:
     """Errors of the model in `folder`."""
-    found = deepmd.predict(folder / "model.pb", test)
-    write_json(folder / "errors.json", error_measures(test, [deepmd.labelled(atoms) for atoms in test], found))
+    found = open_model(folder / "model.pb").predict(test)
+    write_json(folder / "errors.json", error_measures(test, [quantities(atoms) for atoms in test], found))
 
 
 def rate(unit: Unit) -> None:
@@ -473,7 +478,7 @@ def pick(unit: Unit) -> None:
 def by_diversity(unit: Unit, frames: list[Atoms]) -> list[str]:
     """Farthest points from the own training set in the own model's descriptors."""
     known = [atoms for path in unit.before.label_files for atoms in read_frames(path)]
-    vectors = deepmd.descriptors(unit.before.models[0], [*frames, *known], unit.stage.elements)
+    vectors = open_model(unit.before.models[0]).descriptors([*frames, *known], unit.stage.elements)
     keys, own, others = [name(atoms) for atoms in frames], vectors[: len(frames)], vectors[len(frames) :]
     choices = farthest_points(own, keys, others, budget=BUDGET, duplicate_distance=1e-6)
     return [key for key, choice in zip(keys, choices, strict=True) if choice.selected]
@@ -527,7 +532,7 @@ def by_dpgen(unit: Unit, frames: list[Atoms]) -> list[str]:
 
 def write_dump(target: Path, atoms: Atoms, elements: list[str]) -> None:
     """A frame as LAMMPS dumps it."""
-    box, rotation = lammps.box_matrix(atoms.cell.array)
+    box, rotation = box_matrix(atoms.cell.array)
     xy, xz, yz = box[1, 0], box[2, 0], box[2, 1]
     low = (min(0, xy, xz, xy + xz), min(0, yz), 0)
     high = (box[0, 0] + max(0, xy, xz, xy + xz), box[1, 1] + max(0, yz), box[2, 2])
@@ -745,7 +750,7 @@ def run(arguments: argparse.Namespace) -> None:
     asked = any(RULES[rule].choice == "dpgen" for rule in arguments.rules)
     if arguments.what == "run" and asked and not arguments.dpgen:
         raise SystemExit("expected --dpgen PYTHON, of an environment with 'dpgen==0.14.*'")
-    os.environ.update(deepmd.thread_settings(1))
+    os.environ.update(thread_settings(1))
     for module in ("deepmd.main", "deepmd.tf.entrypoints.freeze", "deepmd.tf.entrypoints.train"):
         importlib.import_module(module)
     dpgen = arguments.dpgen.absolute() if arguments.dpgen else Path()

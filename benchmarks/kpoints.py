@@ -28,8 +28,8 @@ from mlpwf.config import Label, Site
 from mlpwf.files import write_text
 from mlpwf.label.labeller import Labeller
 from mlpwf.label.store import canonical, labelled
-from mlpwf.potentials.deepmd import labelled as quantities
 from mlpwf.potentials.metrics import Quantities, error_measures
+from mlpwf.potentials.metrics import labelled as quantities
 from mlpwf.units import BAR_PER_EV_A3
 
 HERE = Path(__file__).parent

@@ -5,8 +5,8 @@
 One run gives the whole table, for boxes of 2, 4, 8 and 16 molecules. Every pw.x runs alone on one
 core, one after another, with the same pseudopotentials. A finished label is kept in --work, so that
 a stopped run goes on where it was; the CSV has every row that is finished, the long ones (a
-newcomer's eight toluenes) last. A label that would take a newcomer more than --longest hours, by
-what one of half the molecules takes, is not run; the CSV says so.
+newcomer's eight toluenes) last. A newcomer's label of more than --always molecules that would take
+more than --longest hours, by what one of half the molecules takes, is not run; the CSV says so.
 
 Errors are those against labels of the same frames converged in cut-offs and in k-points at once:
 force, net force on a molecule and virial of the worst frame, root mean square each, and the mean
@@ -55,8 +55,8 @@ from mlpwf.calculators import xtb
 from mlpwf.calculators.espresso import pw
 from mlpwf.calculators.espresso.box_convergence import Box, converge_box
 from mlpwf.calculators.espresso.convergence import Errors, Measurement, Setting, Study, converge, errors
+from mlpwf.calculators.espresso.cost import Size, label_price
 from mlpwf.calculators.espresso.dispersion import dispersion
-from mlpwf.campaign.pricing import Size, label_price
 from mlpwf.config import Label
 from mlpwf.errors import DataError
 from mlpwf.files import read_json, write_json, write_text
@@ -70,8 +70,6 @@ PSEUDOPOTENTIALS = {"H": "HUSPBE.RRKJ3", "C": "C.pbe-rrkjus.UPF", "O": "O.pbe-rr
 FOLDER = "/usr/share/espresso/pseudo"
 SYSTEMS = [f"{species}{count}" for species in SMILES for count in (2, 4, 8, 16)]
 CUTOFFS = (30, 35, 40, 45, 50, 60, 75, 90)
-ALWAYS = 8
-"""Molecules in a box up to which a newcomer's label is run whatever it takes."""
 SMALL_ANGSTROM = 9.0
 """In a box of a shorter edge, expert and newcomer take a grid of k-points."""
 SINGLE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -288,8 +286,8 @@ class Row:
     note: str = ""
 
 
-def rows(bench: Bench, systems: list[str], target: float, longest_s: float) -> Iterator[Row]:
-    """Every row, the cheap ones first."""
+def rows(bench: Bench, systems: list[str], target: float, longest_s: float, always: int) -> Iterator[Row]:
+    """Every row, the cheap ones first; a newcomer's boxes of up to `always` molecules are run whatever they take."""
     liquids = {species: Liquid(bench, species, target) for species in SMILES}
 
     def row(system: str, who: str, settings: str, kpoints: str, way: Way) -> Row:
@@ -313,7 +311,7 @@ def rows(bench: Bench, systems: list[str], target: float, longest_s: float) -> I
         cutoff = liquids[parts(system)[0]].lowest(lambda cutoff: bench.by_expert(cutoff, 4, gamma=True))
         settings, way = f"{cutoff}/{4 * cutoff} Ry, 1e-06 Ry", bench.by_newcomer(cutoff)
         points = "2x2x2" if is_small(frames_of(system)[0]) else "1x1x1"
-        expected_s = _expected_s(bench, system, cutoff) if parts(system)[1] > ALWAYS else 0.0
+        expected_s = _expected_s(bench, system, cutoff) if parts(system)[1] > always else 0.0
         if expected_s > longest_s:
             return Row(system, "newcomer", settings, points, note=f"not run: about {expected_s / 3600:.1f} h a label")
         return row(system, "newcomer", settings, points, way)
@@ -372,6 +370,7 @@ def main() -> None:
     parser.add_argument("--target", type=float, default=5.0, help="force error in meV/Å")
     parser.add_argument("--blas", type=Path, required=True, help="folder of reference BLAS and LAPACK")
     parser.add_argument("--longest", type=float, default=2.0, help="hours a newcomer's label may take, to be run")
+    parser.add_argument("--always", type=int, default=8, help="molecules in a newcomer's box that is run all the same")
     parser.add_argument("--work", type=Path, default=HERE / "label_cost.work", help="folder of finished labels")
     parser.add_argument("--out", type=Path, default=HERE / "label_cost.csv")
     arguments = parser.parse_args()
@@ -379,7 +378,7 @@ def main() -> None:
         raise SystemExit("expected pw.x on PATH and libblas.so.3 in --blas")
     found: list[Row] = []
     bench = Bench(arguments.work, arguments.blas)
-    for row in rows(bench, arguments.systems, arguments.target / 1e3, 3600 * arguments.longest):
+    for row in rows(bench, arguments.systems, arguments.target / 1e3, 3600 * arguments.longest, arguments.always):
         found.append(row)
         print(row, flush=True)
         write_text(arguments.out, table(found, arguments.target / 1e3))

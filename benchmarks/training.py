@@ -28,8 +28,11 @@ from ase import Atoms
 
 from mlpwf.config import Train, load_section
 from mlpwf.files import read_json, write_json
-from mlpwf.potentials import deepmd
-from mlpwf.potentials.metrics import error_measures
+from mlpwf.potentials.deepmd.data import most_neighbours, neighbour_slots, rigid_coordinates, write_data
+from mlpwf.potentials.deepmd.program import thread_settings
+from mlpwf.potentials.deepmd.settings import seeds, training_input
+from mlpwf.potentials.metrics import error_measures, labelled
+from mlpwf.potentials.record import open_model
 from mlpwf.structures.frames import element_order, read_frames
 
 KEYS = ["schedule", "energy", "virial", "molecule", "rate", "labels", "steps", "seed"]
@@ -64,13 +67,13 @@ def train(folder: Path, settings: dict[str, Any], frames: list[Atoms], elements:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     coordinates = settings["loss"].get("numb_generalized_coord", 0)
-    systems = deepmd.write_data(folder / "data", frames, elements, coordinates)
+    systems = write_data(folder / "data", frames, elements, coordinates)
     settings["training"]["training_data"]["systems"] = systems
     (folder / "input.json").write_text(json.dumps(settings))
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with (folder / "train.out").open("w") as sink:
         for words in (["train", "input.json", "--skip-neighbor-stat"], ["freeze", "-c", ".", "-o", "model.pb"]):
-            environment = {**os.environ, **deepmd.thread_settings(1)}
+            environment = {**os.environ, **thread_settings(1)}
             subprocess.run(["dp", *words], cwd=folder, stdout=sink, stderr=sink, check=True, env=environment)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -82,7 +85,7 @@ def train(folder: Path, settings: dict[str, Any], frames: list[Atoms], elements:
 
 def errors(model: Path, frames: list[Atoms]) -> list[str]:
     """Root-mean-square errors of a model, as `MEASURES` names them."""
-    found = error_measures(frames, [deepmd.labelled(atoms) for atoms in frames], deepmd.predict(model, frames))
+    found = error_measures(frames, [labelled(atoms) for atoms in frames], open_model(model).predict(frames))
     return [f"{factor * found[key]:.1f}" for factor, key in MEASURES.values()]
 
 
@@ -102,13 +105,13 @@ def main() -> None:
     sets = {sum(map(len, cycles[:n])): [atoms for part in cycles[:n] for atoms in part] for n in options.cycles}
     elements = element_order(test)
     for labels, frames in sets.items():
-        slots = deepmd.neighbour_slots(deepmd.most_neighbours(frames, elements, section.cutoff_angstrom))
+        slots = neighbour_slots(most_neighbours(frames, elements, section.cutoff_angstrom))
         for steps, seed in [(steps, seed) for steps in options.steps for seed in options.seeds]:
             for training in options.trainings:
                 asked = section.model_copy(update={"steps": steps, "molecule_weight": float(training.split("/")[3])})
-                settings = deepmd.training_input(
-                    asked, elements=elements, slots=slots, systems=[], seed=deepmd.seeds(seed, 0), continued=False,
-                    coordinates=deepmd.rigid_coordinates(asked, frames),
+                settings = training_input(
+                    asked, elements=elements, slots=slots, systems=[], seed=seeds(seed, 0), continued=False,
+                    coordinates=rigid_coordinates(asked, frames),
                 )  # fmt: skip
                 folder = options.work / "_".join([*training.split("/"), str(labels), str(steps), str(seed)])
                 if not (folder / "done.json").exists():

@@ -6,7 +6,8 @@ import shutil
 from pathlib import Path
 
 from mlpwf.calculators.espresso import pw
-from mlpwf.config import Label
+from mlpwf.calculators.espresso.calculator import Espresso
+from mlpwf.config import Label, Site
 from mlpwf.label import import_export
 from mlpwf.label.store import Store
 
@@ -15,6 +16,13 @@ HASHES = {"O": "932f1ddd01dba2749558f1893c74a415", "H": "f4d00379d62f7fb62c40af8
 SETTINGS = Label(cutoff_ry=30, density_cutoff_ry=180, convergence_ry=1e-8, kpoints="gamma")
 PHYSICS = pw.physics(SETTINGS, HASHES)
 NAMES = ("water", "waters")
+
+
+def espresso(settings: Label = SETTINGS, hashes: dict[str, str] = HASHES) -> Espresso:
+    """A calculator at a site whose pseudopotentials have these sums, without their files."""
+    made = Espresso(settings, Site(), list(hashes))
+    made.hashes = hashes
+    return made
 
 
 def copy_outputs(folder: Path) -> None:
@@ -28,5 +36,5 @@ def store_of_outputs(folder: Path) -> Store:
     """A store in a folder that holds the outputs, with the labels of both."""
     made = Store(folder / "store")
     for name in NAMES:
-        assert import_export.keep(made, PHYSICS, import_export.read_output(folder / f"{name}.out", SETTINGS, HASHES))
+        assert import_export.keep(made, PHYSICS, import_export.read_output(folder / f"{name}.out", espresso()))
     return made

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mlpwf.dynamics.columns import ANALYSIS
+from mlpwf.dynamics import registry
 
 TEMPERATURES = (380.0, 300.0, 240.0)
 
@@ -252,7 +252,7 @@ def _simulate(root: Path) -> None:
 def _analysis(root: Path) -> None:
     """Tables as `mlpwf analyse` writes them, of times that follow Arrhenius' law; the coldest state is not fitted."""
     t, names = np.geomspace(0.01, 100, 40), ("overlap", "fs_q1.3", "c1_axis1", "c2_axis1")
-    tables: dict[str, list[dict[str, Any]]] = {name: [] for name in ANALYSIS}
+    tables: dict[str, list[dict[str, Any]]] = {name: [] for name in registry.tables()}
     for temperature in TEMPERATURES:
         good = temperature > 250
         key = {"state": f"{temperature:g}K", "temperature_kelvin": temperature, "ensemble": "nvt"}

@@ -129,22 +129,6 @@ def sound(source: Path, expected: object, record: Path, remedy: str) -> str:
     return found
 
 
-def sound_model(model: Path) -> str:
-    """SHA-256 of a model file.
-
-    Raises
-    ------
-    DataError
-        If it is not the one that was recorded beside it, in check.json or final.json, when it was made.
-    """
-    for record in (model.with_name("check.json"), model.with_name("final.json")):
-        if record.is_file():
-            expected = read_json(record).get("sha256")
-            expected = expected.get(model.name) if isinstance(expected, dict) else expected
-            return sound(model, expected, record, "delete it and run again; it is made anew")
-    return sha256(model)
-
-
 @contextmanager
 def sole_writer(folder: Path | str) -> Iterator[None]:
     """Hold the folder's lock; wait, saying so, while another process works in it.

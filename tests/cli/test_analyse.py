@@ -15,8 +15,7 @@ from typer.testing import CliRunner
 from mlpwf import __version__
 from mlpwf.analyse.command import analyse
 from mlpwf.config import Analyse
-from mlpwf.dynamics.columns import ANALYSIS
-from mlpwf.dynamics.figures import CAPTIONS
+from mlpwf.dynamics import registry
 from mlpwf.errors import ConfigError, DataError
 from mlpwf.files import sha256
 from mlpwf.tables import read_columns
@@ -185,7 +184,7 @@ def test_activation_energies_are_recovered(campaign):
 
 def test_figures_are_drawn_with_their_numbers(campaign):
     figures = campaign / "analyse" / "figures"
-    names = {*CAPTIONS} - {"angell"}
+    names = {*registry.figures()} - {"angell"}
     assert {path.name for path in figures.iterdir()} == {f"{n}.{kind}" for n in names for kind in ("png", "svg", "csv")}
     drawn = pd.read_csv(figures / "arrhenius.csv")
     taus = pd.read_csv(campaign / "analyse" / "relaxation.csv")
@@ -196,7 +195,7 @@ def test_figures_are_drawn_with_their_numbers(campaign):
 def test_every_table_is_drawn_or_told(campaign):
     """The columns that a table is there for, against the numbers beside the figures."""
     folder = campaign / "analyse"
-    assert {path.stem for path in folder.glob("*.csv")} == {*ANALYSIS}
+    assert {path.stem for path in folder.glob("*.csv")} == {*registry.tables()}
     for table, figure, panels, columns in (
         ("van_hove", "van_hove", [f"{t:g} K" for t in TEMPERATURES], ("distance_angstrom", "density_per_angstrom")),
         ("coherent", "coherent", ["F(q ≈ 1.3 Å⁻¹, t)"], ("time_ps", "value")),
@@ -278,7 +277,7 @@ def test_a_state_that_blew_up_is_shown_without_numbers(tmp_path, campaign):
     for temperature in others:
         write_summary(simulate / f"{temperature:g}K" / "segment" / "001", temperature, **blown)
     assert run(campaign, simulate, tmp_path / "none").exit_code == 0
-    for name, needs in ANALYSIS.items():
+    for name, needs in registry.needs().items():
         read_columns(tmp_path / "none" / f"{name}.csv", needs)
 
 

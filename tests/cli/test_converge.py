@@ -333,7 +333,7 @@ def test_a_broken_mpirun_loses_to_serial_labels(study, monkeypatch):
 
 def test_layout_of_labels_that_fail_is_one_line(study):
     study.configure([hydrogen(0.74, 3.2)], maximum_scf_steps=10, mixing_beta=0.001)
-    with pytest.raises(DataError, match="the label to be timed was set aside: not converged"):
+    with pytest.raises(DataError, match="the label to be timed was rejected: not converged"):
         study.run("layout")
 
 

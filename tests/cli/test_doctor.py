@@ -10,17 +10,20 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ase import Atoms
 from typer.testing import CliRunner
 
+from mlpwf.calculators.registry import calculator
 from mlpwf.config import load_campaign, load_site
 from mlpwf.doctor import machine, programs
-from mlpwf.doctor.findings import Level, made
 from mlpwf.errors import ConfigError
+from mlpwf.findings import Level, made
 
 PROJECT = Path(__file__).parents[2]
 WATER = PROJECT / "config" / "systems" / "tiny_water.yaml"
 BIN = Path(sys.executable).parent
 HOSTILE = """-rf 'q' "d" $(touch pwned) `touch pwned` @0 {x} [ab]* %d"""
+HYDROGEN = Atoms("H2", [[0, 0, 0], [0, 0, 0.62]], cell=[4.5, 4.6, 5.3], pbc=True)
 needs_pw = pytest.mark.skipif(shutil.which("pw.x") is None, reason="no pw.x on PATH: `./start setup` installs it")
 
 
@@ -170,9 +173,8 @@ def test_a_pw_that_does_not_work(script, words, tmp_path):
     pw = tmp_path / "pw"
     pw.write_text(f"#!/bin/sh\n{script}\n")
     pw.chmod(0o755)
-    finding = one(
-        made("pw.x", lambda: programs.single_point(load_campaign(WATER), site(tmp_path, pw=[str(pw)]), ["H"]))
-    )
+    labelling = calculator(load_campaign(WATER).label, site(tmp_path, pw=[str(pw)]), ["H"])
+    finding = one(made("pw.x", lambda: labelling.single_point(HYDROGEN)))
     assert finding.level is Level.FAILED
     assert words in finding.line
 
@@ -181,7 +183,7 @@ def test_a_program_that_is_not_there(tmp_path):
     place = site(tmp_path, pw=["no-such-pw"], dp=["no-such-dp"])
     campaign = load_campaign(WATER)
     for name, work in (
-        ("pw.x", lambda: programs.single_point(campaign, place, ["H"])),
+        ("pw.x", lambda: calculator(campaign.label, place, ["H"]).single_point(HYDROGEN)),
         ("dp", lambda: programs.training(place, tmp_path, ["H"])),
     ):
         finding = one(made(name, work))
@@ -208,7 +210,7 @@ def test_a_pseudopotential_that_will_not_do(file, words, tmp_path):
     else:
         assert not (tmp_path / name).exists()
     place = site(tmp_path, pseudopotential_folder=str(tmp_path))
-    finding = one(programs.pseudopotentials(campaign, place, ["H"]))
+    finding = one(calculator(campaign.label, place, ["H"]).potentials())
     assert finding.level is Level.FAILED
     assert words in finding.line
 

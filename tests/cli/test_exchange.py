@@ -304,7 +304,7 @@ def test_check_names_what_is_damaged_and_removes_nothing(place):
     whole = mlpwf("label", "check", "--site", place.site())
     assert whole.returncode == 0
     assert "left.lock: left by a process that was killed" in whole.stderr
-    assert whole.stderr.splitlines()[-1] == "label check: 2 labels, 2 set aside, 0 without a checksum, none damaged"
+    assert whole.stderr.splitlines()[-1] == "label check: 2 labels, 2 rejected, 0 without a checksum, none damaged"
 
     first, second = (store.path("labels", key) for key in store.all_keys())
     record = json.loads(first.read_text())
@@ -319,7 +319,7 @@ def test_check_names_what_is_damaged_and_removes_nothing(place):
     result = mlpwf("label", "check", "--site", place.site())
     assert result.returncode == 2
     *_, last = result.stderr.splitlines()
-    assert last.startswith("mlpwf: 2 labels, 2 set aside, 1 without a checksum, 2 damaged: ")
+    assert last.startswith("mlpwf: 2 labels, 2 rejected, 1 without a checksum, 2 damaged: ")
     assert str(first) in last
     assert raw.name.removesuffix(".out.gz") in last
     assert last.endswith("delete them: they are computed again when asked for")

@@ -16,9 +16,10 @@ from typer.testing import CliRunner
 
 from mlpwf.errors import ConfigError, DataError, EngineError
 from mlpwf.explore.command import explore
-from mlpwf.files import read_json, write_json
+from mlpwf.files import read_json, sha256, write_json
+from mlpwf.potentials import registry
 from mlpwf.potentials.calibration import spread
-from mlpwf.potentials.deepmd import committee_forces
+from mlpwf.potentials.committee import Committee
 from mlpwf.structures.frames import quantised, read_frames, write_frames
 from mlpwf.structures.molecules import bonds, intact
 from toy_water import DENSITY, SYSTEM, WATER, relaxed_box
@@ -79,7 +80,7 @@ def test_frames_are_deterministic_whole_and_described(campaign, water_models, ca
         assert atoms.info["state"] == STATE
         assert intact(atoms, bonds(atoms))
         assert np.linalg.norm(atoms.positions[1::3] - atoms.positions[::3], axis=1).max() < 1.3
-    whole = [spread(forces).max() for forces in committee_forces(water_models, frames)]
+    whole = [spread(forces).max() for forces in Committee.opened(water_models).forces(frames)]
     assert whole == pytest.approx([atoms.info["max_devi_f"] for atoms in frames], rel=1e-3), "as the walkers have it"
     walkers = read_json(out / "walkers.json")
     assert [(w["walker"], w["outcome"], w["steps"], w["frames"]) for w in walkers] == [
@@ -93,6 +94,64 @@ def test_frames_are_deterministic_whole_and_described(campaign, water_models, ca
         campaign()
     assert f"explore {STATE}: reusing walker 0" in caplog.text
     assert len(read_frames(out / "frames.extxyz")) == 6
+
+
+PLAIN = """
+from mlpwf.potentials.deepmd import DeePMD
+
+
+class Plain(DeePMD):
+    name = "plain"
+
+    def built_in_spread(self, members, every_steps):
+        return None
+"""
+
+
+@pytest.fixture
+def plain_models(tmp_path, water_models, monkeypatch):
+    """The same models under an engine that evaluates a committee from outside, registered as another package's."""
+    package = tmp_path / "site" / "plain-0.dist-info"
+    package.mkdir(parents=True)
+    (tmp_path / "site" / "mlpwf_plain.py").write_text(PLAIN)
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: plain\nVersion: 0\n")
+    (package / "entry_points.txt").write_text("[mlpwf.potentials]\nplain = mlpwf_plain:Plain\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    monkeypatch.setenv("PYTHONPATH", ":".join(path for path in sys.path if path))
+    models = []
+    for number, model in enumerate(water_models):
+        models.append(tmp_path / "plain" / str(number) / "model.pb")
+        models[-1].parent.mkdir(parents=True)
+        models[-1].symlink_to(model)
+        write_json(models[-1].with_name("check.json"), {"engine": "plain", "sha256": {"model.pb": sha256(model)}})
+    yield models
+    registry.engine.cache_clear()
+
+
+COLD = {"walkers": 2}
+HOT = {"state": f"5000K_{DENSITY:g}", "temperatures_kelvin": [5000], "timestep_fs": 2.0, "steps": 400}
+BAROSTAT = {"state": "300K_1bar", "ensemble": "npt", "walkers": 1}
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("changes", [COLD, HOT, BAROSTAT, {"blow_up_ev_angstrom": 0.2, "steps": 400}])
+def test_walkers_are_the_same_whoever_computes_the_spread(campaign, plain_models, changes):
+    built_in, outside = campaign("built_in", **changes), campaign("outside", models=plain_models, **changes)
+    same = ("walker", "outcome", "steps", "frames", "seed")
+    found, expected = (
+        [{key: walker[key] for key in same} for walker in read_json(out / "walkers.json")]
+        for out in (outside, built_in)
+    )
+    assert found == expected
+    assert not list(outside.glob("walker/*/deviation.out")), "nothing is built in"
+    tables = [list(csv.reader((out / "deviations.csv").open())) for out in (outside, built_in)]
+    assert tables[0][0] == tables[1][0]
+    numbers = [np.array(table[1:], dtype=float) for table in tables]
+    np.testing.assert_allclose(*numbers, rtol=1e-5, atol=1e-6)
+    for one, other in zip(*(read_frames(out / "frames.extxyz") for out in (outside, built_in)), strict=True):
+        assert np.array_equal(one.positions, other.positions)
+        assert np.array_equal(one.cell.array, other.cell.array)
+        assert (one.info["walker"], one.info["step"]) == (other.info["walker"], other.info["step"])
 
 
 @pytest.mark.engine

@@ -17,7 +17,7 @@ from ase.build import molecule
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from mlpwf.analyse.campaign import _stress
-from mlpwf.config import Label, Molecule
+from mlpwf.config import Molecule
 from mlpwf.errors import ConfigError, DataError
 from mlpwf.label import import_export
 from mlpwf.label.foreign import Refusal, Refused
@@ -26,11 +26,10 @@ from mlpwf.md.trajectory_files import _small_arrays
 from mlpwf.report.command import report
 from mlpwf.structures.frames import read_frames, write_frames
 from mlpwf.structures.species import geometry
+from real_outputs import espresso
 from report_campaign import campaign, put
 
 DATA = Path(__file__).parents[1] / "data" / "espresso"
-HASHES = {"O": "932f1ddd01dba2749558f1893c74a415", "H": "f4d00379d62f7fb62c40af863c256602"}
-SETTINGS = Label(cutoff_ry=30, density_cutoff_ry=180, convergence_ry=1e-8, kpoints="gamma")
 
 
 class Payload:
@@ -54,7 +53,7 @@ def bomb(tmp_path):
 
 
 def imported(place):
-    return list(import_export.read_all(find_sources([place]), SETTINGS, HASHES))
+    return list(import_export.read_all(find_sources([place]), espresso()))
 
 
 def system(folder, coord):

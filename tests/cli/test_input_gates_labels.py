@@ -27,7 +27,7 @@ from mlpwf.label.commands import app
 from mlpwf.label.foreign import Refused
 from mlpwf.label.sources import find_sources
 from mlpwf.label.store import Store
-from real_outputs import HASHES, PHYSICS, SETTINGS, copy_outputs, store_of_outputs
+from real_outputs import PHYSICS, SETTINGS, copy_outputs, espresso, store_of_outputs
 
 CASES = Path(__file__).parents[1] / "data" / "cases" / "labels"
 FORCES = [[-0.31, 0.42, 0.11], [0.21, -0.18, 0.05], [0.1, -0.24, -0.16]]
@@ -67,7 +67,7 @@ def records(place):
 
 
 def outputs(folder, settings):
-    return list(import_export.read_all(find_sources([folder]), settings, HASHES))
+    return list(import_export.read_all(find_sources([folder]), espresso(settings)))
 
 
 # ---------------------------------------------------------------- the cases that were taken wrongly

@@ -1,4 +1,4 @@
-"""`mlpwf label` with the real pw.x: accepted, set aside, reused, never repeated."""
+"""`mlpwf label` with the real pw.x: accepted, rejected, reused, never repeated."""
 
 import json
 import os
@@ -15,8 +15,9 @@ from ase import Atoms
 from ase.build import molecule
 from typer.testing import CliRunner
 
+from mlpwf.calculators.base import Rejected
 from mlpwf.calculators.espresso import pw
-from mlpwf.calculators.espresso.acceptance import Aside, accept
+from mlpwf.calculators.espresso.acceptance import accept
 from mlpwf.campaign.budget import affordable_labels, label_core_hours
 from mlpwf.config import Label, Site, load_section
 from mlpwf.errors import ConfigError, DataError, EngineError
@@ -136,7 +137,7 @@ def test_running_again_computes_nothing(campaign):
     assert np.array_equal(frames[0].get_forces(), again[0].get_forces())
 
 
-def test_an_unconverged_scf_climbs_the_ladder(campaign):
+def test_an_unconverged_scf_is_attempted_with_other_numerics(campaign):
     """Other mixing and more steps, the same physics: the label a converging run gives."""
     campaign.configure(convergence_ry=1e-9, maximum_scf_steps=10, mixing_beta=0.01)
     summary, frames = campaign.label([water(1)])
@@ -152,7 +153,7 @@ def test_an_unconverged_scf_climbs_the_ladder(campaign):
     assert campaign.starts == 3
 
 
-def test_unconverged_scf_is_set_aside_and_tried_again_with_other_numerics(campaign):
+def test_unconverged_scf_is_rejected_and_tried_again_with_other_numerics(campaign):
     campaign.configure(maximum_scf_steps=10, mixing_beta=0.01, retries=0)
     with pytest.raises(DataError, match="1 x not converged"):
         campaign.label([water(1)])
@@ -161,7 +162,7 @@ def test_unconverged_scf_is_set_aside_and_tried_again_with_other_numerics(campai
     assert summary["accepted"] == 1
 
 
-def test_out_of_time_is_set_aside(campaign):
+def test_out_of_time_is_rejected(campaign):
     campaign.configure(timeout_seconds=0.3)
     with pytest.raises(DataError, match="out of time"):
         campaign.label([water(1)])
@@ -176,7 +177,7 @@ def test_out_of_time_is_set_aside(campaign):
         ("kill -SEGV $$", "crashed"),
     ],
 )
-def test_damaged_outputs_are_set_aside(campaign, program, reason):
+def test_damaged_outputs_are_rejected(campaign, program, reason):
     script = campaign.root / "damaged.sh"
     script.write_text(f"#!/bin/sh\n{program}\n")
     script.chmod(0o755)
@@ -248,7 +249,7 @@ def test_missing_pseudopotential_and_program_are_one_line(campaign):
     campaign.configure(site={"pw": ["no-such-pw.x"]})
     with pytest.raises(EngineError, match=r"cannot start 'no-such-pw\.x'"):
         campaign.label([water(1)])
-    assert not list((campaign.root / "store").rglob("*.json")), "nothing is set aside for a broken site"
+    assert not list((campaign.root / "store").rglob("*.json")), "nothing is rejected for a broken site"
 
 
 @pytest.mark.parametrize(("labels", "kills_asked"), [pytest.param(4, 6), pytest.param(20, 100, marks=pytest.mark.long)])
@@ -360,7 +361,7 @@ def test_auto_takes_the_points_each_cell_needs_and_comes_near_a_dense_grid(campa
 
 
 def test_an_output_with_other_points_or_weights_is_no_label(campaign):
-    """The whitelist reads both: a list with one point moved, or two weights exchanged, is set aside."""
+    """The whitelist reads both: a list with one point moved, or two weights exchanged, is rejected."""
     campaign.configure(kpoints="auto", image_distance_angstrom=7.5)
     atoms = hydrogens(1, 3.2)
     points = pw.kpoints_of(load_section(Label, campaign.root / "label.json")[0], atoms.cell.array)
@@ -392,7 +393,7 @@ def test_two_runs_joined_that_differ_in_their_points_alone_are_no_label(tmp_path
         accept(0, text, atoms, label, hashes)
     for place in ("Dense  grid", "Self-consistent Calculation", "End of self-consistent calculation"):
         first, second = (text.index(place) for text in texts)
-        with pytest.raises(Aside, match="bands are printed at 6 k-points that are not those of the list"):
+        with pytest.raises(Rejected, match="bands are printed at 6 k-points that are not those of the list"):
             accept(0, texts[0][:first] + texts[1][second:], atoms, asked, hashes)
 
 
@@ -439,4 +440,4 @@ def test_a_frame_that_cannot_be_converged_is_said_and_ends_nothing(campaign):
     CliRunner().invoke(app, [str(word) for word in ("error", *sections, *words)], catch_exceptions=False)
     document = read_json(campaign.root / "error" / "error.json")
     assert document["rows"] == []
-    assert document["failures"][0].startswith("H2 was set aside: crashed")
+    assert document["failures"][0].startswith("H2 was rejected: crashed")

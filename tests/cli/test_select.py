@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 from mlpwf.config import Select
 from mlpwf.errors import DataError
 from mlpwf.files import read_json, write_json
-from mlpwf.potentials import deepmd
+from mlpwf.potentials import record
+from mlpwf.potentials.committee import Committee
 from mlpwf.select.command import COLUMNS, select
 from mlpwf.structures.frames import geometry_key, read_frames, write_frames
 
@@ -100,12 +101,16 @@ class Campaign:
         return read_json(self.out / "status.json"), rows, read_frames(self.out / "frames.extxyz")
 
 
-@pytest.fixture
-def campaign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Campaign:
-    def distances(model: Path, frames: list[Atoms], elements: list[str]) -> np.ndarray:
+class Distances:
+    """A model whose descriptors are the distances of a frame."""
+
+    def descriptors(self, frames: list[Atoms], elements: list[str]) -> np.ndarray:
         return np.array([np.sort(atoms.get_all_distances(mic=True), axis=None)[6:] for atoms in frames])
 
-    monkeypatch.setattr(deepmd, "descriptors", distances)
+
+@pytest.fixture
+def campaign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Campaign:
+    monkeypatch.setattr(record, "open_model", lambda model: Distances())
     return Campaign(tmp_path)
 
 
@@ -253,7 +258,7 @@ def test_what_cannot_be_judged_is_refused(campaign: Campaign) -> None:
 # ---------------------------------------------------------------- trust levels from a target
 
 
-def committee_of_two(models: list[Path], frames: list[Atoms]) -> list[np.ndarray]:
+def committee_of_two(committee: Committee, frames: list[Atoms]) -> list[np.ndarray]:
     """Two models that differ by the walkers' deviation, up and down, on one hydrogen."""
     found = []
     for atoms in frames:
@@ -271,7 +276,8 @@ def proportional(slope: float, largest: float = 1.0) -> dict[str, dict]:
 
 @pytest.fixture
 def calibrated(campaign: Campaign, monkeypatch: pytest.MonkeyPatch) -> Campaign:
-    monkeypatch.setattr(deepmd, "committee_forces", committee_of_two)
+    monkeypatch.setattr(Committee, "opened", lambda models, molecules: Committee(models))
+    monkeypatch.setattr(Committee, "forces", committee_of_two)
     campaign.configure(target_error_mev_angstrom=100)
     write_calibration(campaign, 0.5, 0.5)
     return campaign
@@ -380,7 +386,7 @@ def test_deviations_that_are_no_numbers(calibrated: Campaign) -> None:
 def test_a_model_that_gives_no_numbers_makes_a_failed_frame(
     calibrated: Campaign, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deepmd, "committee_forces", lambda models, frames: [np.full((2, 6, 3), np.nan)] * len(frames))
+    monkeypatch.setattr(Committee, "forces", lambda committee, frames: [np.full((2, 6, 3), np.nan)] * len(frames))
     calibrated.explore(cold=[explored(1, "cold", 0.3)])
     assert word_of(calibrated.select()[1]) == ["failed"]
 

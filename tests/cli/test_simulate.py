@@ -17,7 +17,7 @@ from killing import kill
 from mlpwf.campaign.segments import last_checkpoint, segments
 from mlpwf.errors import ConfigError, DataError, EngineError
 from mlpwf.files import read_json, sha256, write_json
-from mlpwf.md.schedule import moments
+from mlpwf.md.schedule import outputs
 from mlpwf.simulate.command import app
 from mlpwf.structures.frames import write_frames
 from toy_water import SYSTEM, WATER
@@ -122,7 +122,7 @@ def test_each_frame_is_there_once(runs):
     place, _ = runs
     trajectories = [str(path) for path in joined(place, "300K", "trajectory.trr")]
     universe = MDAnalysis.Universe(str(place.root / "300K/topology.pdb"), trajectories)
-    expected = [0, *(moment.step for moment in moments(50, 10, 0, 1000) if moment.frame)]
+    expected = [0, *(output.step for output in outputs(50, 10, 0, 1000) if output.frame)]
     assert [frame.data["step"] for frame in universe.trajectory] == expected
     assert [frame.time for frame in universe.trajectory] == pytest.approx([5e-4 * step for step in expected], abs=1e-6)
     assert (universe.atoms.n_atoms, universe.residues.n_residues) == (36, 12)

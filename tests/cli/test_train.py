@@ -23,9 +23,10 @@ from typer.testing import CliRunner
 
 from mlpwf.config import Site, Train
 from mlpwf.errors import ConfigError, DataError, EngineError
-from mlpwf.files import read_json, sha256, sound_model, write_json
-from mlpwf.potentials.deepmd import latest_checkpoint, predict
+from mlpwf.files import read_json, sha256, write_json
+from mlpwf.potentials.deepmd.program import latest_checkpoint
 from mlpwf.potentials.metrics import largest_differences
+from mlpwf.potentials.record import open_model, sound_model
 from mlpwf.structures.frames import quantised, read_frames, write_frames
 from mlpwf.train.command import app
 
@@ -184,7 +185,7 @@ def test_continued_model_begins_where_the_other_ended(campaign: Campaign) -> Non
     assert check["frames"] == 16
     assert check["neighbour_slots"] == read_json(campaign.model(0) / "check.json")["neighbour_slots"]
     frames = read_frames(campaign.test)
-    before, after = (predict(campaign.model(cycle) / "model.pb", frames) for cycle in (0, 1))
+    before, after = (open_model(campaign.model(cycle) / "model.pb").predict(frames) for cycle in (0, 1))
     assert 0 < largest_differences(before, after).force_ev_angstrom < 1e-5
 
 
@@ -213,7 +214,7 @@ def test_a_damaged_compressed_model_is_made_again_without_a_training(
     assert sound_model(compressed) == read_json(out / "check.json")["sha256"]["compressed.pb"]
     assert sound_model(out / "model.pb") == sha256(campaign.model(0) / "model.pb")
     frames = read_frames(campaign.test)
-    again, before = (predict(folder / "compressed.pb", frames) for folder in (out, campaign.model(0)))
+    again, before = (open_model(folder / "compressed.pb").predict(frames) for folder in (out, campaign.model(0)))
     assert largest_differences(again, before).force_ev_angstrom == 0
     assert not (out / "work").exists()
 
@@ -230,7 +231,7 @@ def test_errors_are_those_of_the_models(campaign: Campaign) -> None:
     mlpwf(*words, "--previous", campaign.model(0) / "compressed.pb")
     errors = read_json(out)
     frames = read_frames(campaign.test)
-    predicted = predict(models[0], frames)
+    predicted = open_model(models[0]).predict(frames)
     squares = np.concatenate([(p.forces - f.get_forces()).ravel() for p, f in zip(predicted, frames, strict=True)]) ** 2
     first = errors["test"]["models"][0]
     assert first["overall"]["force_rmse_ev_angstrom"] == pytest.approx(np.sqrt(squares.mean()))

@@ -14,7 +14,7 @@ import pytest
 from mlpwf.config import Site
 from mlpwf.doctor import cluster as doctor
 from mlpwf.doctor.cluster import Ask
-from mlpwf.doctor.findings import Finding, Level, made
+from mlpwf.findings import Finding, Level, made
 from slurm.cluster import Cluster
 from snakemake_executor_plugin_mlpwf_slurm import slurm
 

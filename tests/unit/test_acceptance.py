@@ -7,8 +7,9 @@ import ase.io
 import numpy as np
 import pytest
 
+from mlpwf.calculators.base import Reason, Rejected
 from mlpwf.calculators.espresso import acceptance
-from mlpwf.calculators.espresso.acceptance import Aside, Reason, accept
+from mlpwf.calculators.espresso.acceptance import accept
 from mlpwf.config import Label
 from mlpwf.process import TIMED_OUT
 
@@ -38,7 +39,7 @@ def detailed():
 
 
 def reason_of(text, atoms, status=0, settings=SETTINGS):
-    with pytest.raises(Aside) as caught:
+    with pytest.raises(Rejected) as caught:
         accept(status, text, atoms, settings, HASHES)
     return caught.value.reason
 
@@ -57,7 +58,7 @@ def test_an_output_of_projector_augmented_waves_is_accepted_with_its_own_sets_on
     """It prints the all-electron energy between the energy and the accuracy."""
     text, atoms = (DATA / "paw.out").read_text(), ase.io.read(DATA / "paw.in", format="espresso-in")
     assert accept(0, text, atoms, SETTINGS, PAW).energy == pytest.approx(-44.14714620 * 13.605693, rel=1e-6)
-    with pytest.raises(Aside, match="pseudopotentials pw"):
+    with pytest.raises(Rejected, match="pseudopotentials pw"):
         accept(0, text, atoms, SETTINGS, HASHES)
 
 
@@ -112,7 +113,7 @@ def test_printed_in_detail_forces_and_stress_of_another_structure_are_refused_ho
     whole, structure = detailed
     for turned, reason in ((turned_forces, "D3 forces"), (turned_stress, "D3 stress")):
         assert turned(whole) != whole
-        with pytest.raises(Aside, match=f"the {reason}"):
+        with pytest.raises(Rejected, match=f"the {reason}"):
             accept(0, turned(whole), structure, SETTINGS, HASHES)
         accept(0, turned(text), atoms, SETTINGS, HASHES)  # what an output without details cannot tell
 
@@ -135,7 +136,7 @@ def test_details_that_do_not_fit_are_refused(detailed, find, replace, reason):
     whole, structure = detailed
     damaged = re.sub(find, replace, whole, count=1)
     assert damaged != whole
-    with pytest.raises(Aside, match=reason):
+    with pytest.raises(Rejected, match=reason):
         accept(0, damaged, structure, SETTINGS, HASHES)
 
 
@@ -152,7 +153,7 @@ def test_two_programs_may_differ_in_the_seventh_digit_of_a_d3_force(detailed):
 
 def test_a_grid_that_was_asked_for_must_be_the_one_used(detailed):
     whole, structure = detailed
-    with pytest.raises(Aside, match=r"the FFT grid is 32 x 32 x 32, 49 x 49 x 49 expected"):
+    with pytest.raises(Rejected, match=r"the FFT grid is 32 x 32 x 32, 49 x 49 x 49 expected"):
         accept(0, whole, structure, SETTINGS.model_copy(update={"fft_grid_ry": 400.0}), HASHES)
 
 
@@ -261,7 +262,7 @@ def damaged_outputs(monkeypatch, read, others, settings, sums, count):
         tally[damage.__name__][0] += 1
         try:
             result = accept(0, damaged, atoms, settings, sums[name])
-        except Aside:
+        except Rejected:
             continue
         tally[damage.__name__][1] += 1
         original = originals[name]
@@ -307,7 +308,7 @@ def test_a_head_with_another_outputs_tail_is_refused_up_to_the_stress():
     forces_end = next(i for i, line in enumerate(lines) if "Total force" in line)
     for at in range(forces_end):
         for start in (at, len(tail) - len(lines) + at):
-            with pytest.raises(Aside):
+            with pytest.raises(Rejected):
                 accept(0, "".join(lines[:at] + tail[start:]), atoms, SETTINGS, HASHES)
 
 
@@ -330,7 +331,7 @@ def test_changed_digits_never_matter(text, atoms):
         damaged[at] = damaged[at][:place] + str((int(damaged[at][place]) + 3) % 10) + damaged[at][place + 1 :]
         try:
             result = accept(0, "\n".join(damaged), atoms, SETTINGS, HASHES)
-        except Aside:
+        except Rejected:
             continue
         other += not (
             np.isclose(result.energy, original.energy, rtol=0, atol=2e-6)

@@ -41,7 +41,7 @@ def test_a_failed_job_is_booked(tmp_path):
 def test_a_killed_job_is_booked_with_what_its_engine_used(tmp_path):
     """SIGKILL: the last heartbeat stays, and the next job in the folder moves it to the ledger."""
     script = (
-        "import subprocess, sys\nfrom mlpwf import accounting\naccounting.HEARTBEAT_S = 0.1\n"
+        "import subprocess, sys\nfrom mlpwf.campaign import accounting\naccounting.HEARTBEAT_S = 0.1\n"
         f"with accounting.accounted({str(tmp_path)!r}, 'label'):\n    subprocess.run({burn(60)!r})"
     )
     job = subprocess.Popen([sys.executable, "-c", script], start_new_session=True)
@@ -76,7 +76,7 @@ def test_a_cut_line_is_left_out(tmp_path):
 def test_a_command_is_booked_from_its_start(tmp_path):
     """What it took to import is its own; what it computes as an engine is an engine's."""
     script = (
-        "import time\nfrom mlpwf import accounting\naccounting.book_whole_process()\n{0}\n"
+        "import time\nfrom mlpwf.campaign import accounting\naccounting.book_whole_process()\n{0}\n"
         f"with accounting.accounted({str(tmp_path)!r}, 'train'), accounting.as_engine():\n"
         "    with accounting.as_engine():\n        {1}"
     )
@@ -93,7 +93,7 @@ def test_a_command_is_booked_from_its_start(tmp_path):
 
 def test_snakemake_is_booked_to_its_end_and_when_killed(tmp_path):
     """An entry a process: of one that ended, all of it; of one that was killed, its last heartbeat."""
-    script = "import sys, time\nfrom mlpwf import accounting\naccounting.HEARTBEAT_S = 0.1\n"
+    script = "import sys, time\nfrom mlpwf.campaign import accounting\naccounting.HEARTBEAT_S = 0.1\n"
     script += f"accounting.book_snakemake({str(tmp_path)!r}, 3)\n"
     work = "end = time.process_time() + 0.5\nwhile time.process_time() < end: pass\n"
     subprocess.run([sys.executable, "-c", script + work], check=True)

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from ase.constraints import FixAtoms
 
-from mlpwf.config import Label
+from mlpwf.calculators.registry import calculator
+from mlpwf.config import Label, Site
 from mlpwf.label import import_export
 from mlpwf.label.asserted import read_extxyz, read_system
 from mlpwf.label.foreign import Refusal, Refused
 from mlpwf.label.store import Store
-from mlpwf.potentials import deepmd
+from mlpwf.potentials.metrics import labelled
 from mlpwf.structures.frames import read_frames, write_frames
-from real_outputs import PHYSICS, SETTINGS
+from real_outputs import PHYSICS, SETTINGS, espresso
 
 HEAD = (
     'Lattice="6.2 0 0 0 6.3 0 0 0 6.8" Properties=species:S:1:pos:R:3:forces:R:3 energy=-467.11 '
@@ -35,7 +36,7 @@ VOLUME = 6.2 * 6.3 * 6.8
 def read(folder, text, settings=SETTINGS):
     path = folder / "frames.extxyz"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return list(read_extxyz(path, settings))
+    return list(read_extxyz(path, calculator(settings, Site())))
 
 
 def changed(*pairs):
@@ -276,7 +277,7 @@ def test_an_exported_label_knows_its_physics(tmp_path):
     store = Store(tmp_path / "store")
     import_export.keep(store, PHYSICS, read(tmp_path, FRAME)[0])
     write_frames(tmp_path / "frames.extxyz", import_export.stored(store, None))
-    (again,) = read_extxyz(tmp_path / "frames.extxyz", SETTINGS)
+    (again,) = read_extxyz(tmp_path / "frames.extxyz", espresso())
     assert again.key == store.all_keys()[0]
     assert import_export.keep(store, PHYSICS, again) is False
     with pytest.raises(Refused, match="other physics: its 'label' is"):
@@ -297,7 +298,7 @@ def test_constraints_of_a_campaigns_frame_never_zero_its_forces(tmp_path):
     atoms.set_constraint(FixAtoms([0]))
     write_frames(tmp_path / "fixed.extxyz", [atoms])
     assert "move_mask" in (tmp_path / "fixed.extxyz").read_text()
-    assert np.array_equal(deepmd.labelled(read_frames(tmp_path / "fixed.extxyz")[0]).forces, FORCES)
+    assert np.array_equal(labelled(read_frames(tmp_path / "fixed.extxyz")[0]).forces, FORCES)
 
 
 # ---------------------------------------------------------------- deepmd/npy
@@ -392,7 +393,7 @@ def test_a_folder_that_lacks_something_is_one_line(name, tmp_path):
     change, reason, words = SYSTEMS[name]
     folder = system(tmp_path / "data", sets=2)
     change(folder)
-    (found,) = read_system(folder, SETTINGS)
+    (found,) = read_system(folder, espresso())
     assert found.reason == reason, str(found)
     assert words in found.detail
     assert "\n" not in str(found)
@@ -405,7 +406,7 @@ def test_a_folder_that_lacks_something_is_one_line(name, tmp_path):
 def test_the_gate_is_that_of_every_source(name, words, tmp_path):
     folder = system(tmp_path / "data", sets=2)
     rewrite(folder, name, turned)
-    bad, good = read_system(folder, SETTINGS)
+    bad, good = read_system(folder, espresso())
     assert bad.reason is Refusal.CONTRADICTION
     assert words in bad.detail
     assert np.allclose(good.result.stress, STRESS)

@@ -16,9 +16,9 @@ from mlpwf.calculators.espresso.box_convergence import (
 )
 from mlpwf.calculators.espresso.convergence import Errors, Measurement, Row, Setting
 from mlpwf.calculators.espresso.pw import kpoints_of
+from mlpwf.calculators.espresso.study_figure import panels
 from mlpwf.config import Label
 from mlpwf.errors import DataError
-from mlpwf.label.convergence_figure import panels
 from mlpwf.structures.frames import by_size
 
 TARGET = Errors(0.005, 0.002)
@@ -74,7 +74,7 @@ class Model:
         self.asked.append(setting)
         numbers = [len(self.points(setting, atoms).points) for atoms in self.frames]
         if setting in self.failing:
-            raise DataError("set aside: not converged")
+            raise DataError("rejected: not converged")
         virials = np.array([np.eye(3) * len(a) * 0.1 * sum(self.sizes(setting, a)) for a in self.frames])
         cost = float(np.mean(numbers)) * len(self.frames[0]) ** 2 * setting.cutoff_ry
         return Measurement(np.zeros(len(self.frames)), self.forces(setting), virials, cost)

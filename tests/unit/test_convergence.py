@@ -16,14 +16,14 @@ from mlpwf.calculators.espresso.convergence import (
     Row,
     Setting,
     Study,
-    choose_frames,
     converge,
     errors,
 )
 from mlpwf.calculators.espresso.pw import physics
+from mlpwf.calculators.espresso.study_figure import panels
 from mlpwf.config import Label
 from mlpwf.errors import DataError
-from mlpwf.label.convergence_figure import panels
+from mlpwf.label.study_boxes import choose_frames
 
 TARGET = Errors(0.005, 0.002)
 
@@ -74,7 +74,7 @@ class Model:
     def __call__(self, setting):
         self.asked.append(setting)
         if (setting.cutoff_ry, setting.density_cutoff_ry) in self.failing:
-            raise DataError("set aside: not converged")
+            raise DataError("rejected: not converged")
         virials = np.array([np.eye(3) * len(atoms) * 0.2 * sum(self.sizes(setting)) for atoms in FRAMES])
         energies = np.array([len(atoms) * 1.0 * sum(self.sizes(setting)) for atoms in FRAMES])
         cost = setting.density_cutoff_ry**1.5 + (setting.fft_grid_ry or setting.density_cutoff_ry) ** 1.5

@@ -343,5 +343,5 @@ def test_a_lag_between_the_frames_and_too_little_memory_are_refused():
 
 
 def test_kernels_are_not_imported_before_they_are_needed():
-    code = "import sys, mlpwf.dynamics.structure, mlpwf.dynamics.vanhove; sys.exit('numba' in sys.modules)"
+    code = "import sys, mlpwf.dynamics.structure, mlpwf.dynamics.observables.van_hove; sys.exit('numba' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

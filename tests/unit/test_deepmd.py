@@ -14,8 +14,12 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from mlpwf.config import Train
 from mlpwf.errors import DataError, EngineError
-from mlpwf.potentials import deepmd
-from mlpwf.potentials.metrics import largest_differences
+from mlpwf.potentials.deepmd.curve import curve_csv
+from mlpwf.potentials.deepmd.data import most_neighbours, neighbour_slots, rigid_coordinates, write_data
+from mlpwf.potentials.deepmd.program import Program
+from mlpwf.potentials.deepmd.settings import seeds, training_input
+from mlpwf.potentials.metrics import labelled, largest_differences
+from mlpwf.potentials.record import open_model
 from mlpwf.structures.molecules import rigid_motions
 
 ELEMENTS = ["H", "O"]
@@ -56,15 +60,15 @@ def frames() -> list[Atoms]:
 
 def train(folder: Path, frames: list[Atoms], start: Path | None = None) -> Path:
     folder.mkdir()
-    settings = deepmd.training_input(
+    settings = training_input(
         SETTINGS,
         elements=ELEMENTS,
         slots=[24, 16],
-        systems=deepmd.write_data(folder / "data", frames, ELEMENTS),
-        seed=deepmd.seeds(1, 0),
+        systems=write_data(folder / "data", frames, ELEMENTS),
+        seed=seeds(1, 0),
         continued=start is not None,
     )
-    deepmd.DeePMD(DP).train(folder, settings, start)
+    Program(DP).train(folder, settings, start)
     return folder
 
 
@@ -77,7 +81,7 @@ def trained(frames: list[Atoms], tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 def test_data_holds_what_the_frames_hold(frames: list[Atoms], tmp_path: Path) -> None:
-    names = deepmd.write_data(tmp_path / "data", frames, ELEMENTS)
+    names = write_data(tmp_path / "data", frames, ELEMENTS)
     assert names == ["data/000", "data/001"]
     few, many = (tmp_path / name for name in names)
     assert np.load(few / "set.000/energy.npy").size == 4
@@ -91,9 +95,9 @@ def test_data_holds_what_the_frames_hold(frames: list[Atoms], tmp_path: Path) ->
 
 
 def test_files_hold_how_each_molecule_moves(frames: list[Atoms], tmp_path: Path) -> None:
-    coordinates = deepmd.rigid_coordinates(SETTINGS, frames)
+    coordinates = rigid_coordinates(SETTINGS, frames)
     assert coordinates == 24
-    for name in deepmd.write_data(tmp_path / "data", frames, ELEMENTS, coordinates):
+    for name in write_data(tmp_path / "data", frames, ELEMENTS, coordinates):
         part = tmp_path / name / "set.000"
         forces, motions = np.load(part / "force.npy"), np.load(part / "drdq.npy")
         count, width = forces.shape
@@ -110,20 +114,20 @@ def test_molecules_must_be_numbered_where_they_count(frames: list[Atoms]) -> Non
     bare = frames[0].copy()
     del bare.arrays["molecule"]
     with pytest.raises(DataError, match=r"numbers no molecules.*train\.molecule_weight: 0"):
-        deepmd.rigid_coordinates(SETTINGS, [frames[1], bare])
-    assert deepmd.rigid_coordinates(SETTINGS.model_copy(update={"molecule_weight": 0.0}), [bare]) == 0
+        rigid_coordinates(SETTINGS, [frames[1], bare])
+    assert rigid_coordinates(SETTINGS.model_copy(update={"molecule_weight": 0.0}), [bare]) == 0
 
 
 def test_labels_must_be_complete() -> None:
     bare = molecule("H2O", cell=[5, 5, 5], pbc=True)
     with pytest.raises(DataError, match="lacks a label"):
-        deepmd.labelled(bare)
+        labelled(bare)
     bare.calc = SinglePointCalculator(bare, energy=1.0, forces=np.full((3, 3), np.nan), stress=np.zeros(6))
     with pytest.raises(DataError, match="not finite"):
-        deepmd.labelled(bare)
+        labelled(bare)
     bare.pbc = False
     with pytest.raises(DataError, match="no periodic cell"):
-        deepmd.labelled(bare)
+        labelled(bare)
 
 
 def test_neighbours_equal_a_count_over_images(frames: list[Atoms]) -> None:
@@ -136,13 +140,13 @@ def test_neighbours_equal_a_count_over_images(frames: list[Atoms]) -> None:
             gaps = np.linalg.norm(atoms.positions[j] + shifts - atoms.positions[i], axis=1)
             counts[atoms.symbols[j]] += int(np.sum((gaps < cutoff) & (gaps > 1e-9)))
         most = {symbol: max(most[symbol], counts[symbol]) for symbol in most}
-    assert deepmd.most_neighbours([atoms], ELEMENTS, cutoff) == [most["H"], most["O"]]
-    assert deepmd.neighbour_slots([0, 16, 17]) == [4, 20, 24]
+    assert most_neighbours([atoms], ELEMENTS, cutoff) == [most["H"], most["O"]]
+    assert neighbour_slots([0, 16, 17]) == [4, 20, 24]
 
 
 def test_input_follows_the_section() -> None:
-    common = {"elements": ELEMENTS, "slots": [24, 16], "systems": ["data/000"], "seed": deepmd.seeds(1, 0)}
-    new = deepmd.training_input(SETTINGS, continued=False, **common)
+    common = {"elements": ELEMENTS, "slots": [24, 16], "systems": ["data/000"], "seed": seeds(1, 0)}
+    new = training_input(SETTINGS, continued=False, **common)
     assert new["training"]["numb_steps"] == 100
     assert new["learning_rate"]["start_lr"] == SETTINGS.learning_rate
     assert new["model"]["descriptor"]["sel"] == [24, 16]
@@ -150,12 +154,12 @@ def test_input_follows_the_section() -> None:
     assert weights == {"e": SETTINGS.energy_weight, "f": 1000.0, "v": SETTINGS.virial_weight}
     assert {new["loss"][f"limit_pref_{key}"] for key in "efv"} == {1.0}
     assert "numb_generalized_coord" not in new["loss"]
-    rigid = deepmd.training_input(SETTINGS, continued=False, coordinates=24, **common)["loss"]
+    rigid = training_input(SETTINGS, continued=False, coordinates=24, **common)["loss"]
     assert rigid["numb_generalized_coord"] == 24
     assert (rigid["start_pref_gf"], rigid["limit_pref_gf"]) == (SETTINGS.molecule_weight, 1.0)
-    without = deepmd.training_input(SETTINGS.model_copy(update={"virial_weight": 0.0}), continued=False, **common)
+    without = training_input(SETTINGS.model_copy(update={"virial_weight": 0.0}), continued=False, **common)
     assert without["loss"]["start_pref_v"] == without["loss"]["limit_pref_v"] == 0.0
-    continued = deepmd.training_input(SETTINGS, continued=True, **common)
+    continued = training_input(SETTINGS, continued=True, **common)
     assert continued["training"]["numb_steps"] == 20
     assert continued["learning_rate"]["start_lr"] == SETTINGS.learning_rate_continued
 
@@ -165,9 +169,9 @@ def test_learning_rate_is_what_the_schedule_says(schedule: str) -> None:
     from deepmd.dpmodel.utils.learning_rate import BaseLR
 
     section = SETTINGS.model_copy(update={"learning_rate_schedule": schedule})
-    asked = deepmd.training_input(
-        section, elements=ELEMENTS, slots=[24, 16], systems=[], seed=deepmd.seeds(1, 0), continued=False
-    )["learning_rate"]
+    asked = training_input(section, elements=ELEMENTS, slots=[24, 16], systems=[], seed=seeds(1, 0), continued=False)[
+        "learning_rate"
+    ]
     rates = [BaseLR(**asked, num_steps=section.steps).value(step) for step in (0, 49, 75, 100)]
     first, last = section.learning_rate, section.learning_rate_final
     if schedule == "plateau":
@@ -177,8 +181,8 @@ def test_learning_rate_is_what_the_schedule_says(schedule: str) -> None:
 
 
 def test_seeds_differ_between_models_and_stay() -> None:
-    assert deepmd.seeds(1, 0) == deepmd.seeds(1, 0)
-    every = [value for index in range(4) for value in deepmd.seeds(1, index).values()]
+    assert seeds(1, 0) == seeds(1, 0)
+    every = [value for index in range(4) for value in seeds(1, index).values()]
     assert len(set(every)) == len(every)
     assert all(0 <= value < 2**31 for value in every)
 
@@ -186,18 +190,18 @@ def test_seeds_differ_between_models_and_stay() -> None:
 def test_failing_programs_are_reported(tmp_path: Path) -> None:
     script = "import sys; print('libcudart: error'); print('ValueError: bad sel'); print('bye'); sys.exit(3)"
     with pytest.raises(EngineError, match=r"ended with status 3.*ValueError: bad sel.*-c\.out"):
-        deepmd.DeePMD([sys.executable]).run(["-c", script], tmp_path)
+        Program([sys.executable]).run(["-c", script], tmp_path)
     with pytest.raises(EngineError, match="no-such-program"):
-        deepmd.DeePMD(["no-such-program"]).run(["train"], tmp_path)
+        Program(["no-such-program"]).run(["train"], tmp_path)
 
 
 def test_curve_is_read_by_its_header(tmp_path: Path) -> None:
     curve = tmp_path / "lcurve.out"
     curve.write_text("# step rmse_f_trn lr\n# a note\n 0 1.5 1e-2\n 10 0.5 1e-3\n 20 0.")
-    assert deepmd.curve_csv(curve) == "step,rmse_f_trn,lr\n0,1.5,0.01\n10,0.5,0.001\n"
+    assert curve_csv(curve) == "step,rmse_f_trn,lr\n0,1.5,0.01\n10,0.5,0.001\n"
     curve.write_text("# step rmse_f_trn lr\n 0 nan 1e-2\n")
     with pytest.raises(EngineError, match="not finite"):
-        deepmd.curve_csv(curve)
+        curve_csv(curve)
 
 
 # ---------------------------------------------------------------- a trained model
@@ -207,12 +211,12 @@ def test_curve_is_read_by_its_header(tmp_path: Path) -> None:
 def test_real_dp_reports_its_own_error(tmp_path: Path) -> None:
     (tmp_path / "input.json").write_text('{"model": {"type_map": ["H"]}}')
     with pytest.raises(EngineError, match="dp train ended with status 1"):
-        deepmd.DeePMD(DP).run(["train", "input.json"], tmp_path)
+        Program(DP).run(["train", "input.json"], tmp_path)
 
 
 @pytest.mark.engine
 def test_compression_changes_nothing_that_matters(trained: Path, frames: list[Atoms]) -> None:
-    original, compressed = (deepmd.predict(trained / name, frames) for name in ("model.pb", "compressed.pb"))
+    original, compressed = (open_model(trained / name).predict(frames) for name in ("model.pb", "compressed.pb"))
     difference = largest_differences(original, compressed)
     assert difference.force_ev_angstrom < 1e-6
     assert difference.energy_ev_atom < 1e-6
@@ -223,7 +227,7 @@ def test_training_twice_gives_the_same_bits(trained: Path, frames: list[Atoms], 
     again = train(tmp_path / "again", frames)
     for name in ("model.pb", "compressed.pb"):
         for one, other in zip(
-            deepmd.predict(trained / name, frames), deepmd.predict(again / name, frames), strict=True
+            open_model(trained / name).predict(frames), open_model(again / name).predict(frames), strict=True
         ):
             assert one.energy == other.energy
             assert np.array_equal(one.forces, other.forces)
@@ -246,7 +250,7 @@ def test_forces_and_virial_are_derivatives_of_the_energy(trained: Path, frames: 
             copy = atoms.copy()
             copy.set_cell(atoms.cell.array @ strain, scale_atoms=True)
             strained.append(copy)
-    predicted = deepmd.predict(trained / name, [atoms, *moved, *strained])
+    predicted = open_model(trained / name).predict([atoms, *moved, *strained])
     energies = np.array([one.energy for one in predicted[1:]]).reshape(2, 2, 3)  # moved or strained, sign, which
     slopes = -(energies[:, 0] - energies[:, 1]) / (2 * step)
     here = predicted[0]
@@ -259,12 +263,12 @@ def test_forces_and_virial_are_derivatives_of_the_energy(trained: Path, frames: 
 @pytest.mark.engine
 def test_predictions_keep_their_order_and_ignore_wrapping(trained: Path, frames: list[Atoms]) -> None:
     mixed = [frames[0], frames[17], frames[1], frames[16]]
-    together = deepmd.predict(trained / "model.pb", mixed)
+    together = open_model(trained / "model.pb").predict(mixed)
     for atoms, one in zip(mixed, together, strict=True):
         wrapped = atoms.copy()
         wrapped.wrap()
         wrapped.positions[0] += 2 * atoms.cell.array[1]
-        (alone,) = deepmd.predict(trained / "model.pb", [wrapped])
+        (alone,) = open_model(trained / "model.pb").predict([wrapped])
         assert alone.energy == pytest.approx(one.energy, abs=1e-9)
         assert np.allclose(alone.forces, one.forces, rtol=0, atol=1e-9)
 
@@ -276,7 +280,7 @@ def test_descriptors_are_invariant(trained: Path, frames: list[Atoms]) -> None:
     turned.rotate(37, (1, 2, 3), rotate_cell=True)
     turned.translate([0.3, -1.2, 7.0])
     exchanged = atoms[[3, 4, 5, 0, 1, 2, *range(6, 12)]]
-    vectors = deepmd.descriptors(trained / "model.pb", [atoms, turned, exchanged, frames[1], frames[17]], ELEMENTS)
+    vectors = open_model(trained / "model.pb").descriptors([atoms, turned, exchanged, frames[1], frames[17]], ELEMENTS)
     assert vectors.shape == (5, 2 * 2 * 8 * 4)
     assert np.allclose(vectors[1], vectors[0], rtol=0, atol=1e-9)
     assert np.allclose(vectors[2], vectors[0], rtol=0, atol=1e-9)
@@ -286,9 +290,9 @@ def test_descriptors_are_invariant(trained: Path, frames: list[Atoms]) -> None:
 @pytest.mark.engine
 def test_unknown_elements_and_bad_models_are_refused(trained: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds C as well"):
-        deepmd.predict(trained / "model.pb", [molecule("CH4", cell=[5, 5, 5], pbc=True)])
+        open_model(trained / "model.pb").predict([molecule("CH4", cell=[5, 5, 5], pbc=True)])
     (tmp_path / "cut.pb").write_bytes((trained / "model.pb").read_bytes()[:2000])
     with pytest.raises(EngineError, match=r"cut\.pb"):
-        deepmd.predict(tmp_path / "cut.pb", [])
+        open_model(tmp_path / "cut.pb").predict([])
     with pytest.raises(DataError, match="no such model"):
-        deepmd.predict(tmp_path / "none.pb", [])
+        open_model(tmp_path / "none.pb").predict([])

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from mlpwf.calculators.espresso import pw
-from mlpwf.calculators.espresso.acceptance import Reason, accept
+from mlpwf.calculators.base import Reason
+from mlpwf.calculators.espresso import outputs, pw
+from mlpwf.calculators.espresso.acceptance import accept
 from mlpwf.calculators.espresso.dispersion import dispersion
 from mlpwf.errors import ConfigError, DataError
 from mlpwf.label import import_export
@@ -24,7 +25,7 @@ from mlpwf.label import sources as where
 from mlpwf.label.foreign import Refusal, Refused
 from mlpwf.label.store import Store, canonical, label_key
 from mlpwf.structures.frames import write_frames
-from real_outputs import DATA, HASHES, NAMES, PHYSICS, SETTINGS, copy_outputs, store_of_outputs
+from real_outputs import DATA, HASHES, NAMES, PHYSICS, SETTINGS, copy_outputs, espresso, store_of_outputs
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def given(name):
 
 
 def everything(places, settings=SETTINGS):
-    return list(import_export.read_all(where.find_sources(places), settings, HASHES))
+    return list(import_export.read_all(where.find_sources(places), espresso(settings)))
 
 
 def reasons(found):
@@ -74,14 +75,14 @@ def test_an_output_becomes_the_label_its_campaign_would_ask_for(name, store):
 def test_cpu_time_is_read_in_all_its_units():
     line = "     PWSCF        :  {} CPU  1h 2m WALL\n"
     ranks = "     Parallel version (MPI), running on     4 processors\n"
-    assert import_export._cpu_s(line.format("1m 2.50s")) == 62.5
-    assert import_export._cpu_s(ranks + line.format("   2h 3m")) == 4 * 7380
-    assert import_export._cpu_s("killed") == 0
+    assert outputs._cpu_s(line.format("1m 2.50s")) == 62.5
+    assert outputs._cpu_s(ranks + line.format("   2h 3m")) == 4 * 7380
+    assert outputs._cpu_s("killed") == 0
 
 
 def test_without_its_input_the_output_is_its_own_structure(place):
     (place / "water.in").unlink()
-    found = import_export.read_output(place / "water.out", SETTINGS, HASHES)
+    found = import_export.read_output(place / "water.out", espresso())
     moved = found.structure.atoms().positions - canonical(given("water")).atoms().positions
     assert np.abs(moved).max() < 1.1e-6
 
@@ -89,14 +90,14 @@ def test_without_its_input_the_output_is_its_own_structure(place):
 def test_an_input_that_ase_cannot_read_is_no_obstacle(place):
     text = (place / "water.in").read_text().replace("ibrav            = 0", "ibrav = 8, celldm(1)=11.3")
     (place / "water.in").write_text(text)
-    import_export.read_output(place / "water.out", SETTINGS, HASHES)
+    import_export.read_output(place / "water.out", espresso())
 
 
 def test_the_input_of_another_structure_is_refused(place):
     text = (place / "water.in").read_text().replace("O 3.0812170000", "O 3.0822170000")
     (place / "water.in").write_text(text)
     with pytest.raises(Refused, match="bad output: positions are not those asked for"):
-        import_export.read_output(place / "water.out", SETTINGS, HASHES)
+        import_export.read_output(place / "water.out", espresso())
 
 
 @pytest.mark.parametrize(
@@ -143,7 +144,7 @@ def test_simple_dftd3_gives_the_energy_pw_prints(name):
 
 
 def test_elements_without_a_pseudopotential_are_refused(place):
-    found = import_export.read_output(place / "water.out", SETTINGS, HASHES)
+    found = import_export.read_output(place / "water.out", espresso())
     with pytest.raises(Refused, match=r"no pseudopotential: .* for O"):
         import_export.keep(Store(place / "store"), pw.physics(SETTINGS, {"H": HASHES["H"]}), found)
 
@@ -387,7 +388,7 @@ def test_ase_files_hold_the_labels(place, store, name):
 
 
 def test_an_export_never_mixes_physics(place, store):
-    found = import_export.read_output(place / "water.out", SETTINGS, HASHES)
+    found = import_export.read_output(place / "water.out", espresso())
     import_export.keep(store, {"engine": "gfn1"}, found)
     with pytest.raises(ConfigError, match=r"holds 1 x gfn1; 2 x qe, functional rpbe, .*O 932f1ddd; expected one phys"):
         import_export.stored(store, None)
@@ -398,7 +399,7 @@ def test_an_export_never_mixes_physics(place, store):
 
 
 def test_other_pseudopotentials_are_other_physics(place, store):
-    found = import_export.read_output(place / "water.out", SETTINGS, HASHES)
+    found = import_export.read_output(place / "water.out", espresso())
     import_export.keep(store, pw.physics(SETTINGS, HASHES | {"H": "0" * 32}), found)
     with pytest.raises(ConfigError, match="H 00000000"):
         import_export.stored(store, None)
@@ -514,7 +515,7 @@ def test_a_file_that_is_no_record_is_damaged(store, content):
 def test_what_was_set_aside_keeps_its_output(store):
     key = store.all_keys()[0]
     record = store.get(key) | {"reason": "not converged"}
-    store.put_aside(key, record, "all pw.x said")
+    store.put_rejected(key, record, "all pw.x said")
     assert store.check("aside", key)
     raw = store.path("aside", key, ".out.gz")
     raw.write_bytes(raw.read_bytes()[:-4])
@@ -526,7 +527,7 @@ def test_what_was_set_aside_keeps_its_output(store):
     raw.unlink()
     with pytest.raises(DataError, match="FileNotFoundError"):
         store.check("aside", key)
-    store.put_aside(key, record | {"reason": "clash"}, None)
+    store.put_rejected(key, record | {"reason": "clash"}, None)
     assert store.check("aside", key), "a clash never had an output"
 
 

@@ -5,7 +5,8 @@ import errno
 import pytest
 
 from mlpwf.errors import DataError
-from mlpwf.files import naming, no_room, replacing, sha256, sound_model, write_json
+from mlpwf.files import naming, no_room, replacing, sha256, write_json
+from mlpwf.potentials.record import sound_model
 
 
 def test_a_full_disk_is_told_with_the_file_that_was_written(tmp_path):

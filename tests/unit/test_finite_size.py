@@ -1,13 +1,14 @@
 """Diffusion in an infinite box: the formula, its error, and when there is none."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from mlpwf.analyse.across import add_infinite_boxes
 from mlpwf.dynamics.finite_size import cube_edge, infinite_box
+from mlpwf.dynamics.observables.diffusion import DiffusionColumns
+from mlpwf.dynamics.observables.infinite_box import infinite_box_columns
+from mlpwf.dynamics.observables.viscosity import ViscosityColumns
+from mlpwf.dynamics.state import State
 from mlpwf.dynamics.viscosity import MPAS_PER_BAR2_A3_PS_K
 
 
@@ -44,13 +45,19 @@ def test_cubes():
 
 
 def state(**changes):
-    row = {
-        "diffusion_angstrom2_per_ps": 0.2, "diffusion_error_angstrom2_per_ps": 0.01, "diffusion_verdict": "ok",
-        "viscosity_mpa_s": 0.8, "viscosity_error_mpa_s": 0.1, "viscosity_verdict": "ok",
+    """A state whose D and viscosity are known, but for the changes."""
+    rows = {
+        DiffusionColumns: {
+            "diffusion_angstrom2_per_ps": 0.2, "diffusion_error_angstrom2_per_ps": 0.01, "diffusion_slope": 1.0,
+            "diffusion_verdict": "ok",
+        },
+        ViscosityColumns: {"viscosity_mpa_s": 0.8, "viscosity_error_mpa_s": 0.1, "viscosity_verdict": "ok"},
     }  # fmt: skip
-    rest = {"fault": "", "edge_angstrom": 20.0} | {k: v for k, v in changes.items() if k not in row}
-    source = SimpleNamespace(fault=rest["fault"], temperature_kelvin=300.0)
-    return SimpleNamespace(row=row | {k: v for k, v in changes.items() if k in row}, source=source, **rest)
+    about = {"fault": "", "edge_angstrom": 20.0}
+    one = State("300K", 300.0, "nvt", **{name: changes.get(name, value) for name, value in about.items()})
+    for kind, values in rows.items():
+        one.add(kind(**{name: changes.get(name, value) for name, value in values.items()}))
+    return one
 
 
 @pytest.mark.parametrize(
@@ -64,15 +71,14 @@ def state(**changes):
     ],
 )
 def test_blank_with_a_reason(changes, verdict):
-    one = state(**changes)
-    add_infinite_boxes([one])
-    assert one.row["diffusion_infinite_verdict"] == verdict
-    assert np.isfinite(one.row["diffusion_infinite_angstrom2_per_ps"]) == (verdict == "ok")
-    assert np.isfinite(one.row["diffusion_infinite_error_angstrom2_per_ps"]) == (verdict == "ok")
+    found = infinite_box_columns(state(**changes))
+    assert found.diffusion_infinite_verdict == verdict
+    assert np.isfinite(found.diffusion_infinite_angstrom2_per_ps) == (verdict == "ok")
+    assert np.isfinite(found.diffusion_infinite_error_angstrom2_per_ps) == (verdict == "ok")
 
 
 def test_in_reduced_units_the_boltzmann_constant_is_1():
     one = state(viscosity_mpa_s=2.0 * MPAS_PER_BAR2_A3_PS_K, viscosity_error_mpa_s=0.0)
-    add_infinite_boxes([one], reduced=True)
+    found = infinite_box_columns(one, reduced=True)
     expected = 0.2 + 300.0 * 2.837297 / (6 * np.pi * 2.0 * 20.0)
-    assert one.row["diffusion_infinite_angstrom2_per_ps"] == pytest.approx(expected, rel=1e-12)
+    assert found.diffusion_infinite_angstrom2_per_ps == pytest.approx(expected, rel=1e-12)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mlpwf.errors import ConfigError
-from mlpwf.potentials.force_field import read_force_field, templates, write_full_data
+from mlpwf.potentials.force_field.reading import read_force_field, templates, write_full_data
 from mlpwf.structures.boxes import isolated, label_molecules, pack_box
 from mlpwf.structures.species import molecule_from_smiles
 

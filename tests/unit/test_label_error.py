@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from ase import Atoms
 
+from mlpwf.calculators.espresso.label_error import CUTOFFS, KPOINTS, converged
 from mlpwf.calculators.espresso.pw import kpoints_of
 from mlpwf.config import Label
-from mlpwf.label.error import CUTOFFS, KPOINTS, TOTAL, converged, label_errors, sample
+from mlpwf.label.error import TOTAL, label_errors, sample
 from mlpwf.potentials.metrics import Quantities
 
 

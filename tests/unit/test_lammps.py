@@ -9,14 +9,17 @@ import pytest
 
 from mlpwf.errors import DataError, EngineError
 from mlpwf.md import lammps
-from mlpwf.potentials.deepmd import predict
+from mlpwf.potentials.deepmd.lammps import read_deviation
+from mlpwf.potentials.record import open_model
 from mlpwf.structures.frames import quantised, read_frames, write_frames
+from mlpwf.structures.lammps_data import box_matrix, write_data
+from mlpwf.structures.molecules import reference_bonds
 from toy_water import WATER, relaxed_box
 
 
 def test_a_lower_triangular_cell_is_not_turned():
     cell = np.array([[5.0, 0, 0], [1.0, 6, 0], [0, 0, 7]])
-    box, rotation = lammps.box_matrix(cell)
+    box, rotation = box_matrix(cell)
     assert np.array_equal(box, cell)
     assert np.array_equal(rotation, np.eye(3))
 
@@ -25,7 +28,7 @@ def test_any_right_handed_cell_is_turned_rigidly():
     rng = np.random.default_rng(1)
     for _ in range(20):
         cell = np.eye(3) * 6 + rng.normal(size=(3, 3))
-        box, rotation = lammps.box_matrix(cell)
+        box, rotation = box_matrix(cell)
         np.testing.assert_allclose(cell @ rotation, box, atol=1e-12)
         np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)
         assert np.linalg.det(rotation) == pytest.approx(1.0)
@@ -35,13 +38,13 @@ def test_any_right_handed_cell_is_turned_rigidly():
 
 def test_a_left_handed_cell_is_refused():
     with pytest.raises(DataError, match="left-handed"):
-        lammps.box_matrix(np.diag([1.0, 1.0, -1.0]))
+        box_matrix(np.diag([1.0, 1.0, -1.0]))
 
 
 def test_data_file_holds_wrapped_positions_and_images(tmp_path):
     atoms = relaxed_box(2, np.random.default_rng(2))
     atoms.positions += 17.0
-    lammps.write_data(tmp_path / "box.data", atoms, ["H", "O"])
+    write_data(tmp_path / "box.data", atoms, ["H", "O"])
     lines = (tmp_path / "box.data").read_text().splitlines()
     assert "6 atoms" in lines
     assert "2 atom types" in lines
@@ -63,11 +66,11 @@ def test_neighbour_lists_are_rebuilt_in_step_with_the_frames(timestep, interval,
 
 def test_deviations_are_read_from_the_last_line(tmp_path):
     file = tmp_path / "deviation.out"
-    assert np.isnan(lammps.read_deviation(file)["max_devi_f"])
+    assert np.isnan(read_deviation(file).max_force)
     file.write_text("# step ...\n0 1 2 3 4 5 6\n50 1.5 2 3 -nan 5 6\n")
-    row = lammps.read_deviation(file)
-    assert np.isnan(row["max_devi_f"])
-    assert row["max_devi_v"] == 1.5
+    row = read_deviation(file)
+    assert np.isnan(row.max_force)
+    assert row.max_virial == 1.5
 
 
 def test_last_words_leave_out_the_noise(tmp_path):
@@ -79,15 +82,15 @@ def test_last_words_leave_out_the_noise(tmp_path):
 
 def test_bonds_are_those_of_the_references():
     atoms = relaxed_box(3, np.random.default_rng(3))
-    assert lammps.reference_bonds(atoms, [WATER]).tolist() == [[0, 1], [0, 2], [3, 4], [3, 5], [6, 7], [6, 8]]
+    assert reference_bonds(atoms, [WATER]).tolist() == [[0, 1], [0, 2], [3, 4], [3, 5], [6, 7], [6, 8]]
 
 
 def walker_job(tmp_path, models, atoms, **changes):
     write_frames(tmp_path / "box.extxyz", [quantised(atoms)])
     write_frames(tmp_path / "molecules.extxyz", [WATER])
     settings = {
-        "models": [str(path) for path in models],
-        "elements": ["H", "O"],
+        "engine": "deepmd",
+        "models": [[str(path)] for path in models],
         "box": str(tmp_path / "box.extxyz"),
         "references": str(tmp_path / "molecules.extxyz"),
         "seed": 7,
@@ -117,7 +120,7 @@ def test_frames_and_deviations_agree_with_predictions(tmp_path, water_models, ti
     assert json.loads((tmp_path / "run/result.json").read_text()) == {"outcome": "finished", "reason": "", "steps": 40}
     frames = read_frames(tmp_path / "run/frames.extxyz")
     assert [atoms.info["step"] for atoms in frames] == [20, 40]
-    forces = np.array([[one.forces for one in predict(model, frames)] for model in water_models])
+    forces = np.array([[one.forces for one in open_model(model).predict(frames)] for model in water_models])
     spread = np.sqrt(((forces - forces.mean(axis=0)) ** 2).sum(axis=3).mean(axis=0)).max(axis=1)
     np.testing.assert_allclose([atoms.info["max_devi_f"] for atoms in frames], spread, rtol=1e-3, atol=1e-4)
 

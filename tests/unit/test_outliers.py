@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from mlpwf.calculators.espresso import pw
+from mlpwf.calculators.espresso.retries import tighter
 from mlpwf.config import Label
-from mlpwf.label.outliers import disagreement, implausible, robust_z, tighter
+from mlpwf.label.outliers import disagreement, implausible, robust_z
 from mlpwf.potentials.metrics import Quantities
 
 ATOMS = 12

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from mlpwf.campaign.pricing import ELSEWHERE, Price, Size, calibration, label_price, rate_price
+from mlpwf.calculators.espresso.cost import ELSEWHERE, Size, label_price
+from mlpwf.campaign.pricing import Price, calibration, rate_price
 
 
 def test_known_labels_of_the_same_size_give_their_mean():

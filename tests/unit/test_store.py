@@ -71,9 +71,9 @@ def test_put_and_get(tmp_path):
     store = Store(tmp_path)
     assert store.get("ab" * 32) is None
     store.put("ab" * 32, {"energy_ev": -1.5})
-    store.put_aside("cd" * 32, {"reason": "clash"}, "raw")
+    store.put_rejected("cd" * 32, {"reason": "clash"}, "raw")
     assert store.get("ab" * 32) == {"energy_ev": -1.5}
-    assert store.get_aside("cd" * 32) == {"reason": "clash"}
+    assert store.get_rejected("cd" * 32) == {"reason": "clash"}
     assert store.get("cd" * 32) is None
 
 

@@ -10,8 +10,11 @@ import pytest
 from ase import Atoms
 
 from mlpwf.config import Train
-from mlpwf.potentials import deepmd
-from mlpwf.potentials.metrics import error_measures
+from mlpwf.potentials.deepmd.data import most_neighbours, neighbour_slots, rigid_coordinates, write_data
+from mlpwf.potentials.deepmd.program import Program
+from mlpwf.potentials.deepmd.settings import seeds, training_input
+from mlpwf.potentials.metrics import error_measures, labelled
+from mlpwf.potentials.record import open_model
 from mlpwf.structures.frames import read_frames
 
 PROJECT = Path(__file__).parents[2]
@@ -39,20 +42,18 @@ def pairs_of_toluene(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Ato
 def errors(folder: Path, weight: float, train: list[Atoms], test: list[Atoms]) -> tuple[float, float, float]:
     """Of forces on atoms, net forces and torques over the size of a molecule, root mean square, in eV/Å."""
     section = SETTINGS.model_copy(update={"molecule_weight": weight})
-    coordinates = deepmd.rigid_coordinates(section, train)
-    settings = deepmd.training_input(
+    coordinates = rigid_coordinates(section, train)
+    settings = training_input(
         section,
         elements=ELEMENTS,
-        slots=deepmd.neighbour_slots(deepmd.most_neighbours(train, ELEMENTS, SETTINGS.cutoff_angstrom)),
-        systems=deepmd.write_data(folder / "data", train, ELEMENTS, coordinates),
-        seed=deepmd.seeds(1, 0),
+        slots=neighbour_slots(most_neighbours(train, ELEMENTS, SETTINGS.cutoff_angstrom)),
+        systems=write_data(folder / "data", train, ELEMENTS, coordinates),
+        seed=seeds(1, 0),
         continued=False,
         coordinates=coordinates,
     )
-    deepmd.DeePMD(DP).train(folder, settings)
-    measures = error_measures(
-        test, [deepmd.labelled(atoms) for atoms in test], deepmd.predict(folder / "model.pb", test)
-    )
+    Program(DP).train(folder, settings)
+    measures = error_measures(test, [labelled(atoms) for atoms in test], open_model(folder / "model.pb").predict(test))
     return tuple(measures[f"{kind}_rmse_ev_angstrom"] for kind in ("force", "force_inter", "torque"))
 
 

@@ -1,8 +1,7 @@
 """analyse: correlators, counts of correlated molecules, laws and activation energies of the production runs.
 
 INPUTS   the run of every state, C/config/analyse.json
-OUTPUTS  C/analyse/{states,motion,correlators,relaxation,aging,counts,coherent,s4,sub_boxes,lengths,van_hove,laws,
-         energies,cooperativity}.csv, C/analyse/figures/, summary.json
+OUTPUTS  C/analyse/TABLE.csv for each table of the observables, C/analyse/figures/, summary.json
 """
 
 
@@ -10,31 +9,33 @@ rule analyse_dynamics:
     """Correlators by temperature and what follows from them."""
     input:
         runs=[
-            f"{C}/simulate/{state}/run/{length:g}ps.json"
+            PATHS.simulate(state).run(f"{length:g}")
             for state, length in SIMULATE_LENGTHS.items()
         ],
-        config=f"{C}/config/analyse.json",
+        config=PATHS.config("analyse"),
     output:
         tables=[
-            f"{C}/analyse/{table}.csv"
+            PATHS.analyse.table(table)
             for table in (
+                # tables: begin, written by `python -m mlpwf.dynamics.reference`
                 "states",
                 "motion",
-                "correlators",
                 "relaxation",
                 "aging",
-                "counts",
+                "van_hove",
+                "correlators",
                 "coherent",
                 "s4",
                 "sub_boxes",
                 "lengths",
-                "van_hove",
                 "laws",
                 "energies",
+                "counts",
                 "cooperativity",
+                # tables: end
             )
         ],
-        summary=f"{C}/analyse/summary.json",
+        summary=PATHS.analyse.summary,
     log:
         f"{LOGS}/analyse/dynamics.log",
     threads: SITE.md_threads
@@ -43,8 +44,8 @@ rule analyse_dynamics:
         mem_mb=memory("analyse", 8000),
         runtime=minutes("analyse", 240),
     params:
-        simulate=f"{C}/simulate",
-        out=f"{C}/analyse",
+        simulate=str(PATHS / "simulate"),
+        out=str(PATHS.analyse),
     shell:
         "mlpwf --log {log:q} analyse --config {input.config:q} --simulate {params.simulate:q} --out {params.out:q}"
         " --threads {threads}"

@@ -8,14 +8,14 @@ OUTPUTS  C/build/{start,test,bulk,molecules}.extxyz, summary.json
 rule build_frames:
     """Pack, relax and sample the starting and held-out frames."""
     input:
-        system=f"{C}/config/system.json",
-        config=f"{C}/config/build.json",
+        system=PATHS.config("system"),
+        config=PATHS.config("build"),
     output:
-        start=f"{C}/build/start.extxyz",
-        test=f"{C}/build/test.extxyz",
-        bulk=f"{C}/build/bulk.extxyz",
-        molecules=f"{C}/build/molecules.extxyz",
-        summary=f"{C}/build/summary.json",
+        start=PATHS.build.start,
+        test=PATHS.build.test,
+        bulk=PATHS.build.bulk,
+        molecules=PATHS.build.molecules,
+        summary=PATHS.build.summary,
     log:
         f"{LOGS}/build/build_frames.log",
     threads: 2
@@ -24,7 +24,7 @@ rule build_frames:
         mem_mb=memory("build", 2000),
         runtime=minutes("build", 240),
     params:
-        out=f"{C}/build",
+        out=str(PATHS.build),
     shell:
         "mlpwf --log {log:q} build --system {input.system:q} --config {input.config:q}"
         " --threads {threads} --out {params.out:q}"

@@ -8,10 +8,10 @@ OUTPUTS  C/build/molecules.extxyz
 rule build_molecules:
     """One relaxed geometry of each species."""
     input:
-        system=f"{C}/config/system.json",
-        config=f"{C}/config/build.json",
+        system=PATHS.config("system"),
+        config=PATHS.config("build"),
     output:
-        molecules=f"{C}/build/molecules.extxyz",
+        molecules=PATHS.build.molecules,
     log:
         f"{LOGS}/build/build_molecules.log",
     resources:
@@ -19,7 +19,7 @@ rule build_molecules:
         mem_mb=memory("build", 2000),
         runtime=minutes("build", 30),
     params:
-        out=f"{C}/build",
+        out=str(PATHS.build),
     shell:
         "mlpwf --log {log:q} build --molecules-only --system {input.system:q} --config {input.config:q}"
         " --out {params.out:q}"

@@ -11,10 +11,14 @@ import sys
 from pathlib import Path
 
 from mlpwf.campaign.accounting import book_snakemake
+from mlpwf.campaign import paths
 from mlpwf.campaign.resolve import cycle_section
 from mlpwf.campaign.run import only_looks, open_run
+from mlpwf.config.label_engines import Capability
 from mlpwf.errors import MlpwfError
 from mlpwf.campaign.states import simulate_lengths, states
+from mlpwf.potentials.record import FINAL_RECORD, RECORD
+from mlpwf.potentials.registry import engine
 
 # Rules call mlpwf of the environment this Snakemake runs in, whether it is activated or not.
 os.environ["PATH"] = os.pathsep.join(
@@ -34,20 +38,26 @@ except MlpwfError as error:
 
 CAMPAIGN, SITE = RUN.campaign, RUN.site
 C = f"{RUN.results}/{CAMPAIGN.name}"
+PATHS = paths.Campaign(Path(C))
+CYCLE = PATHS.cycle("{cycle}")  # with wildcards, for outputs
+LINE = PATHS.line("{line}").cycle("{cycle}")
+SET = PATHS.set("{set}")
 LOGS = f"logs/{CAMPAIGN.name}"
 PLAN = RUN.plan
 ARMS = CAMPAIGN.select.arm_lines  # such as arm/random/1
 FORCE_FIELD = (
     CAMPAIGN.simulate.force_field
 )  # where there is one, nothing is labelled, trained or validated
+ENGINE = engine(CAMPAIGN.train.engine)
+ORIGINAL, DEPLOYED = (ENGINE.files[role] for role in ("original", "deployed"))
 SIMULATE_LENGTHS = simulate_lengths(CAMPAIGN.simulate)
 
 # A campaign begun before labels' errors were measured has no such key, and repeats nothing for them.
 LABEL_ERROR = (
-    f"{C}/label/error.json"
+    PATHS.label_error
     if not FORCE_FIELD
-    and CAMPAIGN.label.engine == "qe"
-    and json.loads(Path(f"{C}/config/label.json").read_text()).get("error_frames")
+    and CAMPAIGN.label.can(Capability.LABEL_ERROR)
+    and json.loads(Path(PATHS.config("label")).read_text()).get("error_frames")
     else []
 )
 
@@ -110,14 +120,14 @@ def repeated(flag, name):
 @functools.cache
 def settings(section, cycle):
     """A section as a cycle goes by it: a cycle that is done keeps the settings it ran with."""
-    return cycle_section(f"{C}/config", section, cycle)
+    return cycle_section(PATHS / "config", section, cycle)
 
 
 def models_of(cycle, file, line="cycle"):
     """The files of a cycle's whole committee; the arms of `select.arms` share the first cycle."""
     line = "cycle" if cycle == "000" else line
     return [
-        f"{C}/{line}/{cycle}/train/model/{k}/{file}"
+        PATHS.line(line).cycle(cycle).train.model(k) / file
         for k in range(settings("train", cycle).models)
     ]
 
@@ -125,7 +135,7 @@ def models_of(cycle, file, line="cycle"):
 def labels_until(cycle, line="cycle"):
     """Labels of this cycle and all before it; the arms of `select.arms` share the first cycle."""
     return [
-        f"{C}/{line if c else 'cycle'}/{c:03d}/label/labels.extxyz"
+        PATHS.line(line if c else "cycle").cycle(c).label.labels
         for c in range(int(cycle) + 1)
     ]
 
@@ -149,26 +159,26 @@ def final_cycle(wildcards):
 
 
 def final_model(wildcards):
-    """The final model as production runs it, compressed.pb.
+    """The final model as production runs it.
 
-    A campaign that ended when train/final held nothing else had it as model.pb: it keeps that name until it ends
-    anew, so that none of its jobs has other inputs than it had.
+    A campaign that ended when train/final held one file had it under the name of the original: it keeps that name
+    until it ends anew, so that none of its jobs has other inputs than it had.
     """
-    folder = Path(f"{C}/train/final")
-    compressed, earlier, final = (
-        folder / name for name in ("compressed.pb", "model.pb", "final.json")
+    folder = PATHS.final
+    deployed, earlier, final = (
+        folder / name for name in (DEPLOYED, ORIGINAL, FINAL_RECORD)
     )
-    if PLAN or compressed.is_file() or not (earlier.is_file() and final.is_file()):
-        return str(compressed)
-    status = Path(f"{C}/cycle/{final_cycle(wildcards)}/select/status.json")
+    if PLAN or deployed.is_file() or not (earlier.is_file() and final.is_file()):
+        return str(deployed)
+    status = PATHS.cycle(final_cycle(wildcards)).select.status
     kept = isinstance(json.loads(final.read_text())["sha256"], str)
     ended_anew = status.stat().st_mtime > final.stat().st_mtime
-    return str(earlier if kept and not ended_anew else compressed)
+    return str(earlier if kept and not ended_anew else deployed)
 
 
 def arms_errors(wildcards):
     """Errors of every arm of `select.arms` in every cycle after the first."""
     cycles = range(1, int(final_cycle(wildcards)) + 1) if ARMS else []
     return [
-        f"{C}/{arm}/{cycle:03d}/train/errors.json" for arm in ARMS for cycle in cycles
+        PATHS.line(arm).cycle(cycle).train.errors for arm in ARMS for cycle in cycles
     ]

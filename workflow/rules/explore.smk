@@ -8,16 +8,16 @@ OUTPUTS  C/cycle/NNN/explore/STATE/{frames.extxyz,deviations.csv,walkers.json}
 rule explore_state:
     """All walkers of one state; a walker that explodes is a result."""
     input:
-        models=lambda wildcards: models_of(wildcards.cycle, "compressed.pb"),
-        starts=f"{C}/build/bulk.extxyz",
-        molecules=f"{C}/build/molecules.extxyz",
-        config=f"{C}/config/cycle/{{cycle}}/explore.json",
-        system=f"{C}/config/system.json",
-        site=ancient(f"{C}/config/site.json"),
+        models=lambda wildcards: models_of(wildcards.cycle, DEPLOYED),
+        starts=PATHS.build.bulk,
+        molecules=PATHS.build.molecules,
+        config=PATHS.cycle_config("{cycle}", "explore"),
+        system=PATHS.config("system"),
+        site=ancient(PATHS.config("site")),
     output:
-        frames=f"{C}/cycle/{{cycle}}/explore/{{state}}/frames.extxyz",
-        deviations=f"{C}/cycle/{{cycle}}/explore/{{state}}/deviations.csv",
-        walkers=f"{C}/cycle/{{cycle}}/explore/{{state}}/walkers.json",
+        frames=CYCLE.explore("{state}").frames,
+        deviations=CYCLE.explore("{state}").deviations,
+        walkers=CYCLE.explore("{state}").walkers,
     log:
         f"{LOGS}/cycle/{{cycle}}/explore/{{state}}.log",
     threads: SITE.md_threads
@@ -26,7 +26,7 @@ rule explore_state:
         mem_mb=memory("explore", 4000),
         runtime=minutes("explore", 480),
     params:
-        out=f"{C}/cycle/{{cycle}}/explore/{{state}}",
+        out=str(CYCLE.explore("{state}")),
         models=repeated("--model", "models"),
         cycle=lambda wildcards: int(wildcards.cycle),
     shell:

@@ -11,12 +11,12 @@ themselves live in the store, where no failed job can take them away.
 def frames_of(wildcards):
     """The frames a set's labels are computed for."""
     if wildcards.set == "test":
-        return f"{C}/build/test.extxyz"
+        return PATHS.build.test
     line, cycle = wildcards.set.rsplit("/", 1)
     if cycle == "000":
-        return f"{C}/build/start.extxyz"
+        return PATHS.build.start
     name = "frames" if line == "cycle" else line
-    return f"{C}/cycle/{previous(cycle)}/select/{name}.extxyz"
+    return PATHS.cycle(previous(cycle)).select.selected(name)
 
 
 def batches_of(wildcards):
@@ -35,17 +35,17 @@ def committee_before(wildcards):
     if wildcards.set in ("test", "cycle/000"):
         return []
     line, cycle = wildcards.set.rsplit("/", 1)
-    return models_of(previous(cycle), "compressed.pb", line)
+    return models_of(previous(cycle), DEPLOYED, line)
 
 
 rule label_batch:
     """Label one batch of frames, one pw.x after another."""
     input:
         frames=frames_of,
-        config=f"{C}/config/label.json",
-        site=ancient(f"{C}/config/site.json"),
+        config=PATHS.config("label"),
+        site=ancient(PATHS.config("site")),
     output:
-        record=f"{C}/{{set}}/label/batch/{{batch}}.json",
+        record=SET.batch("{batch}"),
     log:
         f"{LOGS}/{{set}}/label/batch/{{batch}}.log",
     threads: SITE.label_threads
@@ -54,7 +54,7 @@ rule label_batch:
         mem_mb=memory("label", 4000),
         runtime=minutes("label", 480),
     params:
-        out=f"{C}/{{set}}/label",
+        out=str(SET),
         batch=lambda wildcards: int(wildcards.batch),
         batches=batches_of,
         campaign=C,
@@ -68,16 +68,16 @@ rule label_collect:
     """Gather the batches of a set into one file of labelled frames."""
     input:
         frames=frames_of,
-        config=f"{C}/config/label.json",
-        site=ancient(f"{C}/config/site.json"),
+        config=PATHS.config("label"),
+        site=ancient(PATHS.config("site")),
         records=lambda wildcards: [
-            f"{C}/{wildcards.set}/label/batch/{batch:03d}.json"
+            PATHS.set(wildcards.set).batch(batch)
             for batch in range(batches_of(wildcards))
         ],
         previous=committee_before,
     output:
-        labels=f"{C}/{{set}}/label/labels.extxyz",
-        summary=f"{C}/{{set}}/label/summary.json",
+        labels=SET.labels,
+        summary=SET.summary,
     log:
         f"{LOGS}/{{set}}/label/collect.log",
     resources:
@@ -85,7 +85,7 @@ rule label_collect:
         mem_mb=memory("label", 2000),
         runtime=minutes("label", 30),
     params:
-        out=f"{C}/{{set}}/label",
+        out=str(SET),
         records=repeated("--batch", "records"),
         previous=repeated("--previous", "previous"),
     shell:
@@ -96,21 +96,23 @@ rule label_collect:
 rule label_error:
     """Label a few frames of each box size once more, converged: the error of the labels themselves."""
     input:
-        labels=f"{C}/cycle/000/label/labels.extxyz",
-        config=f"{C}/config/label.json",
-        site=ancient(f"{C}/config/site.json"),
+        labels=PATHS.cycle(0).label.labels,
+        config=PATHS.config("label"),
+        site=ancient(PATHS.config("site")),
     output:
-        error=f"{C}/label/error.json",
-        table=f"{C}/label/error.csv",
+        error=PATHS.label_error,
+        table=PATHS.label_error_table,
     log:
         f"{LOGS}/label/error.log",
+    # Nothing but select waits for it: a committee is trained first where cores are short.
+    priority: -1
     threads: SITE.label_threads
     resources:
         **SITE.resources("label"),
         mem_mb=memory("label", 8000),
         runtime=minutes("label", 480),
     params:
-        out=f"{C}/label",
+        out=str(PATHS.label_error.parent),
     shell:
         "mlpwf --log {log:q} label error --config {input.config:q} --site {input.site:q} --labels {input.labels:q}"
         " --out {params.out:q}"

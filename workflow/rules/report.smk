@@ -8,14 +8,14 @@ OUTPUTS  C/report/report.html
 rule report_page:
     """One self-contained page."""
     input:
-        final=[] if FORCE_FIELD else f"{C}/train/final/final.json",
-        errors=[] if FORCE_FIELD else f"{C}/validate/errors.json",
-        dynamics=f"{C}/analyse/summary.json",
+        final=[] if FORCE_FIELD else PATHS.final.record,
+        errors=[] if FORCE_FIELD else PATHS.validate.errors,
+        dynamics=PATHS.analyse.summary,
         label_error=LABEL_ERROR,
         arms=[] if FORCE_FIELD else arms_errors,
-        config=f"{C}/config/report.json",
+        config=PATHS.config("report"),
     output:
-        page=f"{C}/report/report.html",
+        page=PATHS.report.page,
     log:
         f"{LOGS}/report/page.log",
     resources:
@@ -24,6 +24,6 @@ rule report_page:
         runtime=minutes("report", 30),
     params:
         campaign=C,
-        out=f"{C}/report",
+        out=str(PATHS.report),
     shell:
         "mlpwf --log {log:q} report --config {input.config:q} --campaign {params.campaign:q} --out {params.out:q}"

@@ -10,34 +10,34 @@ checkpoint select_frames:
     """Classify, deduplicate and pick within the budget; say whether to continue."""
     input:
         explored=lambda wildcards: [
-            f"{C}/cycle/{wildcards.cycle}/explore/{state}/frames.extxyz"
+            PATHS.cycle(wildcards.cycle).explore(state).frames
             for state in states(
                 settings("explore", wildcards.cycle), CAMPAIGN.system.density_g_cm3
             )
         ],
         labels=lambda wildcards: labels_until(wildcards.cycle),
-        model=lambda wildcards: models_of(wildcards.cycle, "model.pb")[0],
-        committee=lambda wildcards: models_of(wildcards.cycle, "compressed.pb"),
-        calibration=f"{C}/cycle/{{cycle}}/train/calibration.json",
-        errors=f"{C}/cycle/{{cycle}}/train/errors.json",
+        model=lambda wildcards: models_of(wildcards.cycle, ORIGINAL)[0],
+        committee=lambda wildcards: models_of(wildcards.cycle, DEPLOYED),
+        calibration=CYCLE.train.calibration,
+        errors=CYCLE.train.errors,
         previous=lambda wildcards: (
             []
             if wildcards.cycle == "000"
-            else f"{C}/cycle/{previous(wildcards.cycle)}/train/errors.json"
+            else PATHS.cycle(previous(wildcards.cycle)).train.errors
         ),
         liquids=lambda wildcards: [
-            f"{C}/cycle/{cycle}/validate/liquid.json"
+            PATHS.cycle(cycle).validate.liquid
             for cycle in compared_cycles(wildcards.cycle)
         ],
-        molecules=f"{C}/build/molecules.extxyz",
-        config=f"{C}/config/cycle/{{cycle}}/select.json",
-        label=f"{C}/config/label.json",
+        molecules=PATHS.build.molecules,
+        config=PATHS.cycle_config("{cycle}", "select"),
+        label=PATHS.config("label"),
         label_error=LABEL_ERROR,
     output:
-        frames=f"{C}/cycle/{{cycle}}/select/frames.extxyz",
-        decisions=f"{C}/cycle/{{cycle}}/select/decisions.csv",
-        status=f"{C}/cycle/{{cycle}}/select/status.json",
-        arms=[f"{C}/cycle/{{cycle}}/select/{arm}.extxyz" for arm in ARMS],
+        frames=CYCLE.select.frames,
+        decisions=CYCLE.select.decisions,
+        status=CYCLE.select.status,
+        arms=[CYCLE.select.selected(arm) for arm in ARMS],
     log:
         f"{LOGS}/cycle/{{cycle}}/select/frames.log",
     resources:
@@ -45,7 +45,7 @@ checkpoint select_frames:
         mem_mb=memory("select", 4000),
         runtime=minutes("select", 60),
     params:
-        out=f"{C}/cycle/{{cycle}}/select",
+        out=str(CYCLE.select),
         explored=repeated("--explored", "explored"),
         labels=repeated("--labels", "labels"),
         models=repeated("--model", "committee"),
@@ -53,11 +53,11 @@ checkpoint select_frames:
         previous=lambda wildcards, input: (
             ["--previous-errors", input.previous] if input.get("previous") else []
         ),
-        label_error=["--label-error", LABEL_ERROR] if LABEL_ERROR else [],
+        label_error=["--label-error", str(LABEL_ERROR)] if LABEL_ERROR else [],
         earlier=lambda wildcards: [
             word
             for cycle in range(int(wildcards.cycle) if ARMS else 0)
-            for word in ("--earlier", f"{C}/cycle/{cycle:03d}/select")
+            for word in ("--earlier", str(PATHS.cycle(cycle).select))
         ],
         cycle=lambda wildcards: int(wildcards.cycle),
         campaign=C,

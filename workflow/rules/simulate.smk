@@ -1,6 +1,6 @@
 """simulate: production molecular dynamics, each state in as many segments as its length and the wall time ask for.
 
-INPUTS   C/train/final/compressed.pb or the files of simulate.force_field, C/build/molecules.extxyz, C/config/{simulate,system,site}.json,
+INPUTS   the final model or the files of simulate.force_field, C/build/molecules.extxyz, C/config/{simulate,system,site}.json,
          C/config/simulate/STATE.json
 OUTPUTS  C/simulate/STATE/segment/SSS/{trajectory.trr,thermo.csv,stress.npz,restart.bin,summary.json,kept.json},
          C/simulate/STATE/run/LENGTHps.json
@@ -19,7 +19,7 @@ inputs await a checkpoint.
 def segments_of(wildcards):
     """Summaries of a state's segments: those there are, and the next one until the run is as long as asked."""
     if PLAN:
-        return [f"{C}/simulate/{wildcards.state}/segment/000/summary.json"]
+        return [PATHS.simulate(wildcards.state).segment(0).summary]
     summaries = []
     for number in range(1000):
         segment = checkpoints.simulate_segment.get(
@@ -30,26 +30,28 @@ def segments_of(wildcards):
         if not summary["stable"] or summary["end_ps"] > float(wildcards.length) - 1e-6:
             return summaries
     raise WorkflowError(
-        f"{C}/simulate/{wildcards.state}: 1000 segments and not done; expected longer ones: ask for more wall time"
+        f"{PATHS.simulate(wildcards.state)}: 1000 segments and not done; expected longer ones: ask for more wall time"
     )
 
 
 checkpoint simulate_segment:
     """A state's run, as far as the wall time of one job goes; what is killed goes on from its last checkpoint."""
     input:
-        settings=f"{C}/config/simulate/{{state}}.json",
+        settings=PATHS.state_config("{state}"),
         model=([str(path) for _, path in FORCE_FIELD] if FORCE_FIELD else final_model),
-        molecules=f"{C}/build/molecules.extxyz",
-        config=ancient(f"{C}/config/simulate.json"),
-        system=ancient(f"{C}/config/system.json"),
-        site=ancient(f"{C}/config/site.json"),
+        molecules=PATHS.build.molecules,
+        config=ancient(PATHS.config("simulate")),
+        system=ancient(PATHS.config("system")),
+        site=ancient(PATHS.config("site")),
         before=lambda wildcards: (
             []
             if wildcards.segment == "000"
-            else f"{C}/simulate/{wildcards.state}/segment/{int(wildcards.segment) - 1:03d}/summary.json"
+            else PATHS.simulate(wildcards.state)
+            .segment(int(wildcards.segment) - 1)
+            .summary
         ),
     output:
-        summary=update(f"{C}/simulate/{{state}}/segment/{{segment}}/summary.json"),
+        summary=update(PATHS.simulate("{state}").segment("{segment}").summary),
     log:
         f"{LOGS}/simulate/{{state}}/segment/{{segment}}.log",
     threads: SITE.md_threads
@@ -58,7 +60,7 @@ checkpoint simulate_segment:
         mem_mb=memory("simulate", 8000),
         runtime=minutes("simulate", 720),
     params:
-        out=f"{C}/simulate/{{state}}",
+        out=str(PATHS.simulate("{state}")),
         segment=lambda wildcards: int(wildcards.segment),
         model=lambda wildcards, input: [] if FORCE_FIELD else ["--model", input.model],
         before=lambda wildcards, input: (
@@ -75,7 +77,7 @@ rule simulate_collect:
     input:
         segments=segments_of,
     output:
-        run=f"{C}/simulate/{{state}}/run/{{length}}ps.json",
+        run=PATHS.simulate("{state}").run("{length}"),
     log:
         f"{LOGS}/simulate/{{state}}/run/{{length}}ps.log",
     resources:
@@ -83,6 +85,6 @@ rule simulate_collect:
         mem_mb=memory("simulate", 1000),
         runtime=minutes("simulate", 30),
     params:
-        state=f"{C}/simulate/{{state}}",
+        state=str(PATHS.simulate("{state}")),
     shell:
         "mlpwf --log {log:q} simulate collect --folder {params.state:q} --length-ps {wildcards.length:q} --out {output.run:q}"

@@ -2,13 +2,13 @@
 
 INPUTS   labels of this cycle and all before, C/config/cycle/NNN/train.json, C/config/{train,site}.json,
          the previous committee
-OUTPUTS  C/cycle/NNN/train/model/K/{model.pb,compressed.pb,check.json,lcurve.csv},
+OUTPUTS  C/cycle/NNN/train/model/K/{ORIGINAL,DEPLOYED,check.json,lcurve.csv},
          C/cycle/NNN/train/{errors.json,parity.csv,calibration.json,pairs.csv},
-         C/train/final/{model.pb,compressed.pb,final.json},
+         C/train/final/{ORIGINAL,DEPLOYED,final.json},
          with train.steps_final C/train/longer/ as a model/K
 
-Everywhere model.pb is a model as trained and compressed.pb what is run of it. A model's files are outputs that
-Snakemake must not delete before a job: by them the verb knows a finished training.
+ORIGINAL is a model as trained and DEPLOYED what is run of it, by the names its engine gives them. They are outputs
+that Snakemake must not delete before a job: by them the verb knows a finished training.
 """
 
 
@@ -24,22 +24,22 @@ def start_of(wildcards):
         or not settings("train", wildcards.cycle).continue_models
     ):
         return []
-    files = models_of(previous(wildcards.cycle), "check.json", wildcards.line)
+    files = models_of(previous(wildcards.cycle), RECORD, wildcards.line)
     return files[int(wildcards.index) : int(wildcards.index) + 1]
 
 
 rule train_model:
-    """Train, freeze and compress one model of the committee."""
+    """Train and deploy one model of the committee."""
     input:
         labels=lambda wildcards: labels_until(wildcards.cycle, wildcards.line),
-        config=f"{C}/config/cycle/{{cycle}}/train.json",
-        site=ancient(f"{C}/config/site.json"),
+        config=PATHS.cycle_config("{cycle}", "train"),
+        site=ancient(PATHS.config("site")),
         start=start_of,
     output:
-        model=update(f"{C}/{{line}}/{{cycle}}/train/model/{{index}}/model.pb"),
-        compressed=update(f"{C}/{{line}}/{{cycle}}/train/model/{{index}}/compressed.pb"),
-        check=update(f"{C}/{{line}}/{{cycle}}/train/model/{{index}}/check.json"),
-        lcurve=update(f"{C}/{{line}}/{{cycle}}/train/model/{{index}}/lcurve.csv"),
+        model=update(LINE.train.model("{index}") / ORIGINAL),
+        deployed=update(LINE.train.model("{index}") / DEPLOYED),
+        check=update(LINE.train.model("{index}") / RECORD),
+        lcurve=update(LINE.train.model("{index}") / ENGINE.curve),
     log:
         f"{LOGS}/{{line}}/{{cycle}}/train/model/{{index}}.log",
     threads: cores("train", SITE.train_threads)
@@ -48,7 +48,7 @@ rule train_model:
         mem_mb=memory("train", 4000),
         runtime=minutes("train", 720),
     params:
-        out=f"{C}/{{line}}/{{cycle}}/train/model/{{index}}",
+        out=str(LINE.train.model("{index}")),
         labels=repeated("--labels", "labels"),
         start=lambda wildcards, input: (
             ["--start", str(Path(str(input.start)).parent)]
@@ -63,26 +63,26 @@ rule train_model:
 rule train_test:
     """Errors on the held-out frames, and the previous committee's on the new labels."""
     input:
-        models=lambda wildcards: models_of(
-            wildcards.cycle, "compressed.pb", wildcards.line
-        ),
-        test=f"{C}/test/label/labels.extxyz",
+        models=lambda wildcards: models_of(wildcards.cycle, DEPLOYED, wildcards.line),
+        test=PATHS.test.labels,
         labels=lambda wildcards: labels_until(wildcards.cycle, wildcards.line),
         previous=lambda wildcards: (
             []
             if wildcards.cycle == "000"
-            else models_of(previous(wildcards.cycle), "compressed.pb", wildcards.line)
+            else models_of(previous(wildcards.cycle), DEPLOYED, wildcards.line)
         ),
         calibration=lambda wildcards: (
             []
             if wildcards.cycle == "000"
-            else f"{C}/{line_before(wildcards)}/{previous(wildcards.cycle)}/train/calibration.json"
+            else PATHS.line(line_before(wildcards))
+            .cycle(previous(wildcards.cycle))
+            .train.calibration
         ),
     output:
-        errors=f"{C}/{{line}}/{{cycle}}/train/errors.json",
-        calibration=f"{C}/{{line}}/{{cycle}}/train/calibration.json",
-        pairs=f"{C}/{{line}}/{{cycle}}/train/pairs.csv",
-        parity=f"{C}/{{line}}/{{cycle}}/train/parity.csv",
+        errors=LINE.train.errors,
+        calibration=LINE.train.calibration,
+        pairs=LINE.train.pairs,
+        parity=LINE.train.parity,
     log:
         f"{LOGS}/{{line}}/{{cycle}}/train/test.log",
     resources:
@@ -108,14 +108,14 @@ rule train_longer:
     """Train the last committee's first model for train.steps_final more steps."""
     input:
         labels=lambda wildcards: labels_until(final_cycle(wildcards)),
-        config=f"{C}/config/train.json",
-        site=ancient(f"{C}/config/site.json"),
-        start=lambda wildcards: models_of(final_cycle(wildcards), "check.json")[0],
+        config=PATHS.config("train"),
+        site=ancient(PATHS.config("site")),
+        start=lambda wildcards: models_of(final_cycle(wildcards), RECORD)[0],
     output:
-        model=update(f"{C}/train/longer/model.pb"),
-        compressed=update(f"{C}/train/longer/compressed.pb"),
-        check=update(f"{C}/train/longer/check.json"),
-        lcurve=update(f"{C}/train/longer/lcurve.csv"),
+        model=update(PATHS.longer / ORIGINAL),
+        deployed=update(PATHS.longer / DEPLOYED),
+        check=update(PATHS.longer / RECORD),
+        lcurve=update(PATHS.longer / ENGINE.curve),
     log:
         f"{LOGS}/train/longer.log",
     threads: cores("train", SITE.train_threads)
@@ -124,7 +124,7 @@ rule train_longer:
         mem_mb=memory("train", 4000),
         runtime=minutes("train", 1440),
     params:
-        out=f"{C}/train/longer",
+        out=str(PATHS.longer),
         labels=repeated("--labels", "labels"),
         start=lambda wildcards, input: str(Path(str(input.start)).parent),
     shell:
@@ -133,19 +133,19 @@ rule train_longer:
 
 
 rule train_final:
-    """Name the model the campaign ends with; the one it was compressed from lies beside it."""
+    """Name the model the campaign ends with; as it was trained it lies beside it."""
     input:
-        status=lambda wildcards: f"{C}/cycle/{final_cycle(wildcards)}/select/status.json",
-        # model.pb comes from the same job; as an input it would make campaigns without it end anew
+        status=lambda wildcards: PATHS.cycle(final_cycle(wildcards)).select.status,
+        # the original comes from the same job; as an input it would make campaigns without it end anew
         model=lambda wildcards: (
-            f"{C}/train/longer/compressed.pb"
+            PATHS.longer / DEPLOYED
             if CAMPAIGN.train.steps_final
-            else models_of(final_cycle(wildcards), "compressed.pb")[0]
+            else models_of(final_cycle(wildcards), DEPLOYED)[0]
         ),
     output:
-        model=f"{C}/train/final/model.pb",
-        compressed=f"{C}/train/final/compressed.pb",
-        final=f"{C}/train/final/final.json",
+        model=PATHS.final / ORIGINAL,
+        deployed=PATHS.final / DEPLOYED,
+        final=PATHS.final.record,
     log:
         f"{LOGS}/train/final.log",
     resources:
@@ -153,6 +153,6 @@ rule train_final:
         mem_mb=memory("train", 2000),
         runtime=minutes("train", 30),
     params:
-        out=f"{C}/train/final",
+        out=str(PATHS.final),
     shell:
         "mlpwf --log {log:q} train final --status {input.status:q} --model {input.model:q} --out {params.out:q}"

@@ -11,25 +11,25 @@ def final_cycles_runs(wildcards):
     cycle = final_cycle(wildcards)
     if CAMPAIGN.train.steps_final or not compared_cycles(cycle):
         return []
-    return f"{C}/cycle/{cycle}/validate/runs.json"
+    return PATHS.cycle(cycle).validate.runs
 
 
 rule validate_cycle:
     """The same for the model of a cycle: its density, g(r) and diffusion are compared with other cycles'."""
     input:
-        model=lambda wildcards: models_of(wildcards.cycle, "compressed.pb")[0],
-        test=f"{C}/test/label/labels.extxyz",
-        molecules=f"{C}/build/molecules.extxyz",
-        config=f"{C}/config/cycle/{{cycle}}/validate.json",
-        system=f"{C}/config/system.json",
-        site=ancient(f"{C}/config/site.json"),
+        model=lambda wildcards: models_of(wildcards.cycle, DEPLOYED)[0],
+        test=PATHS.test.labels,
+        molecules=PATHS.build.molecules,
+        config=PATHS.cycle_config("{cycle}", "validate"),
+        system=PATHS.config("system"),
+        site=ancient(PATHS.config("site")),
     output:
-        errors=f"{C}/cycle/{{cycle}}/validate/errors.json",
-        parity=f"{C}/cycle/{{cycle}}/validate/parity.csv",
-        runs=f"{C}/cycle/{{cycle}}/validate/runs.json",
-        nve=f"{C}/cycle/{{cycle}}/validate/nve.csv",
-        rdf=f"{C}/cycle/{{cycle}}/validate/rdf.csv",
-        liquid=f"{C}/cycle/{{cycle}}/validate/liquid.json",
+        errors=CYCLE.validate.errors,
+        parity=CYCLE.validate.parity,
+        runs=CYCLE.validate.runs,
+        nve=CYCLE.validate.nve,
+        rdf=CYCLE.validate.rdf,
+        liquid=CYCLE.validate.liquid,
     log:
         f"{LOGS}/cycle/{{cycle}}/validate.log",
     threads: SITE.md_threads
@@ -38,7 +38,7 @@ rule validate_cycle:
         mem_mb=memory("validate", 8000),
         runtime=minutes("validate", 480),
     params:
-        out=f"{C}/cycle/{{cycle}}/validate",
+        out=str(CYCLE.validate),
         cycle=lambda wildcards: int(wildcards.cycle),
     shell:
         "mlpwf --log {log:q} validate --config {input.config:q} --site {input.site:q} --system {input.system:q}"
@@ -50,19 +50,19 @@ rule validate_model:
     """Errors by state, energy conservation, stability, density and structure."""
     input:
         model=final_model,
-        test=f"{C}/test/label/labels.extxyz",
-        molecules=f"{C}/build/molecules.extxyz",
-        config=f"{C}/config/validate.json",
-        system=f"{C}/config/system.json",
-        site=ancient(f"{C}/config/site.json"),
+        test=PATHS.test.labels,
+        molecules=PATHS.build.molecules,
+        config=PATHS.config("validate"),
+        system=PATHS.config("system"),
+        site=ancient(PATHS.config("site")),
         known=final_cycles_runs,
     output:
-        errors=f"{C}/validate/errors.json",
-        parity=f"{C}/validate/parity.csv",
-        runs=f"{C}/validate/runs.json",
-        nve=f"{C}/validate/nve.csv",
-        rdf=f"{C}/validate/rdf.csv",
-        liquid=f"{C}/validate/liquid.json",
+        errors=PATHS.validate.errors,
+        parity=PATHS.validate.parity,
+        runs=PATHS.validate.runs,
+        nve=PATHS.validate.nve,
+        rdf=PATHS.validate.rdf,
+        liquid=PATHS.validate.liquid,
     log:
         f"{LOGS}/validate/model.log",
     threads: SITE.md_threads
@@ -71,7 +71,7 @@ rule validate_model:
         mem_mb=memory("validate", 8000),
         runtime=minutes("validate", 480),
     params:
-        out=f"{C}/validate",
+        out=str(PATHS.validate),
         known=lambda wildcards, input: (
             ["--known", str(Path(str(input.known)).parent)]
             if input.get("known")

@@ -11,7 +11,8 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from mlpwf.analyse.records import Energy, Source, Stress
+from mlpwf.analyse.records import Source
+from mlpwf.dynamics.state import Energy, Stress
 from mlpwf.errors import DataError
 from mlpwf.files import read_json
 

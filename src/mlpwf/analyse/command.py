@@ -105,19 +105,21 @@ def run(
     draw: bool = True,
 ) -> None:
     """Analyse all states, write tables, figures and summary.json."""
-    from mlpwf.analyse.across import across
-    from mlpwf.analyse.state import analyse_state
-    from mlpwf.analyse.tables import definitions, tables_of, write_tables
+    from mlpwf.analyse.reading import measured
+    from mlpwf.analyse.tables import write_tables
+    from mlpwf.dynamics import analysis, registry
     from mlpwf.dynamics.figures import write_figures
+    from mlpwf.dynamics.state import Settings
 
+    asked = Settings(**settings.model_dump(), seed=seed, threads=threads, reduced=reduced)
     states = []
     for number, source in enumerate(sources):
         log.info("state %d of %d: %s", number + 1, len(sources), source.name)
         with as_engine():
-            states.append(analyse_state(source, settings, threads))
+            states.append(measured(source, asked))
     with as_engine():
-        found = across(states, settings, seed, reduced)
-    tables = write_tables(out, tables_of(states, found.laws, found.energies, found.cooperativity), reduced)
+        study = analysis.compare(states, asked)
+    tables = write_tables(out, analysis.tables_of(study), reduced)
     columns = {name: _columns(table) for name, table in tables.items()}
     figures = write_figures(columns, out / "figures") if draw else {}
     files = [*inputs, *(path for source in sources for path in source.inputs)]
@@ -136,7 +138,7 @@ def run(
             "tables": {name: [str(column) for column in table.columns] for name, table in tables.items()},
             "figures": figures,
             "inputs": {str(path): sha256(path) for path in dict.fromkeys(files)},
-            "definitions": definitions(settings),
+            "definitions": registry.definitions(),
         },
     )  # fmt: skip
     log.info("tables and figures are in %s", out)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlpwf.analyse.records import Energy, Source, Stress
+from mlpwf.analyse.records import Source
 from mlpwf.config.trajectories import Trajectories, TrajectoryState
+from mlpwf.dynamics.state import Energy, Stress
 from mlpwf.errors import ConfigError, DataError
 
 if TYPE_CHECKING:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 
+from mlpwf.calculators.ase import AseCalculator
 from mlpwf.campaign.accounting import as_engine
 from mlpwf.errors import EngineError
 
@@ -44,39 +46,16 @@ def calculator(method: str) -> Any:
     return TBLite(method=METHODS[method], verbosity=0)
 
 
-def physics(method: str) -> dict[str, Any]:
-    """What a label by an xTB method depends on beside the structure; part of its key in the store."""
-    return {"engine": method}
+class Xtb(AseCalculator):
+    """Labels by the xTB method that `label.engine` names: for practice, not DFT."""
 
+    def ase_calculator(self) -> Any:
+        """The method of tblite."""
+        return calculator(self.label.engine)
 
-def version() -> str:
-    """Version of tblite."""
-    from importlib.metadata import version
-
-    return version("tblite")
-
-
-@as_engine()
-def label(atoms: Atoms, method: str) -> tuple[float, Any, Any]:
-    """Energy (eV), forces (eV/Å) and stress (eV/Å³, 3×3, ASE's sign) of a periodic frame.
-
-    Raises
-    ------
-    ValueError
-        If the electronic structure cannot be solved or a number is not finite.
-    """
-    from ase.calculators.calculator import CalculatorError
-
-    frame = atoms.copy()
-    frame.calc = calculator(method)
-    try:
-        energy, forces = float(frame.get_potential_energy()), frame.get_forces()
-        stress = frame.get_stress(voigt=False)
-    except CalculatorError as error:
-        raise ValueError(str(_failure(method, frame, error))) from None
-    if not (np.isfinite(energy) and np.isfinite(forces).all() and np.isfinite(stress).all()):
-        raise ValueError(f"{METHODS[method]} gave numbers that are not finite")
-    return energy, forces, stress
+    def version(self) -> str:
+        """Version of tblite."""
+        return version("tblite")
 
 
 def supports(numbers: Any) -> bool:

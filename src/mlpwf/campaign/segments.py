@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mlpwf.campaign.paths import State
 from mlpwf.files import sha256
 
 CHECKPOINTS = Path("checkpoint")
@@ -60,12 +61,12 @@ def _numbered(folder: Path) -> Iterator[tuple[int, Path]]:
         yield int(path.stem), path
 
 
-def segments(state: Path | str) -> list[dict[str, Any]]:
+def segments(state: State) -> list[dict[str, Any]]:
     """Summaries of the finished segments of a state, in order, up to the first that is not there."""
     found: list[dict[str, Any]] = []
     while True:
         try:
-            summary = json.loads((Path(state) / "segment" / f"{len(found):03d}" / "summary.json").read_text())
+            summary = json.loads(state.segment(len(found)).summary.read_text())
         except (OSError, ValueError):
             return found
         if not isinstance(summary, dict) or "end_ps" not in summary:

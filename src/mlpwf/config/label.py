@@ -1,4 +1,4 @@
-"""Section `label`: the physics and the numerics of a Quantum ESPRESSO label."""
+"""Section `label`: what computes labels, their physics and their numerics."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from mlpwf.config.base import Section
+from mlpwf.config.label_engines import DEFAULT_LABEL_ENGINE, LABEL_ENGINES, Capability
 from mlpwf.elements import Element
 
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
@@ -37,8 +38,10 @@ DEFAULT_PSEUDOPOTENTIALS = {
 class Label(Section):
     """Single points: energy, forces and stress."""
 
-    engine: Literal["qe", "gfn1", "gfn2"] = Field(
-        "qe", description="what computes the labels: Quantum ESPRESSO, or, for dry practice and not DFT, GFN-xTB"
+    engine: str = Field(
+        DEFAULT_LABEL_ENGINE,
+        description="what computes the labels: Quantum ESPRESSO, or, for dry practice and not DFT, GFN-xTB",
+        json_schema_extra={"enum": list(LABEL_ENGINES)},
     )
     functional: Literal["rpbe", "pbe", "revpbe", "blyp"] = Field(
         "rpbe", description="exchange-correlation functional (input_dft)"
@@ -82,12 +85,12 @@ class Label(Section):
     mixing_beta: float = Field(0.7, gt=0, le=1, description="SCF mixing factor; numerics only")
     mixing_mode: Literal["plain", "TF", "local-TF"] = Field("plain", description="SCF mixing; numerics only")
     diagonalization: Literal["david", "cg"] = Field("david", description="eigenvalue solver; numerics only")
-    maximum_scf_steps: int = Field(80, ge=10, le=1000, description="SCF steps before a frame is set aside")
+    maximum_scf_steps: int = Field(80, ge=10, le=1000, description="SCF steps before a frame is rejected")
     timeout_seconds: float = Field(
-        3600, gt=0, le=1e8, description="wall time of one pw.x run, in s, before the frame is set aside"
+        3600, gt=0, le=1e8, description="wall time of one pw.x run, in s, before the frame is rejected"
     )
     retries: int = Field(
-        3, ge=0, le=5, description="tries with other mixing or diagonalisation, never other physics, after a failure"
+        3, ge=0, le=5, description="attempts with other mixing or diagonalisation, never other physics, after a failure"
     )
     budget_core_hours: float | None = Field(
         None, gt=0, le=1e9, description="core-hours this campaign may spend on labels; unset: no limit"
@@ -101,8 +104,19 @@ class Label(Section):
         "the labels themselves; 0: not measured",
     )
     minimum_distance_angstrom: float = Field(
-        0.6, gt=0.3, le=1.0, description="closer pairs of atoms are a clash: set aside unlabelled, in Å"
+        0.6, gt=0.3, le=1.0, description="closer pairs of atoms are a clash: rejected unlabelled, in Å"
     )
+
+    def can(self, capability: Capability) -> bool:
+        """Whether the engine has a capability."""
+        return capability in LABEL_ENGINES[self.engine].capabilities
+
+    @field_validator("engine")
+    @classmethod
+    def _known_engine(cls, value: str) -> str:
+        if value not in LABEL_ENGINES:
+            raise ValueError(f"expected one of {', '.join(LABEL_ENGINES)}")
+        return value
 
     @field_validator("kpoints", mode="wrap")
     @classmethod

@@ -62,6 +62,11 @@ class Train(Section):
         1e-3, gt=0, le=10, description="largest force difference between a compressed model and its original, in eV/Å"
     )
 
+    @property
+    def engine(self) -> str:
+        """Name of the potential engine that trains: the keys above are its own."""
+        return "deepmd"
+
     @model_validator(mode="after")
     def _falling(self) -> Self:
         for name in ("learning_rate", "learning_rate_continued"):

@@ -17,10 +17,10 @@ from types import SimpleNamespace
 from typing import Any
 
 from mlpwf.config import Campaign, Site, read_yaml
-from mlpwf.doctor.findings import Finding, Level, failed, made, ok, warning
 from mlpwf.doctor.machine import held_lock
 from mlpwf.errors import ConfigError, EngineError
 from mlpwf.files import read_json
+from mlpwf.findings import Finding, Level, failed, made, ok, warning
 
 PROFILE = Path("slurm")  # where `snakemake --profile slurm` looks first
 JOB_MINUTES, JOB_MEMORY_MB = 15, 4000

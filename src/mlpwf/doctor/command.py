@@ -12,7 +12,7 @@ from mlpwf.config import load_campaign, load_site, read_yaml
 from mlpwf.errors import ConfigError
 
 if TYPE_CHECKING:
-    from mlpwf.doctor.findings import Finding
+    from mlpwf.findings import Finding
 
 
 def doctor(

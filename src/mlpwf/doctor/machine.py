@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mlpwf.config import Campaign, Site
-from mlpwf.doctor.findings import Finding, failed, ok, warning
+from mlpwf.findings import Finding, failed, ok, warning
 
 CLOCK_S = 2.0  # Snakemake compares times of files that jobs on several machines write
 LOCK_FILE = ".mlpwf-doctor.lock"

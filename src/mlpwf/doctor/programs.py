@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -14,12 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlpwf.config import Campaign, Site, Train
-from mlpwf.doctor.findings import Finding, failed, made, ok, warning
+from mlpwf.findings import Finding, failed, made, ok, warning
 
 if TYPE_CHECKING:
     from ase import Atoms
-
-    from mlpwf.calculators.espresso.pseudopotentials import Check
 
 STEPS = 10
 
@@ -38,41 +35,6 @@ def elements_of(campaign: Campaign) -> list[str]:
     return element_order(geometry(name, one, campaign.seed) for name, one in campaign.system.molecules.items())
 
 
-def pseudopotentials(campaign: Campaign, site: Site, elements: list[str]) -> Iterator[Finding]:
-    """The file of each element."""
-    from mlpwf.calculators.espresso import pseudopotentials as files
-
-    folder = Path(site.pseudopotential_folder)
-    for element in elements:
-        yield _pseudopotential(files.check(element, campaign.label, folder))
-
-
-def _pseudopotential(check: Check) -> Finding:
-    from mlpwf.calculators.espresso.pseudopotentials import Level
-
-    name, expected = f"potential {check.element}", "a sound file that fits the settings of `label`"
-    if check.level <= Level.NOTE:
-        return ok(name, f"{check.file}, {check.found.kind if check.found else 'unread'}")
-    said = f"{check.file} {check.findings[0][1]}"
-    remedy = "see `mlpwf label pseudopotentials`, label.pseudopotentials and the site's pseudopotential_folder"
-    return (failed if check.level is Level.ERROR else warning)(name, said, expected, remedy)
-
-
-def kpoints(campaign: Campaign) -> Iterator[Finding]:
-    """What error the k-points of each size of box are expected to leave."""
-    from mlpwf.label.foresee import samplings
-
-    target = min(campaign.select.targets.values())
-    for one in samplings(campaign):
-        if one.error <= target / 2:
-            yield ok("k-points", str(one))
-        else:
-            yield warning(
-                "k-points", str(one), f"at most half of the target error of {1e3 * target:g} meV/Å",
-                "set label.kpoints to auto, lengthen label.image_distance_angstrom, or take more molecules",
-            )  # fmt: skip
-
-
 def _dimer(element: str) -> Atoms:
     """A molecule of two atoms of an element in a small box: an even number of electrons."""
     from ase import Atoms
@@ -84,64 +46,30 @@ def _dimer(element: str) -> Atoms:
     return atoms
 
 
-def single_point(campaign: Campaign, site: Site, elements: list[str]) -> Iterator[Finding]:
-    """One label of two atoms of the lightest element, with the functional and the potentials of the campaign."""
-    from mlpwf.calculators import xtb
-    from mlpwf.calculators.espresso import pw
-    from mlpwf.calculators.espresso.acceptance import Aside, accept
+def labels(campaign: Campaign, site: Site, elements: list[str]) -> Iterator[Finding]:
+    """Whether the site is fit for labels, as their calculator says; one has two atoms of the lightest element."""
+    from mlpwf.calculators.foresight import boxes
+    from mlpwf.calculators.registry import calculator
 
-    label, atoms, started = campaign.label, _dimer(elements[0]), time.time()
-    if label.engine != "qe":
-        xtb.label(atoms, label.engine)
-        yield ok(label.engine, f"tblite {xtb.version()}, a single point in {time.time() - started:.1f} s")
-        return
-    cheap = label.model_copy(
-        update={
-            "cutoff_ry": 20.0,
-            "density_cutoff_ry": 100.0,
-            "fft_grid_ry": None,
-            "smearing": "gaussian",
-            "kpoints": "gamma",
-            "timeout_seconds": 600.0,
-        }
-    )
-    hashes = pw.pseudopotential_hashes(elements[:1], cheap, Path(site.pseudopotential_folder))
-    command = " ".join(site.pw)
-    with tempfile.TemporaryDirectory(prefix="mlpwf-doctor-") as folder:
-        status, text = pw.run(atoms, cheap, site, Path(folder))
-        try:
-            accept(status, text, atoms, cheap, hashes)
-        except Aside as aside:
-            last = next((line.strip() for line in reversed(text.splitlines()) if line.strip(" %")), "printed nothing")
-            yield failed(
-                "pw.x", f"`{command}`: {aside.reason}: {aside.detail}; its last words: {last[:200]}",
-                "an accepted single point", "run it by hand, mend `pw` in the site file (modules, launcher, MPI)",
-            )  # fmt: skip
-            return
-    yield ok("pw.x", f"`{command}`: version {pw.version(text)}, a single point in {time.time() - started:.1f} s")
+    labelling, target = calculator(campaign.label, site, elements), min(campaign.select.targets.values())
+    yield from labelling.diagnose(_dimer(elements[0]), boxes(campaign), target)
 
 
 def training(site: Site, folder: Path, elements: list[str]) -> Iterator[Finding]:
-    """A few steps of dp, frozen and compressed, of two atoms; the model is left in `folder`."""
+    """A few steps of training, and what is deployed of it, of two atoms; the model is left in `folder`."""
     import numpy as np
     from ase.calculators.singlepoint import SinglePointCalculator
 
-    from mlpwf.potentials import deepmd
+    from mlpwf.potentials.base import TrainingJob
+    from mlpwf.potentials.registry import engine
 
     started, atoms = time.time(), _dimer(elements[0])
     atoms.set_cell([8.0, 8.0, 8.0])
     atoms.calc = SinglePointCalculator(atoms, energy=-1.0, forces=np.zeros((2, 3)), stress=np.zeros(6))
     settings = Train(cutoff_angstrom=3.0, embedding_neurons=[4, 8], fitting_neurons=[8, 8], steps=STEPS)
-    slots = deepmd.neighbour_slots(deepmd.most_neighbours([atoms], elements[:1], settings.cutoff_angstrom))
-    coordinates = deepmd.rigid_coordinates(settings, [atoms])
-    systems = deepmd.write_data(folder / "data", [atoms], elements[:1], coordinates)
-    written = deepmd.training_input(
-        settings, elements=elements[:1], slots=slots, systems=systems, seed=deepmd.seeds(1, 0), continued=False,
-        coordinates=coordinates,
-    )  # fmt: skip
-    deepmd.DeePMD(site.dp, site.train_threads).train(folder, written)
-    printed = re.search(r"Source: +v?(\S+)", (folder / "train.out").read_text(errors="replace"))
-    version = f"version {printed[1]}" if printed else "of unknown version"
+    job = TrainingJob(folder, [atoms], settings, site, seed=1, member=0)
+    trained = engine(settings.engine).train(job, lambda step, steps, error: None)
+    version = f"version {found}" if (found := trained.details.get("dp_version")) else "of unknown version"
     took = time.time() - started
     yield ok("dp", f"`{' '.join(site.dp)}`: {version}, {STEPS} steps, frozen and compressed in {took:.1f} s")
 
@@ -149,16 +77,19 @@ def training(site: Site, folder: Path, elements: list[str]) -> Iterator[Finding]
 def dynamics(site: Site, folder: Path, elements: list[str]) -> Iterator[Finding]:
     """A few steps of LAMMPS under the model `training` has left in `folder`."""
     from mlpwf.md.lammps import WalkerJob, describe_exit, last_words, run_worker
+    from mlpwf.potentials.record import model_files
+    from mlpwf.potentials.registry import engine
     from mlpwf.structures.frames import quantised, write_frames
 
     started, work, atoms = time.time(), folder / "dynamics", _dimer(elements[0])
+    by = engine(Train().engine)
     atoms.set_cell([8.0, 8.0, 8.0])
     atoms.info = {"kind": "bulk", "state": "doctor"}
     work.mkdir()
     for name in ("box", "references"):
         write_frames(work / f"{name}.extxyz", [quantised(atoms)])
     job = WalkerJob(
-        models=[str((folder / name).resolve()) for name in ("model.pb", "compressed.pb")], elements=elements[:1],
+        engine=by.name, models=[[str(file.resolve())] for file in model_files(by, folder).values()],
         box=str((work / "box.extxyz").resolve()), references=str((work / "references.extxyz").resolve()), seed=1,
         temperature_kelvin=100.0, pressure_bar=None, timestep_fs=0.5, steps=STEPS, steps_between_frames=STEPS,
         blow_up_ev_angstrom=1e6, state="doctor", walker=0,
@@ -216,14 +147,7 @@ def programs(campaign: Campaign, site: Site, asked_gpus: int = 0) -> Iterator[Fi
     yield from made("molecules", molecules)
     if not elements:
         return
-    sound = True
-    if campaign.label.engine == "qe":
-        for finding in made("potentials", lambda: pseudopotentials(campaign, site, elements)):
-            sound = sound and finding.level != "failed"
-            yield finding
-        yield from made("k-points", lambda: kpoints(campaign))
-    if sound:
-        yield from made("pw.x", lambda: single_point(campaign, site, elements))
+    yield from made("labels", lambda: labels(campaign, site, elements))
     yield from made("packmol", packing)
     with tempfile.TemporaryDirectory(prefix="mlpwf-doctor-") as folder:
         trained = list(made("dp", lambda: training(site, Path(folder), elements)))

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlpwf.dynamics.trajectory import Array
+from mlpwf.dynamics.verdicts import OK
 from mlpwf.errors import DataError
 from mlpwf.units import GAS_CONSTANT_KJ_MOL_K
 
 NAN = float("nan")
-OK = "ok"
 TOO_FEW_STATES = "too few states"
 AT_BOUND = "parameter at its bound"
 NOT_GROWING = "does not grow on cooling"

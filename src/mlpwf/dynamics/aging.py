@@ -12,13 +12,12 @@ from mlpwf.dynamics.moments import Moments
 from mlpwf.dynamics.relaxation import relaxation_time
 from mlpwf.dynamics.trajectory import Array
 from mlpwf.dynamics.uncertainty import BLOCK_TAUS, FEWEST_BLOCKS, block_numbers, block_sums, jackknife
+from mlpwf.dynamics.verdicts import EQUILIBRATED, TOO_SHORT_TO_TELL
 from mlpwf.errors import DataError
 
 NAN = float("nan")
-EQUILIBRATED = "equilibrated"
 AGING = "aging"
 RELAXING = "drifting"
-UNDECIDED = "too short to tell"
 
 FEWEST_WINDOWS = 3
 RUN_IN_TAU = 10.0  # a shorter run cannot show that it has aged
@@ -73,13 +72,13 @@ def waiting_time_test(waiting_ps: Array, times_ps: Array, run_ps: float) -> Agin
     used = np.isfinite(times_ps) & (times_ps > 0)
     count = int(np.count_nonzero(used))
     if count < FEWEST_WINDOWS or np.ptp(waiting_ps[used]) == 0:
-        return Aging(NAN, NAN, NAN, NAN, NAN, UNDECIDED)
+        return Aging(NAN, NAN, NAN, NAN, NAN, TOO_SHORT_TO_TELL)
     x, y = waiting_ps[used] / run_ps, np.log(times_ps[used])
     fit = linregress(x, y)
     if fit.pvalue < SIGNIFICANCE:
         verdict = AGING if fit.slope > 0 else RELAXING
     elif count < len(times_ps) or run_ps < RUN_IN_TAU * float(times_ps[used].max()):
-        verdict = UNDECIDED
+        verdict = TOO_SHORT_TO_TELL
     else:
         verdict = EQUILIBRATED
     late, early = y[x > 0.5], y[x < 0.5]

@@ -7,17 +7,17 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
+from mlpwf.dynamics.verdicts import OK
 from mlpwf.figures import Curve, Panel, thermal_colours
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from mlpwf.tables import Columns
 
-    Values = NDArray[Any]
-
+Values = NDArray[Any]
 Tables = Mapping[str, "Columns"]
+TRUE = ("True", "1", "1.0")  # however a table's true was read
 UNIT = re.compile(r"(_per)?_(kelvin|ps|angstrom2?|kj_mol|ev|mpa_s)(?=_|$)")
 """A unit in a column's name; in reduced units there is none."""
 ALL = "all"
@@ -143,23 +143,55 @@ def by_temperature(
 
 
 def lower(text: str) -> str:
+    """Text with its first letter small."""
     return text[:1].lower() + text[1:]
 
 
-ANALYSIS = {
-    "states": ("state", "temperature_kelvin"),
-    "motion": ("temperature_kelvin", "molecules", "time_ps"),
-    "correlators": ("temperature_kelvin", "molecules", "correlator", "time_ps"),
-    "relaxation": ("temperature_kelvin", "molecules", "correlator", "tau_ps"),
-    "aging": ("temperature_kelvin", "molecules", "correlator", "waiting_ps", "tau_ps"),
-    "counts": ("temperature_kelvin", "molecules", "correlator", "definition", "count"),
-    "coherent": ("temperature_kelvin", "species", "wavevector_per_angstrom", "time_ps", "value"),
-    "s4": ("temperature_kelvin", "molecules", "wavevector_per_angstrom", "s4", "s4_fluctuation"),
-    "sub_boxes": ("temperature_kelvin", "molecules", "edge_angstrom", "chi4"),
-    "lengths": ("temperature_kelvin", "xi4_angstrom", "chi4_at_zero", "verdict"),
-    "van_hove": ("temperature_kelvin", "molecules", "time_ps", "distance_angstrom", "density_per_angstrom"),
-    "laws": ("quantity", "molecules", "law"),
-    "energies": ("quantity", "molecules", "definition"),
-    "cooperativity": ("correlator", "molecules", "count_definition", "against"),
-}
-"""Tables of `mlpwf analyse`, all of which the page shows, and the columns each must have."""
+def of_correlator(reader: Reader, table: str, name: str) -> Values:
+    """Rows of one correlator of all molecules."""
+    return reader.rows(table, molecules=ALL, correlator=name)
+
+
+def principal_correlators(reader: Reader, table: str) -> list[str]:
+    """The translational correlators of a table and one rotation a rank."""
+    return [name for name in correlator_names(reader, table) if "_axis" not in name or name.endswith("axis1")]
+
+
+def pairs_of_panels(reader: Reader, columns: dict[str, tuple[str, str]]) -> list[Panel]:
+    """Columns of correlators.csv by title and axis, side by side for each principal correlator."""
+    table, found = "correlators", []
+    for name in principal_correlators(reader, table):
+        for column, (title, y_label) in columns.items():
+            head, unit, tail = column.partition("_per_kelvin")
+            found.append(
+                by_temperature(
+                    reader, table, column, f"{title}, {lower(reader.name(name))}", y_label,
+                    of_correlator(reader, table, name), error=f"{head}_error{unit}{tail}",
+                )
+            )  # fmt: skip
+    return [panel for panel in found if panel]
+
+
+def true_values(column: Values) -> NDArray[np.bool_]:
+    """Where a column is true, however it was read."""
+    return np.isin(column.astype(str), TRUE)
+
+
+def number_text(table: Columns, k: int, name: str) -> str:
+    """A number of a row as the report tells it; a dash where it is not known."""
+    value: Any = table[name][k] if name in table else "–"
+    if isinstance(value, float):
+        return f"{value:.3g}" if np.isfinite(value) else "–"
+    return str(value)
+
+
+def cell(table: Columns, k: int, value: str, error: str, verdict: str) -> str:
+    """A number of a row as the report tells it: with its error, and its verdict where that is not ok."""
+    found: Any = table[value][k] if value in table else float("nan")
+    if isinstance(found, str):
+        return found
+    text = f"{found:.4g}" if np.isfinite(found) else "–"
+    if error in table and table[error].dtype.kind == "f" and np.isfinite(table[error][k]):
+        text += f" ± {table[error][k]:.2g}"
+    word = str(table[verdict][k]) if verdict in table else OK
+    return text if word in (OK, "nan", "") else f"{text} ({word})"

@@ -12,10 +12,10 @@ import numpy as np
 
 from mlpwf.dynamics.activation import covariance
 from mlpwf.dynamics.trajectory import Array
+from mlpwf.dynamics.verdicts import OK
 from mlpwf.errors import DataError
 
 NAN = float("nan")
-OK = "ok"
 TOO_FEW_STATES = "too few states"
 NOT_KNOWN = "E at T_g is not known"
 NO_SLOPE = "slope not known to better than half"

@@ -10,6 +10,7 @@ from mlpwf.dynamics.correlators import memory
 from mlpwf.dynamics.moments import Moments
 from mlpwf.dynamics.trajectory import Array
 from mlpwf.dynamics.uncertainty import BLOCK_TAUS, FEWEST_BLOCKS, MOST_BLOCKS, block_numbers, block_sums, jackknife
+from mlpwf.dynamics.verdicts import OK
 
 SMALLEST_VARIANCE = 1e-9  # of ⟨(1 − w)²⟩: below it, the variance of a weight is rounding noise
 TINY = 1e-300
@@ -128,7 +129,7 @@ def peak(times_ps: Array, values: Array, errors: Array) -> Peak:
     if len(finite) == 0:
         return Peak(float("nan"), float("nan"), float("nan"), "no values")
     top = int(finite[np.argmax(values[finite])])
-    verdict = "at the longest lag" if top == finite[-1] else "ok"
+    verdict = "at the longest lag" if top == finite[-1] else OK
     return Peak(float(values[top]), float(errors[top]), float(times_ps[top]), verdict)
 
 

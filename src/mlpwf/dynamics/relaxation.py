@@ -14,10 +14,10 @@ from mlpwf.dynamics.correlators import memory, slowest_motion
 from mlpwf.dynamics.moments import Moments
 from mlpwf.dynamics.trajectory import Array, Index
 from mlpwf.dynamics.uncertainty import BLOCK_TAUS, FEWEST_BLOCKS, block_numbers, crossing, widening
+from mlpwf.dynamics.verdicts import OK
 from mlpwf.errors import DataError
 
 NAN = float("nan")
-OK = "ok"
 NOT_DECAYED = "not decayed"
 RUN_TOO_SHORT = "run shorter than 3 tau"
 TOO_FAST = "faster than the first lag"

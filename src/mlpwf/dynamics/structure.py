@@ -10,6 +10,7 @@ import numpy as np
 from mlpwf.dynamics.correlators import WINDOWS, each_pair_of_blocks, origin_windows
 from mlpwf.dynamics.trajectory import MEGABYTE, Array, FrameFile, Frames32, Index, MolecularTrajectory
 from mlpwf.dynamics.uncertainty import MOST_BLOCKS, Estimate, block_sums, jackknife, split_windows
+from mlpwf.dynamics.verdicts import OK
 from mlpwf.errors import DataError
 
 NAN = float("nan")
@@ -20,7 +21,6 @@ FEWEST_SHELLS = 4  # for two parameters and something left to judge them by
 MARGINAL = 1.0  # of q_min ξ: above it, the plateau of the fit lies outside the data
 BLOCK_FRAMES = 256  # frames whose densities are worked out at once
 
-OK = "ok"
 TOO_FEW_POINTS = "too few points"
 MARGINAL_FIT = "marginal: the smallest wavevector is above 1/xi"
 NO_LENGTH = "no length: S4 does not rise towards small q"

@@ -250,6 +250,15 @@ class MolecularTrajectory:
         for start in range(0, len(self.ticks), size):
             yield start, self.frames[start : start + size]
 
+    @property
+    def has_constant_box(self) -> bool:
+        """Whether there is a box, the same in all frames."""
+        return self.constant_box and bool(np.linalg.det(self.cell) > 0)
+
+    def nearest_lag(self, lags: Index, time_ps: float) -> int:
+        """Of lags in ticks, the one nearest to a time in ps."""
+        return int(lags[np.argmin(np.abs(lags * self.tick_ps - time_ps))])
+
     def only(self, kind: str) -> MolecularTrajectory:
         """The molecules of one species, in memory."""
         if kind not in self.kinds:

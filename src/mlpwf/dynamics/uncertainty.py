@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlpwf.dynamics.trajectory import Array, Index
+from mlpwf.dynamics.verdicts import EQUILIBRATED, TOO_SHORT_TO_TELL
 from mlpwf.errors import DataError
 
 if TYPE_CHECKING:
@@ -28,10 +29,8 @@ BLOCK_TAUS = 2.5  # relaxation times that make a block independent of the next
 SIGNIFICANT = 3.0  # standard errors that count as a difference
 LEAST_PROBABLE = 0.01  # of a drift that is none
 
-EQUILIBRATED = "equilibrated"
 AGING = "aging: slower in the second half"
 QUICKENING = "faster in the second half"
-TOO_SHORT_TO_TELL = "too short to tell"
 DRIFTS = "energy drifts"
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlpwf.dynamics.trajectory import Array
+from mlpwf.dynamics.verdicts import OK
 from mlpwf.errors import DataError
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NAN = float("nan")
-OK = "ok"
 TOO_SHORT = "run too short for its relaxation time"
 TOO_FEW_STEPS = "too few steps"
 NO_PLATEAU = "no plateau in the spectrum"

@@ -35,7 +35,9 @@ def explore(
     from mlpwf.campaign.states import states
     from mlpwf.config import Explore, Site, System, load_section
     from mlpwf.errors import ConfigError
-    from mlpwf.files import sole_writer, sound_model, write_json
+    from mlpwf.files import sole_writer, write_json
+    from mlpwf.potentials.base import Ability
+    from mlpwf.potentials.record import engine_of, sound_model
 
     section, seed = load_section(Explore, config)
     named = states(section, load_section(System, system)[0].density_g_cm3)
@@ -45,7 +47,8 @@ def explore(
         raise ConfigError(f"{len(model)} model given; expected a committee of at least two: repeat --model")
     for path in model:
         if not path.is_file():
-            raise ConfigError(f"{path}: no such model; expected a compressed model of mlpwf train")
+            raise ConfigError(f"{path}: no such model; expected a deployed model of mlpwf train")
+    engine_of(model).require(Ability.LAMMPS)
     with sole_writer(out), accounted(out, "explore"):
         jobs = _jobs(section, named[state], state, cycle, seed, model, starts, molecules, out)
         inputs = {"models": [sound_model(path) for path in model], "mlpwf": __version__}
@@ -77,13 +80,14 @@ def _jobs(
 
     from mlpwf.errors import DataError
     from mlpwf.md.lammps import WalkerJob
-    from mlpwf.structures.frames import element_order, quantised, read_frames, write_frames
+    from mlpwf.potentials.record import engine_of
+    from mlpwf.structures.frames import quantised, read_frames, write_frames
     from mlpwf.structures.molecules import rescaled
 
     boxes = [atoms for atoms in read_frames(starts) if atoms.info.get("kind", "bulk") == "bulk"]
     if not boxes:
         raise DataError(f"{starts}: no frame of kind 'bulk'; expected at least one: run mlpwf build again")
-    elements = element_order(read_frames(molecules))
+    engine = engine_of(models).name
     jobs = []
     for walker in range(section.walkers):
         rng = np.random.default_rng([seed, cycle, zlib.crc32(state.encode()), walker])
@@ -95,8 +99,8 @@ def _jobs(
         write_frames(start, [quantised(box)])
         jobs.append(
             WalkerJob(
-                models=[str(path.resolve()) for path in models],
-                elements=elements,
+                engine=engine,
+                models=[[str(path.resolve())] for path in models],
                 box=str(start.resolve()),
                 references=str(molecules.resolve()),
                 seed=int(rng.integers(2**31)),
@@ -145,7 +149,7 @@ def _walker(job: WalkerJob, content: dict[str, Any], folder: Path, launcher: lis
     if kept.exists() and (known := read_json(kept))["key"] == key and known["outcome"] != "crashed":
         log.info("explore %s: reusing walker %d", state, job.walker)
         return {name: value for name, value in known.items() if name != "key"}
-    for name in ("walker.json", "result.json", "frames.extxyz", "deviations.csv", "deviation.out"):
+    for name in ("walker.json", "result.json", "frames.extxyz", "deviations.csv"):
         (folder / name).unlink(missing_ok=True)
     status = run_worker(job, folder, launcher=launcher)
     if status == 0:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from mlpwf.calculators.espresso.pw import Result
+from mlpwf.calculators.base import Result
 from mlpwf.errors import ConfigError
 from mlpwf.files import replacing
 from mlpwf.label.foreign import Found, Refusal, Refused, unfit
@@ -35,9 +35,8 @@ def write_archive(out: Path, store: Store, physics: Mapping[str, Any] | None) ->
         If a label is damaged.
     """
     lines = []
-    for key in store.all_keys():
-        record = store.get(key)
-        if record is None or (physics is not None and record["physics"] != physics_of(physics, structure_of(record))):
+    for record in store.records():
+        if physics is not None and record["physics"] != physics_of(physics, structure_of(record)):
             continue
         lines.append(json.dumps({**record, "sha256": checksum(record)}, allow_nan=False) + "\n")
     if not lines:
@@ -89,8 +88,8 @@ def _found(source: str, record: Any, physics: Mapping[str, Any]) -> Found:
         names = [name for name in {**record["physics"], **wanted} if record["physics"].get(name) != wanted.get(name)]
         detail = f"{names[0]} is {record['physics'].get(names[0])}, {wanted.get(names[0])} expected"
         raise Refused(source, Refusal.OTHER_PHYSICS, detail)
-    numbers = (np.array(record[name]) for name in ("forces_ev_angstrom", "stress_ev_angstrom3"))
-    result = Result(record["energy_ev"], *numbers)
+    forces, stress = (np.array(record[name]) for name in ("forces_ev_angstrom", "stress_ev_angstrom3"))
+    result = Result(record["energy_ev"], forces, stress, record["engine_version"])
     asserted = bool(record.get("asserted"))
     structure = canonical(structure_of(record))
     return Found(source, structure, result, record["engine_version"], record["cpu_s"], asserted, record)

@@ -18,11 +18,10 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from mlpwf.calculators.espresso.acceptance import Aside
+from mlpwf.calculators.base import Calculator, ForeignError, Rejected, UnreadableError
 from mlpwf.calculators.gate import ContradictionError
-from mlpwf.config import Label
 from mlpwf.errors import DataError
-from mlpwf.label.foreign import UNKNOWN_VERSION, ForeignError, Found, Refused, UnreadableError, unfit
+from mlpwf.label.foreign import UNKNOWN_VERSION, Found, Refused, unfit
 from mlpwf.label.given import label_of
 from mlpwf.label.store import canonical
 
@@ -36,7 +35,7 @@ PREFIX = "given_"
 STRUCTURE = ("Lattice", "pbc", "Properties")
 
 
-def read_extxyz(path: Path, label: Label) -> Iterator[Found | Refused]:
+def read_extxyz(path: Path, calculator: Calculator) -> Iterator[Found | Refused]:
     """The labels of an extended XYZ file, each as good as the user's word; a bad frame is refused, the rest is read."""
     said: set[str] = set()
     for index, frame in enumerate(_split(path)):
@@ -48,7 +47,7 @@ def read_extxyz(path: Path, label: Label) -> Iterator[Found | Refused]:
         except Exception as error:
             yield unfit(place, error)
         else:
-            yield _asserted(atoms, given, label, path, index, said)
+            yield _asserted(atoms, given, calculator, path, index, said)
 
 
 def _split(path: Path) -> Iterator[list[str] | UnreadableError]:
@@ -129,7 +128,7 @@ MORE = ("spin", "fparam", "aparam")
 """Files of a set that say that more than positions decides the numbers."""
 
 
-def read_system(folder: Path, label: Label) -> Iterator[Found | Refused]:
+def read_system(folder: Path, calculator: Calculator) -> Iterator[Found | Refused]:
     """The labels of a deepmd/npy folder, of one or of mixed types, each as good as the user's word."""
     import dpdata
 
@@ -145,7 +144,7 @@ def read_system(folder: Path, label: Label) -> Iterator[Found | Refused]:
         return
     said: set[str] = set()
     for index, (atoms, given) in enumerate(frames):
-        yield _asserted(atoms, given, label, folder, index, said)
+        yield _asserted(atoms, given, calculator, folder, index, said)
 
 
 def _check_files(folder: Path) -> None:
@@ -194,17 +193,17 @@ def _frames(data: Mapping[str, Any]) -> Iterator[tuple[Atoms, dict[str, Any]]]:
 
 
 def _asserted(
-    atoms: Atoms, given: Mapping[str, Any], label: Label, path: Path, index: int, said: set[str]
+    atoms: Atoms, given: Mapping[str, Any], calculator: Calculator, path: Path, index: int, said: set[str]
 ) -> Found | Refused:
     """A frame as a label; what is to be said of a file is said once."""
     place = f"{path}#{index}"
     try:
-        result, notes = label_of(atoms, given, label)
+        result, notes = label_of(atoms, given, calculator)
         found = Found(
             f"{path.resolve()}#{index}", canonical(atoms), result, UNKNOWN_VERSION, 0.0, True, key=_key(given)
         )
-    except Aside as aside:
-        return Refused(place, aside.reason, aside.detail)
+    except Rejected as rejection:
+        return Refused(place, rejection.reason, rejection.detail)
     except Refused as refused:
         return Refused(place, refused.reason, refused.detail)
     except Exception as error:

@@ -1,7 +1,7 @@
 """The error of a campaign's own labels: a few of them once more, converged, one lever at a time.
 
-No model can be right to better than its labels are. k-points and cut-offs are converged apart, each with
-the other as in the label: their errors add, which costs a fraction of converging both at once.
+No model can be right to better than its labels are. The calculator says which levers its labels have, and what
+settings converge each; their errors add, which costs a fraction of converging all at once.
 """
 
 from __future__ import annotations
@@ -12,52 +12,13 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import NDArray
 
-from mlpwf.calculators.espresso import pw
-from mlpwf.config.label import Label
 from mlpwf.potentials.metrics import Quantities, error_measures
 from mlpwf.structures.frames import by_size
 from mlpwf.units import BAR_PER_EV_A3
 
-KPOINTS, CUTOFFS, TOTAL = "k-points", "cut-offs", "total"
-IMAGE_DISTANCE_ANGSTROM = 15.0
-"""Of the converged k-points: what is left there is below 0.5 meV/Å in waters and toluenes (docs/labels.md)."""
-FARTHER = 1.3
-"""At least so much farther than in the label itself: a tenth of its error is left."""
-CUTOFF_RY, HIGHER, DENSITY_RATIO = 60.0, 1.5, 8.0
-THRESHOLD_RY = 1e-9
-
-
-def converged(label: Label, cell: NDArray[np.float64]) -> dict[str, Label]:
-    """Settings with one lever converged, by lever.
-
-    Parameters
-    ----------
-    label
-        The settings of the campaign's labels.
-    cell
-        Lattice vectors (3, 3) of the frame in Å.
-
-    Returns
-    -------
-    dict
-        ``k-points``: images 15 Å apart, or 1.3 times as far as in the label. ``cut-offs``: 60 Ry or
-        1.5 times the label's, a density cut-off of eight times that, an SCF threshold of 1e-9 Ry.
-    """
-    distance = max(IMAGE_DISTANCE_ANGSTROM, FARTHER * pw.kpoints_of(label, cell).image_distance(cell))
-    cutoff = max(CUTOFF_RY, HIGHER * label.cutoff_ry)
-    density = max(DENSITY_RATIO * cutoff, label.density_cutoff_ry, label.fft_grid_ry or 0.0)
-    numbers = {
-        "cutoff_ry": cutoff,
-        "density_cutoff_ry": density,
-        "fft_grid_ry": None,
-        "convergence_ry": min(THRESHOLD_RY, label.convergence_ry / 10),
-    }
-    return {
-        KPOINTS: label.model_copy(update={"kpoints": "auto", "image_distance_angstrom": distance}),
-        CUTOFFS: label.model_copy(update=numbers),
-    }
+TOTAL = "total"
+"""Beside the levers: all of them together."""
 
 
 def sample(frames: Sequence[Atoms], count: int) -> list[int]:

@@ -8,8 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from mlpwf.calculators import gate
-from mlpwf.calculators.espresso.acceptance import Reason
-from mlpwf.calculators.espresso.pw import Result
+from mlpwf.calculators.base import ForeignError, Reason, Result, UnreadableError
 from mlpwf.errors import DataError
 from mlpwf.label.store import Structure
 
@@ -17,7 +16,7 @@ UNKNOWN_VERSION = "unknown"
 
 
 class Refusal(StrEnum):
-    """Why a label of other work was refused, beside the reasons of `acceptance`."""
+    """Why a label of other work was refused, beside the reasons a calculator has."""
 
     UNREADABLE = "unreadable"
     INCOMPLETE = "incomplete"
@@ -35,14 +34,6 @@ class Refused(Exception):  # noqa: N818 - an outcome, not an error
         self.source = source
         self.reason = reason
         self.detail = detail
-
-
-class ForeignError(DataError):
-    """A source that says that its numbers are of other physics."""
-
-
-class UnreadableError(DataError):
-    """A source that cannot be read, by its own words."""
 
 
 REASONS = {

@@ -10,8 +10,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from mlpwf.calculators.espresso.acceptance import check_distance
-from mlpwf.calculators.espresso.pw import Result
+from mlpwf.calculators.base import Calculator, ForeignError, Result, check_distance
 from mlpwf.calculators.gate import (
     ENERGY_TOLERANCE_EV_ATOM,
     FORCE_TOLERANCE_EV_ANGSTROM,
@@ -20,9 +19,7 @@ from mlpwf.calculators.gate import (
     numeric,
     same_stress,
 )
-from mlpwf.config import Label
 from mlpwf.errors import DataError
-from mlpwf.label.foreign import ForeignError
 from mlpwf.label.store import canonical
 
 MEANING = {
@@ -46,7 +43,7 @@ UNITS = re.compile(r"(metal|ase|(ev|ang(strom)?s?|å|a|/|\^?3|\*|³|,|\s)+|fs|ps
 """Units of this package, and those of what no label holds."""
 
 
-def label_of(atoms: Atoms, given: Mapping[str, Any], label: Label) -> tuple[Result, list[str]]:
+def label_of(atoms: Atoms, given: Mapping[str, Any], calculator: Calculator) -> tuple[Result, list[str]]:
     """The label in what a file says of a frame, and what is to be said of how it was read.
 
     Parameters
@@ -55,8 +52,8 @@ def label_of(atoms: Atoms, given: Mapping[str, Any], label: Label) -> tuple[Resu
         The structure.
     given
         All else the file says, by name, as it stands there.
-    label
-        The physics the numbers are said to have.
+    calculator
+        That of the physics the numbers are said to have.
 
     Raises
     ------
@@ -66,14 +63,14 @@ def label_of(atoms: Atoms, given: Mapping[str, Any], label: Label) -> tuple[Resu
         If two statements of the file cannot both be true.
     ForeignError
         If the file says that the numbers are of other physics.
-    Aside
+    Rejected
         If two atoms clash.
     """
     if not atoms.pbc.all() or abs(np.linalg.det(atoms.cell.array)) < 1e-3:
         raise DataError("no periodic cell; three cell vectors expected, and periodic boundaries along each")
     canonical(atoms)
-    check_distance(atoms, label)
-    _check_stated(given, label)
+    check_distance(atoms, calculator.label)
+    _check_stated(given, calculator)
     _check_elements(given, atoms)
     count = len(atoms)
     notes: list[str] = []
@@ -171,11 +168,11 @@ def _missing(quantity: str, given: Mapping[str, Any]) -> DataError:
     return DataError(f"no {what}; expected '{quantity}': {expected}: compute it, or leave this frame out")
 
 
-def _check_stated(given: Mapping[str, Any], label: Label) -> None:
+def _check_stated(given: Mapping[str, Any], calculator: Calculator) -> None:
     """Refuse what says in words or numbers that it is of other physics, of other units, or no label at all."""
     for name, value in given.items():
         plain = name.lower()
-        expected = _other_physics(plain, value, label)
+        expected = calculator.other_physics(plain, value) or _charged_or_magnetic(plain, value)
         if expected:
             raise ForeignError(f"'{name}' is {np.asarray(value).ravel()[:3].tolist()}; {expected} expected")
         if re.search(r"(^|_)units?($|_)", plain) and not UNITS.fullmatch(str(value)):
@@ -193,13 +190,8 @@ def _check_elements(given: Mapping[str, Any], atoms: Atoms) -> None:
         )
 
 
-def _other_physics(name: str, value: Any, label: Label) -> str | None:
-    """What is expected in the place of a value that is of other physics; None for all else."""
-    if label.engine == "qe" and name in ("functional", "xc", "input_dft"):
-        return None if str(value).strip().lower() == label.functional else label.functional
-    if label.engine == "qe" and name in ("ecutwfc", "ecutrho"):
-        asked = label.cutoff_ry if name == "ecutwfc" else label.density_cutoff_ry
-        return None if np.all(np.isclose(_number(value), asked)) else f"{asked:g} Ry"
+def _charged_or_magnetic(name: str, value: Any) -> str | None:
+    """What is expected in the place of a charge or a spin, which no label has; None for all else."""
     if re.fullmatch(r"((total|net|tot)_?)?charge", name) and np.ndim(value) == 0:
         return None if abs(_number(value)) < 1e-3 else "0, a neutral cell"
     if name in ("spin", "multiplicity", "spin_multiplicity"):

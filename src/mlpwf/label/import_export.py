@@ -1,13 +1,11 @@
 """Labels of other work, into the store; labels of the store, out of it.
 
-An output of pw.x is judged by the whitelist of `acceptance` and, because nobody here
-wrote its input, by what its text tells of settings that mlpwf never uses. Energies,
-forces and stresses that come without an output are taken on the user's word alone.
+An output of a program is judged by the calculator's whitelist, as if it had been computed here.
+Energies, forces and stresses that come without an output are taken on the user's word alone.
 """
 
 from __future__ import annotations
 
-import re
 import shutil
 import tempfile
 from collections import Counter
@@ -19,203 +17,30 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from mlpwf.calculators import xtb
-from mlpwf.calculators.espresso import pw
-from mlpwf.calculators.espresso.acceptance import Aside, Reason, accept, check_distance, check_end, species
-from mlpwf.calculators.espresso.dispersion import dispersion, other_energy
+from mlpwf.calculators.base import Calculator, Rejected
 from mlpwf.calculators.gate import (
     ENERGY_TOLERANCE_EV_ATOM,
     FORCE_TOLERANCE_EV_ANGSTROM,
     ContradictionError,
     same_stress,
 )
-from mlpwf.config import Label, Site
-from mlpwf.errors import ConfigError
+from mlpwf.errors import ConfigError, DataError
 from mlpwf.files import replacing
 from mlpwf.label.asserted import read_extxyz, read_system
 from mlpwf.label.foreign import UNKNOWN_VERSION, Found, Refusal, Refused, unfit
 from mlpwf.label.sources import Sources
 from mlpwf.label.store import Store, canonical, label_key, labelled, of_elements, physics_of, record_of, structure_of
-from mlpwf.potentials import deepmd
+from mlpwf.potentials.deepmd.data import write_data
 from mlpwf.structures.frames import element_order
-
-LARGEST_OUTPUT_BYTES = 200_000_000  # a single point of thousands of atoms prints a tenth of it
-
-
-def physics_at(label: Label, site: Site) -> tuple[dict[str, Any], dict[str, str]]:
-    """The physics of the label section, and the pseudopotentials' sums, of all elements the site has a file for."""
-    if label.engine != "qe":
-        return xtb.physics(label.engine), {}
-    folder = Path(site.pseudopotential_folder)
-    present = [element for element, name in label.pseudopotentials.items() if (folder / name).is_file()]
-    hashes = pw.pseudopotential_hashes(present, label, folder)
-    return pw.physics(label, hashes), hashes
-
-
-# ---------------------------------------------------------------- outputs of pw.x
-
-
-_NUMBER = r"[-+]?\d+\.\d+"
-_CPU = re.compile(r"^ +PWSCF +: +(?:(\d+)d)? *(?:(\d+)h)? *(?:(\d+)m)? *(?:([\d.]+)s)? +CPU", re.M)
-_RANKS = re.compile(r"running on +(\d+) processors")
-_TERMS = re.compile(r"sum of the following terms:([\s\S]*?)convergence has been achieved")
-_TERM = re.compile(rf"^ +(\S.*?) += +{_NUMBER} Ry *$", re.M)
-OWN_TERMS = frozenset(
-    {
-        "one-electron contribution",
-        "hartree contribution",
-        "xc contribution",
-        "ewald contribution",
-        "one-center paw contrib.",
-        "smearing contrib. (-TS)",
-        "DFT-D3 Dispersion",
-    }
-)
-FOREIGN = (
-    "Real space treatment of",
-    "Starting magnetic structure",
-    "Occupations read from input",
-    "A smooth kinetic-energy cutoff is imposed",
-    "Assuming isolated system",
-    "The code is running with the 2D cutoff",
-    "Effective Screening Medium Method",
-)
-SMEARINGS = {"gaussian": "Gaussian", "mv": "Marzari-Vanderbilt", "mp": "Methfessel-Paxton"}
-
-
-def read_output(path: Path, label: Label, hashes: Mapping[str, str]) -> Found:
-    """The label in an output of pw.x, of the structure in its input where that lies beside it.
-
-    The output itself prints positions to seven digits of the lattice constant only.
-
-    Raises
-    ------
-    Refused
-        If a statement of the whitelist does not hold, or pw.x ran with settings that `label` cannot have.
-    """
-    size = path.stat().st_size
-    if size > LARGEST_OUTPUT_BYTES:
-        detail = f"{size / 1e6:.0f} MB; at most {LARGEST_OUTPUT_BYTES / 1e6:.0f} MB expected of a single point"
-        raise Refused(str(path), Refusal.UNREADABLE, detail)
-    text = path.read_text(errors="replace").lstrip("\ufeff")
-    atoms = _structure(path, text)
-    try:
-        if len(atoms) == 0:
-            check_end(0, text)
-            raise Aside(Reason.BAD_OUTPUT, "no structure can be read of it")
-        result = accept(0, text, atoms, label, hashes)
-        check_distance(atoms, label)
-        other = _other_physics(text, atoms, label)
-    except Aside as aside:
-        if aside.detail == _other_dispersion(text, atoms, label):
-            raise Refused(str(path), Refusal.OTHER_PHYSICS, aside.detail) from None
-        raise Refused(str(path), aside.reason, aside.detail) from None
-    if other:
-        raise Refused(str(path), Refusal.OTHER_PHYSICS, other)
-    version = pw.version(text) or UNKNOWN_VERSION
-    return Found(str(path.resolve()), canonical(atoms), result, version, _cpu_s(text), False)
-
-
-def _structure(path: Path, text: str) -> Atoms:
-    """The structure pw.x was given, with the atoms it held fixed; no atoms, accepted by none, if it cannot be read."""
-    import io
-
-    import ase.io
-    from ase.io.espresso import read_espresso_out
-
-    names = ["input"] if path.name == "output" else [path.with_suffix(suffix).name for suffix in (".in", ".pwi")]
-    beside = next((path.with_name(name) for name in names if path.with_name(name).is_file()), None)
-    fixed = _fixed(beside) if beside else []
-    if beside:
-        try:
-            return _bare(ase.io.read(beside, format="espresso-in"), fixed)
-        except Exception:  # ASE reads few of the cells pw.x knows; the output prints every one
-            pass
-    try:
-        return _bare(next(read_espresso_out(io.StringIO(text), results_required=False)), fixed)
-    except Exception:
-        return Atoms()
-
-
-def _bare(atoms: Any, fixed: list[Any]) -> Atoms:
-    return Atoms(atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=True, constraint=fixed)
-
-
-def _fixed(path: Path) -> list[Any]:
-    """ASE's constraints for the atoms an input of pw.x holds fixed, whatever its cell; none if it cannot be read."""
-    from ase.io.espresso import convert_constraint_flags, get_atomic_positions, read_fortran_namelist
-
-    try:
-        with path.open(errors="replace") as handle:
-            names, cards = read_fortran_namelist(handle)
-        rows = get_atomic_positions(cards, names["system"]["nat"], cell=np.eye(3), alat=1.0)
-        return list(convert_constraint_flags([flags for *_, flags in rows]))
-    except Exception:
-        return []
-
-
-def _cpu_s(text: str) -> float:
-    """CPU time of all ranks in s, as pw.x prints it."""
-    spent, ranks = _CPU.search(text), _RANKS.search(text)
-    if spent is None:
-        return 0.0
-    parts = [float(part or 0) for part in spent.groups()]
-    return float(np.dot(parts, [86400, 3600, 60, 1])) * int(ranks[1] if ranks else 1)
-
-
-def _other_physics(text: str, atoms: Atoms, label: Label) -> str | None:
-    """What an accepted output tells of settings that mlpwf never writes, or None."""
-    for phrase in FOREIGN:
-        if phrase in text:
-            return f"pw.x says '{phrase} …', expected of no label"
-    terms = set(_TERM.findall("".join(_TERMS.findall(text))))
-    if terms - OWN_TERMS:
-        return f"the energy has a term '{min(terms - OWN_TERMS)}', expected in no label"
-    valence = species(text)
-    neutral = sum(valence[symbol][0] for symbol in atoms.symbols)
-    electrons = _printed(rf"^ +number of electrons += +({_NUMBER})", text, "the number of electrons")
-    if abs(electrons - neutral) > 0.005:
-        return f"{electrons:g} electrons, {neutral:g} expected in a neutral cell"
-    return _other_smearing(text, label)
-
-
-def _printed(pattern: str, text: str, what: str) -> float:
-    found = re.findall(pattern, text, re.M)
-    if len(found) != 1:
-        raise Aside(Reason.BAD_OUTPUT, f"{len(found)} lines of {what}, 1 expected")
-    return float(found[0])
-
-
-def _other_smearing(text: str, label: Label) -> str | None:
-    found = " ".join(re.findall(r"^ +number of k points= +\d+ *(.*?) *$", text, re.M))
-    printed = re.fullmatch(rf"(\S+) smearing, width \(Ry\)= *({_NUMBER})", found)
-    if label.smearing == "none" and found == "":
-        return None
-    if (
-        printed
-        and printed[1] == SMEARINGS.get(label.smearing)
-        and abs(float(printed[2]) - label.smearing_width_ry) < 6e-5
-    ):
-        return None
-    return f"occupations are '{found}', expected those of smearing '{label.smearing}' {label.smearing_width_ry:g} Ry"
-
-
-def _other_dispersion(text: str, atoms: Atoms, label: Label) -> str | None:
-    """Why the printed D3 energy is that of other physics; None where it is not, or is not printed once."""
-    printed = re.findall(rf"^ +DFT-D3 Dispersion += +({_NUMBER}) Ry", text, re.M)
-    if label.dispersion == "none" or len(printed) != 1 or len(atoms) == 0:
-        return None
-    return other_energy(float(printed[0]), dispersion(atoms, label).energy, label)
-
 
 # ---------------------------------------------------------------- into the store
 
 
-def read_all(sources: Sources, label: Label, hashes: Mapping[str, str]) -> Iterator[Found | Refused]:
+def read_all(sources: Sources, calculator: Calculator) -> Iterator[Found | Refused]:
     """Every label of all sources, those with an output first."""
     for path in sources.outputs:
         try:
-            yield read_output(path, label, hashes)
+            yield read_output(path, calculator)
         except Refused as refused:
             yield refused
         except Exception as error:  # of a library, or of the disk: the next one is read
@@ -223,9 +48,27 @@ def read_all(sources: Sources, label: Label, hashes: Mapping[str, str]) -> Itera
     for read, places in ((read_extxyz, sources.frames), (read_system, sources.systems)):
         for path in places:
             try:
-                yield from read(path, label)
+                yield from read(path, calculator)
             except OSError as error:
                 yield unfit(str(path), error)
+
+
+def read_output(path: Path, calculator: Calculator) -> Found:
+    """The label in an output of the calculator's program.
+
+    Raises
+    ------
+    Refused
+        If the whitelist does not accept it, or it was computed with other physics.
+    """
+    try:
+        output = calculator.read_output(path)
+    except Rejected as rejection:
+        raise Refused(str(path), rejection.reason, rejection.detail) from None
+    except DataError as error:
+        raise unfit(str(path), error) from None
+    version = output.result.version or UNKNOWN_VERSION
+    return Found(str(path.resolve()), canonical(output.atoms), output.result, version, output.cpu_s, False)
 
 
 def keep(store: Store, physics: dict[str, Any], found: Found) -> bool:
@@ -375,7 +218,7 @@ def write_deepmd(out: Path, frames: Sequence[Atoms]) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
-        deepmd.write_data(scratch / "data", frames, element_order(frames))
+        write_data(scratch / "data", frames, element_order(frames))
         (scratch / "data").rename(out)
     finally:
         shutil.rmtree(scratch)

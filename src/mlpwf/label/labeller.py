@@ -1,4 +1,4 @@
-"""Label frames through the store: reuse what is known, compute what is not, climb the ladder of retries."""
+"""Label frames through the store: reuse what is known, compute what is not, retry as the calculator says."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ from typing import Any
 
 from ase import Atoms
 
-from mlpwf.calculators import xtb
-from mlpwf.calculators.espresso import pw, retries
-from mlpwf.calculators.espresso.acceptance import Aside, Reason, accept
+from mlpwf.calculators.base import AS_ASKED, Attempt, Rejected, Result
+from mlpwf.calculators.registry import calculator
 from mlpwf.config import Label, Site
 from mlpwf.label.store import Store, Structure, canonical, label_key, record_of
-from mlpwf.structures.frames import minimum_distance
 
 
 class Labeller:
@@ -41,15 +39,9 @@ class Labeller:
     """
 
     def __init__(self, settings: Label, site: Site, folder: Path, elements: Sequence[str]) -> None:
-        self.settings, self.site, self.folder = settings, site, folder
-        self.hashes: dict[str, str] = {}
-        if settings.engine == "qe":
-            place = Path(site.pseudopotential_folder)
-            self.hashes = pw.pseudopotential_hashes(list(elements), settings, place)
-            self.physics = pw.physics(settings, self.hashes)
-        else:
-            self.physics = xtb.physics(settings.engine)
-        self.numerics = pw.numerics(settings)
+        self.settings, self.folder = settings, folder
+        self.calculator = calculator(settings, site, elements)
+        self.physics, self.numerics = self.calculator.physics, self.calculator.numerics
         self.store = Store(site.label_store)
 
     def key(self, atoms: Atoms) -> str:
@@ -76,31 +68,31 @@ class Labeller:
         record = self.store.get(key)
         if record is not None:
             return _outcome(record)
-        aside = self.store.get_aside(key)
-        return _outcome(aside) if aside is not None and aside["numerics"] == self.numerics else None
+        rejected = self.store.get_rejected(key)
+        return _outcome(rejected) if rejected is not None and rejected["numerics"] == self.numerics else None
 
     def _compute(self, key: str, structure: Structure) -> dict[str, Any]:
-        """Climb the ladder until the label is accepted or no rung is left; store the outcome."""
+        """Attempt the label until it is accepted or the calculator knows no further attempt; store the outcome."""
         atoms = structure.atoms()
         attempts: list[dict[str, Any]] = []
-        rung: retries.Rung | None = retries.ASKED
+        attempt: Attempt | None = Attempt(AS_ASKED, self.settings)
         started = time.time()
-        while rung is not None:
+        while attempt is not None:
             before = _cpu_s()
             try:
-                result, version = self._run(atoms, rung)
-            except Aside as aside:
-                failure = aside
-                attempts.append(_attempt(rung, before, aside))
-                rung = retries.next_rung(aside, [a["rung"] for a in attempts], self.settings.retries)
+                result = self._result(atoms, attempt)
+            except Rejected as rejected:
+                rejection = rejected
+                attempts.append(_described(attempt, before, rejection))
+                attempt = self.calculator.retry(rejection, [made["rung"] for made in attempts])
                 continue
-            attempts.append(_attempt(rung, before))
-            record = self._record(structure, attempts, started, version, result)
+            attempts.append(_described(attempt, before))
+            record = self._record(structure, attempts, started, result.version, result)
             self.store.put(key, record)
             return _outcome(record)
-        record = self._record(structure, attempts, started, pw.version(failure.output or ""))
-        record |= {"reason": str(failure.reason), "detail": failure.detail, "numerics": self.numerics}
-        self.store.put_aside(key, record, failure.output)
+        record = self._record(structure, attempts, started, rejection.version)
+        record |= {"reason": str(rejection.reason), "detail": rejection.detail, "numerics": self.numerics}
+        self.store.put_rejected(key, record, rejection.output)
         return _outcome(record)
 
     def _record(
@@ -109,34 +101,19 @@ class Labeller:
         attempts: list[dict[str, Any]],
         started: float,
         version: str | None,
-        result: pw.Result | None = None,
+        result: Result | None = None,
     ) -> dict[str, Any]:
         cpu_s = sum(attempt["cpu_s"] for attempt in attempts)
         record = record_of(structure, self.physics, version, cpu_s, attempts, result)
         return record | {"wall_s": round(time.time() - started, 3)}
 
-    def _run(self, atoms: Atoms, rung: retries.Rung) -> tuple[pw.Result, str | None]:
-        """One try: its numbers and the engine's version, or Aside."""
-        closest = minimum_distance(atoms)
-        limit = self.settings.minimum_distance_angstrom
-        if closest < limit:
-            raise Aside(Reason.CLASH, f"two atoms are {closest:.3f} Å apart; at least {limit:g} Å expected")
-        if self.settings.engine != "qe":
-            try:
-                return pw.Result(*xtb.label(atoms, self.settings.engine)), xtb.version()
-            except ValueError as error:
-                raise Aside(Reason.NOT_CONVERGED, str(error)) from None
-        settings = rung.applied(self.settings)
+    def _result(self, atoms: Atoms, attempt: Attempt) -> Result:
+        """The numbers of one attempt, or Rejected."""
         scratch = Path(tempfile.mkdtemp(dir=self.folder))
         try:
-            status, text = pw.run(atoms, settings, self.site, scratch)
+            return self.calculator.checked(atoms, scratch, attempt.settings)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-        try:
-            return accept(status, text, atoms, settings, self.hashes), pw.version(text)
-        except Aside as aside:
-            aside.output = text
-            raise
 
 
 def _outcome(record: dict[str, Any]) -> dict[str, Any]:
@@ -150,11 +127,12 @@ def _outcome(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _attempt(rung: retries.Rung, before: float, failure: Aside | None = None) -> dict[str, Any]:
+def _described(attempt: Attempt, before: float, rejection: Rejected | None = None) -> dict[str, Any]:
+    """What a record says of an attempt; its name stands under the key that stores have had from the first."""
     return {
-        "rung": rung.name,
-        "reason": str(failure.reason) if failure else None,
-        "detail": failure.detail if failure else None,
+        "rung": attempt.name,
+        "reason": str(rejection.reason) if rejection else None,
+        "detail": rejection.detail if rejection else None,
         "cpu_s": round(_cpu_s() - before, 3),
     }
 

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mlpwf.config.label import Label
 from mlpwf.potentials.metrics import Array, Quantities
 
 SPREADS = 8.0  # robust standard deviations from the median; a false flag costs one label
@@ -101,18 +100,6 @@ def _measures(
 
 def _largest(forces: Array) -> float:
     return float(np.linalg.norm(forces, axis=-1).max()) + 1e-12
-
-
-def tighter(settings: Label) -> Label:
-    """The same physics to a hundredth of the SCF threshold, on another path to it."""
-    return settings.model_copy(
-        update={
-            "convergence_ry": max(settings.convergence_ry / 100, 1e-10),
-            "mixing_mode": "local-TF",
-            "mixing_beta": 0.3,
-            "maximum_scf_steps": min(1000, 3 * settings.maximum_scf_steps),
-        }
-    )
 
 
 def disagreement(one: Quantities, other: Quantities) -> str:

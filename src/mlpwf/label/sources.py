@@ -9,15 +9,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from mlpwf.calculators import registry
+from mlpwf.config.label_engines import LabelEngine
 from mlpwf.errors import ConfigError
 
 HEAD_BYTES = 65536
-OUTPUT = re.compile(
-    rb"^ +(Program PWSCF v|bravais-lattice index +=|Self-consistent Calculation|End of self-consistent calculation"
-    rb"|Forces acting on atoms|PWSCF +:.*CPU)|^! +total energy +=",
-    re.M,
-)
-"""Lines of pw.x; one of them is left at the head of an output that lost its first lines."""
 EXPECTED = "an output of pw.x, an extended XYZ file, an archive of labels or a folder of labels"
 
 
@@ -37,7 +33,7 @@ class Sources:
     """Files and folders that hold labels, by kind."""
 
     outputs: list[Path] = field(default_factory=list)
-    """Outputs of pw.x."""
+    """Outputs of the programs of calculators."""
     frames: list[Path] = field(default_factory=list)
     """Extended XYZ files."""
     systems: list[Path] = field(default_factory=list)
@@ -151,7 +147,7 @@ def kind_of(path: Path) -> Kind:
         if re.match(rb"\s*\{", head) or (not head and path.name.endswith(".jsonl.gz")):
             return Kind.ARCHIVE
         return Kind.PACKED
-    if OUTPUT.search(head):
+    if _writer(head) is not None:
         return Kind.OUTPUT
     if head.startswith(b"\x89HDF"):
         return Kind.HDF5
@@ -162,6 +158,18 @@ def kind_of(path: Path) -> Kind:
     ):
         return Kind.FRAMES
     return Kind.NOTHING
+
+
+def writer_of(output: Path) -> LabelEngine | None:
+    """The engine whose program wrote an output; None where that cannot be read any more."""
+    try:
+        return _writer(_head(output))
+    except ConfigError:
+        return None
+
+
+def _writer(head: bytes) -> LabelEngine | None:
+    return next((engine for engine, calculator in registry.output_readers() if calculator.wrote(head)), None)
 
 
 def _head(path: Path) -> bytes:

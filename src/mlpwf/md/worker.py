@@ -19,11 +19,23 @@ from ase import Atoms
 from ase.io.extxyz import write_extxyz
 from numpy.typing import NDArray
 
+from mlpwf.errors import EngineError
 from mlpwf.files import NO_ROOM, replacing, write_json, write_text
-from mlpwf.md.lammps import DISK_FULL, SegmentJob, ValidationJob, WalkerJob, read_deviation
-from mlpwf.md.liquid import BAROSTAT_TIME_PS, FRICTION_TIME_PS, HOT, BlowUpError, Liquid, lammps_seed, setup_failed
+from mlpwf.md.lammps import DISK_FULL, SegmentJob, ValidationJob, WalkerJob
+from mlpwf.md.liquid import (
+    FRICTION_TIME_PS,
+    HOT,
+    BlowUpError,
+    Liquid,
+    lammps_seed,
+    members,
+    setup_failed,
+)
 from mlpwf.md.production import RENEWAL, TELL_S, simulate
-from mlpwf.structures.frames import quantised
+from mlpwf.potentials.base import NAN, Spread
+from mlpwf.potentials.committee import Committee
+from mlpwf.potentials.registry import engine
+from mlpwf.structures.frames import quantised, read_frames
 from mlpwf.structures.molecules import centres_of_mass, intact, molecules_in_cell
 
 Array = NDArray[np.float64]
@@ -44,18 +56,18 @@ def explore(job: WalkerJob) -> dict[str, Any]:
     A Langevin bath is ergodic in boxes of a few molecules, takes up the heat a
     poor model produces, and is fixed by its seed.
     """
-    liquid = Liquid(job, job.steps_between_frames)
-    deviation = Path("deviation.out")
+    watched = _Watched(job)
+    liquid = watched.liquid
     try:
-        liquid.open(deviation=f"out_file {deviation} out_freq {job.steps_between_frames}")
+        watched.open()
     except Exception as error:
         raise SystemExit(setup_failed(error)) from None
-    target, pressure = job.temperature_kelvin, job.pressure_bar
-    motion = "nve" if pressure is None else f"nph iso {pressure:g} {pressure:g} {BAROSTAT_TIME_PS}"
+    target, friction = job.temperature_kelvin, liquid.time(FRICTION_TIME_PS)
+    motion = "nve" if job.pressure_bar is None else f"nph {liquid.barostat(job.pressure_bar)}"
     liquid.command(
         f"velocity all create {target:g} {lammps_seed(job.seed, 1)} mom yes rot no dist gaussian",
         f"fix motion all {motion}",
-        f"fix bath all langevin {target:g} {target:g} {FRICTION_TIME_PS} {lammps_seed(job.seed, 2)} zero yes",
+        f"fix bath all langevin {target:g} {target:g} {friction} {lammps_seed(job.seed, 2)} zero yes",
         "thermo 1000000000",
     )
     rows: list[dict[str, Any]] = []
@@ -66,9 +78,13 @@ def explore(job: WalkerJob) -> dict[str, Any]:
             liquid.run(job.steps_between_frames if step else 0, setup=not rows)
         except BlowUpError as error:
             failure = str(error)
-        row = _walker_row(liquid, read_deviation(deviation), step, failure)
+        atoms = _whole_frame(liquid)
+        temperature = NAN if failure else liquid.thermo("temp")
+        row = {"step": step, **watched.spread(atoms, failure).columns(), "temperature": temperature}
         rows.append(row)
-        atoms = _walker_frame(liquid, job, row)
+        if atoms is not None:
+            atoms.info = {"kind": "bulk", "state": job.state, "walker": job.walker, "step": step}
+            atoms.info |= {key: row[key] for key in ("max_devi_f", "max_devi_v", "temperature")}
         outcome, reason = _verdict(liquid, job, row, atoms, failure)
         if atoms is not None and (step or reason):
             append_frame(Path("frames.extxyz"), quantised(molecules_in_cell(atoms)))
@@ -83,26 +99,50 @@ def explore(job: WalkerJob) -> dict[str, Any]:
     return {"outcome": outcome, "reason": reason, "steps": step}
 
 
-def _walker_row(liquid: Liquid, deviation: dict[str, float], step: int, failure: str | None) -> dict[str, Any]:
-    temperature = float("nan") if failure else liquid.thermo("temp")
-    return {"step": step, **deviation, "temperature": temperature}
+class _Watched:
+    """A walker's box and the spread of its committee, by LAMMPS where the engine builds it in, or evaluated here."""
+
+    def __init__(self, job: WalkerJob) -> None:
+        potentials = members(job, read_frames(job.references))
+        self.committee = Committee(potentials)
+        self.built_in = engine(job.engine).built_in_spread(potentials, job.steps_between_frames)
+        export = potentials[0].lammps() if self.built_in is None else self.built_in.export
+        self.liquid = Liquid(job, job.steps_between_frames, export)
+        self.last = Spread()
+
+    def open(self) -> None:
+        """Set up LAMMPS, and read the members where they are evaluated here."""
+        self.liquid.open()
+        if self.built_in is None:
+            self.committee.spread([self.liquid.template])
+
+    def spread(self, atoms: Atoms | None, failure: str | None) -> Spread:
+        """The spread at this frame (None: its coordinates are lost); after a failure, the last there was."""
+        if self.built_in is not None:
+            return self.built_in.last()
+        if failure is None:
+            self.last = Spread() if atoms is None else self._evaluated(atoms)
+        return self.last
+
+    def _evaluated(self, atoms: Atoms) -> Spread:
+        """By the members' predictions, in the axes of LAMMPS; not known where a member has none, as of clashes."""
+        turned = atoms.copy()
+        turned.set_cell(atoms.cell.array @ self.liquid.rotation)
+        turned.positions = atoms.positions @ self.liquid.rotation
+        try:
+            return self.committee.spread([turned])[0]
+        except EngineError:
+            return Spread()
 
 
-def _walker_frame(liquid: Liquid, job: WalkerJob, row: dict[str, Any]) -> Atoms | None:
-    """The current frame with its provenance; None when its coordinates are lost."""
+def _whole_frame(liquid: Liquid) -> Atoms | None:
+    """The current frame; None when its coordinates are lost."""
     try:
         atoms = liquid.frame()
     except Exception:
         return None
-    if not (
-        np.isfinite(atoms.positions).all()
-        and np.abs(atoms.positions).max() < 1e5
-        and np.isfinite(atoms.cell.array).all()
-    ):
-        return None
-    atoms.info = {"kind": "bulk", "state": job.state, "walker": job.walker, "step": row["step"]}
-    atoms.info |= {key: row[key] for key in ("max_devi_f", "max_devi_v", "temperature")}
-    return atoms
+    sound = np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()
+    return atoms if sound and np.abs(atoms.positions).max() < 1e5 else None
 
 
 def _verdict(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -11,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlpwf.config import Campaign, Label, Site, load_campaign, load_site
+from mlpwf.config import Campaign, Site, load_campaign, load_site
+from mlpwf.config.label_engines import Capability
 from mlpwf.tables import table
 
 if TYPE_CHECKING:
-    from mlpwf.campaign.pricing import Price, Size
-    from mlpwf.label.foresee import Box
+    from mlpwf.campaign.pricing import Price
 
 
 @dataclass(frozen=True)
@@ -47,9 +46,11 @@ class _Plan:
     """The prices of one campaign."""
 
     def __init__(self, campaign: Campaign, site: Site, folder: Path) -> None:
+        from mlpwf.calculators.foresight import boxes
+        from mlpwf.calculators.registry import calculator
         from mlpwf.campaign.accounting import read_costs
-        from mlpwf.campaign.pricing import Price, calibration, label_price
-        from mlpwf.label.foresee import boxes
+        from mlpwf.campaign.pricing import Price, calibration
+        from mlpwf.label.store import Store
 
         self.campaign, self.folder = campaign, folder
         sizes = {box.multiple: box for box in boxes(campaign)}
@@ -67,33 +68,14 @@ class _Plan:
             self.spent[str(entry["stage"])] += cost
             if entry["finished"] is False:
                 self.wasted[str(entry["stage"])] += cost
-        settings = campaign.label
-        self.label, self.converged = Price(0.1, 0.05), Price(0.0)
-        self.known: list[tuple[Size, float]] = []
-        if settings.engine == "qe":
-            self.known = list(_known_labels(site, campaign))
-            prices = [label_price(self._size(settings, sizes[multiple]), self.known) for multiple in multiples]
-            self.label = sum(prices, Price(0.0)) * (1 / len(prices))
-            self.converged = sum((self._converged_price(box) for box in sizes.values()), Price(0.0))
+        store = Store(site.label_store)
+        self.foreseen = calculator(campaign.label, site).foresee(list(sizes.values()), store.records())
+        prices = [self.foreseen.label[multiple] for multiple in multiples]
+        self.label = sum(prices, Price(0.0)) * (1 / len(prices))
+        self.converged = sum(self.foreseen.converged.values(), Price(0.0))
         past = self._stages(range(self.done), final=False)
         useful = {stage: self.spent[stage] - self.wasted[stage] for stage in self.spent}
         self.rates = calibration({stage: work.cpu_s for stage, work in past.items()}, useful)
-
-    def _size(self, label: Label, box: Box) -> Size:
-        from mlpwf.calculators.espresso.pw import kpoints_of
-        from mlpwf.campaign.pricing import Size
-
-        points = kpoints_of(label, box.cell)
-        grid = label.fft_grid_ry or label.density_cutoff_ry
-        return Size(box.atoms, box.volume, label.cutoff_ry, grid, 0 if points.is_gamma else len(points.points))
-
-    def _converged_price(self, box: Box) -> Price:
-        """One frame of a box, converged in each lever."""
-        from mlpwf.campaign.pricing import Price, label_price
-        from mlpwf.label.error import converged
-
-        levers = converged(self.campaign.label, box.cell).values()
-        return sum((label_price(self._size(one, box), self.known) for one in levers), Price(0.0))
 
     def _stages(self, cycles: Iterable[int], *, final: bool) -> dict[str, Work]:
         """Work by stage of these cycles, and of the stages after the last one."""
@@ -111,7 +93,7 @@ class _Plan:
                 frames = start + c.build.test_frames
                 labels += c.build.test_frames
                 jobs["build"] += 1
-                if c.label.engine == "qe" and c.label.error_frames:
+                if c.label.error_frames and c.label.can(Capability.LABEL_ERROR):
                     jobs["label"] += 1
                     converged = c.label.error_frames
                 work["build"] += sampler_s(frames * c.build.steps_between_frames, atoms)
@@ -176,14 +158,14 @@ class _Plan:
     def lines(self) -> Iterator[str]:
         """The plan as text."""
         from mlpwf.campaign.pricing import Price
-        from mlpwf.label.foresee import samplings
 
         c, last = self.campaign, self.campaign.select.maximum_cycles
         classical = c.simulate.force_field is not None
         left = range(0) if self.ended or classical else range(self.done, last)
         total = self._stages(left, final=not (self.folder / "report" / "report.html").is_file())
         nearest = self._stages(left[:1], final=False)
-        source = f"{len(self.known)} labels of the store" if self.known else "labels measured elsewhere"
+        known = self.foreseen.known
+        source = f"{known} labels of the store" if known else "labels measured elsewhere"
         if classical:
             yield f"{c.name}: production by a force field; nothing to label or to train"
         else:
@@ -192,8 +174,7 @@ class _Plan:
             volumes = ", ".join(f"{self.volume * multiple:.0f}" for multiple in sizes)
             yield f"{c.name}: {self.done} of at most {last} cycles done; {atoms} atoms a label, {volumes} Å³"
             yield f"one label: {_seconds(self.label)}, from {source}"
-            if c.label.engine == "qe":
-                yield f"k-points: {'; '.join(map(str, samplings(c)))}"
+            yield from self.foreseen.notes
         rows: list[tuple[str, ...]] = [("stage", "next cycle: jobs", "CPU-h", "at most: jobs", "CPU-h", "spent, CPU-h")]
         sums = [Price(0.0), Price(0.0)]
         for stage in dict.fromkeys([*total, *self.spent]):
@@ -223,27 +204,3 @@ def _hours(price: Price) -> str:
 
 def _seconds(price: Price) -> str:
     return f"{price.cpu_s:.3g} ± {price.error:.2g} CPU-s"
-
-
-def _known_labels(site: Site, campaign: Campaign) -> Iterator[tuple[Size, float]]:
-    """Labels of the store that first tries gave, with this campaign's pseudopotentials and dispersion."""
-    import numpy as np
-
-    from mlpwf.calculators.espresso import pw
-    from mlpwf.campaign.pricing import Size
-    from mlpwf.label.store import Store
-
-    wanted = pw.physics(campaign.label, {})
-    store = Store(site.label_store)
-    for key in store.all_keys():
-        record = store.get(key)
-        if record is None or record["physics"].get("engine") != "qe" or not record["cpu_s"]:
-            continue
-        physics = record["physics"]
-        if len(record.get("attempts", [])) > 1 or physics["dispersion"] != wanted["dispersion"]:
-            continue
-        volume = abs(float(np.linalg.det(np.array(record["cell_angstrom"]))))
-        grid = physics.get("fft_grid_ry", physics["density_cutoff_ry"])
-        points = physics["kpoints"]
-        number = 0 if points == "gamma" else len(points) if isinstance(points[0], list) else math.prod(points) // 2 + 1
-        yield Size(len(record["symbols"]), volume, physics["cutoff_ry"], grid, number), record["cpu_s"]

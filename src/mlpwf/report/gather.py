@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlpwf.campaign import paths
+from mlpwf.campaign.paths import Campaign, named, numbered
 from mlpwf.campaign.resolve import cycles_in_words
-from mlpwf.dynamics.columns import ANALYSIS
+from mlpwf.dynamics import registry
 from mlpwf.errors import ConfigError, DataError
 from mlpwf.files import read_json
 from mlpwf.tables import read_columns
@@ -147,24 +149,22 @@ class Record:
 
 
 class _Reader:
-    """Reads files below one folder and keeps a list of those that are not there."""
+    """Reads files of one campaign and keeps a list of those that are not there."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, campaign: Campaign) -> None:
+        self.campaign = campaign
         self.missing: list[str] = []
 
-    def json(self, *parts: str) -> dict[str, Any] | None:
-        path = self._present(*parts)
-        if path is None:
+    def json(self, path: Path) -> dict[str, Any] | None:
+        if not self._present(path):
             return None
         document = read_json(path)
         if not isinstance(document, dict):
             raise DataError(f"{path}: found a JSON {type(document).__name__}; expected an object; run its stage again")
         return document
 
-    def json_list(self, *parts: str) -> list[dict[str, Any]] | None:
-        path = self._present(*parts)
-        if path is None:
+    def json_list(self, path: Path) -> list[dict[str, Any]] | None:
+        if not self._present(path):
             return None
         document = read_json(path)
         if isinstance(document, dict):
@@ -173,16 +173,18 @@ class _Reader:
             raise DataError(f"{path}: expected a list of objects; delete it and run its stage again")
         return document
 
-    def csv(self, *parts: str, needs: Sequence[str] = ()) -> Columns | None:
-        path = self._present(*parts)
-        return None if path is None else read_columns(path, needs)
+    def csv(self, path: Path, needs: Sequence[str] = ()) -> Columns | None:
+        return read_columns(path, needs) if self._present(path) else None
 
-    def _present(self, *parts: str) -> Path | None:
-        path = self.folder.joinpath(*parts)
-        if path.is_file():
-            return path
-        self.missing.append("/".join(parts))
-        return None
+    def lacks(self, path: Path) -> None:
+        """Note that a file or folder is not there."""
+        self.missing.append(path.relative_to(self.campaign.path).as_posix())
+
+    def _present(self, path: Path) -> bool:
+        if not path.is_file():
+            self.lacks(path)
+            return False
+        return True
 
 
 def number(document: Mapping[str, Any] | None, *keys: str) -> float | None:
@@ -195,13 +197,6 @@ def number(document: Mapping[str, Any] | None, *keys: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(value)
-
-
-def numbered_folders(parent: Path) -> list[tuple[int, Path]]:
-    """Folders named by digits, in order of their number."""
-    if not parent.is_dir():
-        return []
-    return sorted((int(path.name), path) for path in parent.iterdir() if path.name.isdigit() and path.is_dir())
 
 
 def gather(folder: Path | str) -> Record:
@@ -218,19 +213,20 @@ def gather(folder: Path | str) -> Record:
     if not (folder / "config").is_dir():
         found = "no such folder" if not folder.is_dir() else "no folder 'config' in it"
         raise ConfigError(f"{folder}: {found}; expected a campaign's folder, such as results/tiny_toluene")
-    reader = _Reader(folder)
-    sections = {name: reader.json("config", f"{name}.json") or {} for name in SECTIONS}
+    campaign = Campaign(folder)
+    reader = _Reader(campaign)
+    sections = {name: reader.json(campaign.config(name)) or {} for name in SECTIONS}
     classical = bool(sections["simulate"].get("force_field"))
     from mlpwf.campaign.accounting import read_costs, read_snakemake
 
     return Record(
         folder=folder,
         sections={name: values for name, values in sections.items() if values},
-        kept=_kept(folder / "config"),
+        kept=_kept(campaign),
         cycles=_cycles(reader),
-        test=_labels(reader, "test set", "test"),
-        label_error=reader.json("label", "error.json") if sections["label"].get("error_frames") else None,
-        final=reader.json("train", "final", "final.json"),
+        test=_labels(reader, "test set", campaign.test),
+        label_error=reader.json(campaign.label_error) if sections["label"].get("error_frames") else None,
+        final=reader.json(campaign.final.record),
         validation=_validation(reader),
         segments=_segments(reader, sections["simulate"]),
         analysis=_analysis(reader),
@@ -241,64 +237,60 @@ def gather(folder: Path | str) -> Record:
     )
 
 
-def _kept(folder: Path) -> dict[str, dict[str, Any]]:
+def _kept(campaign: Campaign) -> dict[str, dict[str, Any]]:
     from mlpwf.campaign.resolve import kept_settings
 
     kept: dict[str, dict[str, Any]] = {}
-    for section, cycles in kept_settings(folder).items():
+    for section, cycles in kept_settings(campaign / "config").items():
         alike: dict[str, list[int]] = {}
         for cycle in cycles:
-            values = read_json(folder / "cycle" / f"{cycle:03d}" / f"{section}.json")
+            values = read_json(campaign.cycle_config(cycle, section))
             alike.setdefault(json.dumps(values), []).append(cycle)
         kept |= {f"{section} of {cycles_in_words(group)}": json.loads(text) for text, group in alike.items()}
     return kept
 
 
 def _cycles(reader: _Reader) -> list[Cycle]:
-    found = numbered_folders(reader.folder / "cycle")
+    found = reader.campaign.cycles
     if not found:
-        reader.missing.append("cycle/000")
-    return [_cycle(reader, number, path) for number, path in found]
+        reader.lacks(reader.campaign.cycle(0).path)
+    return [_cycle(reader, number, folder) for number, folder in found]
 
 
-def _cycle(reader: _Reader, number: int, path: Path) -> Cycle:
-    base = ("cycle", path.name)
+def _cycle(reader: _Reader, number: int, folder: paths.Cycle) -> Cycle:
+    train, select = folder.train, folder.select
     return Cycle(
         number=number,
-        labels=_labels(reader, f"cycle {number}", *base),
-        errors=reader.json(*base, "train", "errors.json"),
+        labels=_labels(reader, f"cycle {number}", folder.label),
+        errors=reader.json(train.errors),
         models=[
-            Model(
-                name=folder.name,
-                check=reader.json(*base, "train", "model", folder.name, "check.json"),
-                curve=reader.csv(*base, "train", "model", folder.name, "lcurve.csv"),
-            )
-            for _, folder in numbered_folders(path / "train" / "model")
+            Model(str(index), reader.json(train.model(index).check), reader.csv(train.model(index).curve))
+            for index, _ in numbered(train.models)
         ],
-        walkers=_walkers(reader, path),
-        decisions=reader.csv(*base, "select", "decisions.csv", needs=("state", "max_devi_f", "verdict")),
-        status=reader.json(*base, "select", "status.json"),
-        parity=reader.csv(*base, "train", "parity.csv", needs=PARITY),
-        calibration=reader.json(*base, "train", "calibration.json"),
-        liquid=reader.json(*base, "validate", "liquid.json") if (path / "validate").is_dir() else None,
+        walkers=_walkers(reader, folder),
+        decisions=reader.csv(select.decisions, needs=("state", "max_devi_f", "verdict")),
+        status=reader.json(select.status),
+        parity=reader.csv(train.parity, needs=PARITY),
+        calibration=reader.json(train.calibration),
+        liquid=reader.json(folder.validate.liquid) if folder.validate.path.is_dir() else None,
     )
 
 
 def _arms(reader: _Reader, names: Sequence[str]) -> dict[str, list[list[Mapping[str, Any]]]]:
-    found: dict[str, list[list[Mapping[str, Any]]]] = {}
-    for name in names:
-        found[name] = []
-        for _, seed in numbered_folders(reader.folder / "arm" / name):
-            parts = [("arm", name, seed.name, path.name, "train", "errors.json") for _, path in numbered_folders(seed)]
-            found[name].append([errors for part in parts if (errors := reader.json(*part)) is not None])
-    return found
+    return {
+        name: [
+            [errors for _, cycle in line.cycles if (errors := reader.json(cycle.train.errors)) is not None]
+            for line in reader.campaign.arms(name)
+        ]
+        for name in names
+    }
 
 
-def _labels(reader: _Reader, name: str, *base: str) -> Labels | None:
-    summary = reader.json(*base, "label", "summary.json")
+def _labels(reader: _Reader, name: str, label: paths.Label) -> Labels | None:
+    path = label.summary
+    summary = reader.json(path)
     if summary is None:
         return None
-    path = reader.folder.joinpath(*base, "label", "summary.json")
     counts = {}
     for key in ("requested", "accepted"):
         value = number(summary, key)
@@ -324,58 +316,56 @@ def _labels(reader: _Reader, name: str, *base: str) -> Labels | None:
     )
 
 
-def _walkers(reader: _Reader, path: Path) -> list[Walkers]:
-    explored = path / "explore"
-    states = (
-        sorted(p.name for p in explored.iterdir() if p.is_dir() and not p.name.startswith("."))
-        if explored.is_dir()
-        else []
-    )
+def _walkers(reader: _Reader, cycle: paths.Cycle) -> list[Walkers]:
+    states = named(cycle.states)
     if not states:
-        reader.missing.append(f"cycle/{path.name}/explore")
+        reader.lacks(cycle.states)
     result = []
     for state in states:
-        entries = reader.json_list("cycle", path.name, "explore", state, "walkers.json")
+        entries = reader.json_list(cycle.explore(state.name).walkers)
         if entries is None:
             continue
         outcomes: dict[str, int] = {}
         for entry in entries:
             outcome = str(entry.get("outcome", "unknown"))
             outcomes[outcome] = outcomes.get(outcome, 0) + 1
-        result.append(Walkers(state, outcomes, int(sum(number(entry, "steps") or 0 for entry in entries))))
+        result.append(Walkers(state.name, outcomes, int(sum(number(entry, "steps") or 0 for entry in entries))))
     return result
 
 
 def _validation(reader: _Reader) -> Validation:
+    validate = reader.campaign.validate
     return Validation(
-        errors=reader.json("validate", "errors.json"),
-        parity=reader.csv("validate", "parity.csv", needs=PARITY),
-        runs=reader.json("validate", "runs.json"),
-        nve=reader.csv("validate", "nve.csv"),
-        rdf=reader.csv("validate", "rdf.csv"),
+        errors=reader.json(validate.errors),
+        parity=reader.csv(validate.parity, needs=PARITY),
+        runs=reader.json(validate.runs),
+        nve=reader.csv(validate.nve),
+        rdf=reader.csv(validate.rdf),
     )
 
 
 def _segments(reader: _Reader, simulate: Mapping[str, Any]) -> list[Segment]:
-    folder = reader.folder / "simulate"
-    states = sorted(p.name for p in folder.iterdir() if (p / "segment").is_dir()) if folder.is_dir() else []
+    campaign = reader.campaign
+    states = campaign.states
     planned = [f"{t:g}K" for t in simulate.get("temperatures_kelvin", []) if isinstance(t, int | float)]
-    reader.missing.extend(f"simulate/{state}" for state in planned if state not in states)
+    for state in planned:
+        if state not in states:
+            reader.lacks(campaign.simulate(state).path)
     if not states and not planned:
-        reader.missing.append("simulate")
-    segments = []
-    for state in states:
-        for index, path in numbered_folders(folder / state / "segment"):
-            summary = reader.json("simulate", state, "segment", path.name, "summary.json")
-            if summary is not None:
-                segments.append(Segment(state, index, summary))
-    return segments
+        reader.lacks(campaign / "simulate")
+    return [
+        Segment(state, index, summary)
+        for state in states
+        for index, _ in numbered(campaign.simulate(state).segments)
+        if (summary := reader.json(campaign.simulate(state).segment(index).summary)) is not None
+    ]
 
 
 def _analysis(reader: _Reader) -> Analysis:
-    found = {name: reader.csv("analyse", f"{name}.csv", needs=needs) for name, needs in ANALYSIS.items()}
+    analyse = reader.campaign.analyse
+    found = {name: reader.csv(analyse.table(name), needs=needs) for name, needs in registry.needs().items()}
     tables = {name: columns for name, columns in found.items() if columns is not None}
-    return Analysis(tables, reader.json("analyse", "summary.json"))
+    return Analysis(tables, reader.json(analyse.summary))
 
 
 def trained_on(cycle: Cycle) -> float | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlpwf.campaign.resolve import cycles_in_words
+from mlpwf.config.label_engines import LABEL_ENGINES, engine_title
 from mlpwf.errors import DataError
 from mlpwf.figures import (
     PALETTE,
@@ -36,11 +37,6 @@ ERRORS = {
     "torque_rmse_ev_angstrom": "torque over size of molecules, eV/Å",
     "force_intra_rmse_ev_angstrom": "force inside molecules, eV/Å",
     "virial_rmse_ev_atom": "virial, eV/atom",
-}
-ENGINES = {
-    "qe": "Quantum ESPRESSO (pw.x)",
-    "gfn1": "GFN1-xTB (semi-empirical, not DFT)",
-    "gfn2": "GFN2-xTB (semi-empirical, not DFT)",
 }
 VERDICTS = {
     "converged": "Converged",
@@ -86,9 +82,10 @@ def page(record: Record) -> Page:
 
 def _not_dft(record: Record) -> list[str]:
     """A sentence in plain sight if labels are not from first principles."""
-    used = {str(labels.engine) for labels in (*(c.labels for c in record.cycles), record.test) if labels} - {"qe"}
-    names = ", ".join(ENGINES.get(engine, engine) for engine in sorted(used))
-    return [f"The labels are by {names}: for practice, not for results."] if used else []
+    used = {str(labels.engine) for labels in (*(c.labels for c in record.cycles), record.test) if labels}
+    practice = sorted(used - {engine.name for engine in LABEL_ENGINES.values() if engine.dft})
+    names = ", ".join(engine_title(name) for name in practice)
+    return [f"The labels are by {names}: for practice, not for results."] if practice else []
 
 
 MISSING = {
@@ -200,9 +197,7 @@ def what_ran(record: Record) -> Part:
         facts["Force field"] = f"classical, through LAMMPS: {', '.join(files)}"
     summary = next((c.labels for c in record.cycles if c.labels), record.test)
     if summary:
-        facts["Label engine"] = (
-            f"{ENGINES.get(str(summary.engine), summary.engine)} {summary.engine_version or ''}".strip()
-        )
+        facts["Label engine"] = f"{engine_title(str(summary.engine))} {summary.engine_version or ''}".strip()
         facts["Functional"] = _physics(summary.physics)
         facts["Settings"] = _settings(summary.physics)
         facts["k-points"] = _kpoints(summary.physics)

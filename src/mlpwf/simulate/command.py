@@ -121,22 +121,21 @@ class _Segment:
 
     def _potential(self) -> dict[str, Any]:
         """Hashes of the model, or of the force field, whose files are read once to find what is wrong with them."""
-        from mlpwf.files import sha256, sound_model
-        from mlpwf.potentials.force_field import read_force_field, templates
+        from mlpwf.files import sha256
+        from mlpwf.potentials.base import Ability
+        from mlpwf.potentials.record import engine_of, sound_model
+        from mlpwf.potentials.registry import engine
         from mlpwf.structures.frames import read_frames
 
-        files = self.force_field
-        if not files:
+        given = self.section.force_field
+        if given is None:
             assert self.model is not None
+            self.engine, self.files = engine_of([self.model]), [self.model.resolve()]
+            self.engine.require(Ability.LAMMPS)
             return {"model_sha256": sound_model(self.model)}
-        templates(read_force_field(*files), read_frames(self.molecules), files[1])
-        return {"force_field_sha256": [sha256(Path(file)) for file in files]}
-
-    @property
-    def force_field(self) -> list[str]:
-        """Commands and molecules of the force field; empty without one."""
-        files = self.section.force_field
-        return [] if files is None else [str(files.commands.resolve()), str(files.molecules.resolve())]
+        self.engine, self.files = engine("force_field"), [given.commands.resolve(), given.molecules.resolve()]
+        self.engine.open(self.files, read_frames(self.molecules))
+        return {"force_field_sha256": [sha256(file) for file in self.files]}
 
     def kept(self) -> bool:
         """Whether this segment is done, from the same settings, model and restart file, and its files are whole."""
@@ -255,13 +254,11 @@ class _Segment:
         import zlib
 
         from mlpwf.md.lammps import SegmentJob
-        from mlpwf.structures.frames import element_order, read_frames
 
         restart = self.restart if checkpoint is None else checkpoint.restart
         return SegmentJob(
-            models=[] if self.model is None else [str(self.model.resolve())],
-            force_field=self.force_field or None,
-            elements=element_order(read_frames(self.molecules)),
+            engine=self.engine.name,
+            models=[[str(file) for file in self.files]],
             box=str((self.out / "box.extxyz").resolve()),
             references=str(self.molecules.resolve()),
             restart=None if restart is None else str(restart.resolve()),
@@ -287,6 +284,7 @@ class _Segment:
         from mlpwf.campaign.segments import CHECKPOINTS, checkpoint_file
         from mlpwf.files import sha256, write_json
         from mlpwf.md.trajectory_files import write_segment
+        from mlpwf.potentials.base import Ability
         from mlpwf.structures.frames import read_frames
 
         box = read_frames(Path(job.box))[0]
@@ -327,7 +325,7 @@ class _Segment:
         }
         write_json(self.target / TWIN, summary)
         write_json(self.target / "summary.json", summary)
-        remedy = CLASSICAL_REMEDY if job.force_field else REMEDY
+        remedy = REMEDY if self.engine.can(Ability.TRAIN) else CLASSICAL_REMEDY
         if not result["stable"]:
             log.warning(
                 "%s: blew up at step %d, %g K: %s; %s",
@@ -371,11 +369,12 @@ def simulate_collect(
 ) -> None:
     """Say how far the run of a state came, and whether it is to be trusted."""
     from mlpwf import __version__
+    from mlpwf.campaign.paths import State
     from mlpwf.campaign.segments import segments
     from mlpwf.errors import DataError
     from mlpwf.files import write_json
 
-    found = segments(folder)
+    found = segments(State(folder))
     if not found:
         raise DataError(f"{folder}: no finished segment; run the stage simulate first")
     last = found[-1]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mlpwf.campaign.accounting import read_costs
+from mlpwf.campaign.paths import Campaign, Cycle, Label, State
 from mlpwf.campaign.segments import segments
 from mlpwf.errors import ConfigError
 
@@ -111,25 +112,25 @@ def read_status(folder: Path | str) -> Status:
     folder
         A campaign's folder, as `find_campaigns` returns it.
     """
-    folder = Path(folder)
-    cycles = _numbered(folder / "cycle")
-    final = _read(folder / "train" / "final" / "final.json")
-    last_verdict = next((s for path in reversed(cycles) if (s := _read(path / "select" / "status.json"))), {})
+    campaign = Campaign(Path(folder))
+    cycles = campaign.cycles
+    final = _read(campaign.final.record)
+    last_verdict = next((s for _, cycle in reversed(cycles) if (s := _read(cycle.select.status))), {})
     said = final or last_verdict
-    page = folder / "report" / "report.html"
-    production = _production(folder)
+    page = campaign.report.page
+    production = _production(campaign)
     return Status(
-        campaign=str(_read(folder / "config" / "report.json").get("title") or folder.resolve().name),
-        folder=str(folder),
-        stage=_stage(folder, cycles, bool(final), production),
-        cycle=int(cycles[-1].name) if cycles else None,
-        labels=_labels(folder, cycles),
-        errors=tuple(error for path in cycles if (error := _errors(path))),
+        campaign=str(_read(campaign.config("report")).get("title") or campaign.path.resolve().name),
+        folder=str(campaign),
+        stage=_stage(campaign, bool(final), production),
+        cycle=cycles[-1][0] if cycles else None,
+        labels=_labels(campaign),
+        errors=tuple(error for number, cycle in cycles if (error := _errors(number, cycle))),
         verdict=_text(said.get("verdict")),
         reason=_text(said.get("reason")),
-        walkers=_walkers(cycles[-1]) if cycles else {},
+        walkers=_walkers(cycles[-1][1]) if cycles else {},
         production=production,
-        cpu_hours=_cpu_hours(folder),
+        cpu_hours=_cpu_hours(campaign),
         report=str(page) if page.is_file() else None,
     )
 
@@ -140,12 +141,6 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return document if isinstance(document, dict) else {}
-
-
-def _numbered(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted((p for p in folder.iterdir() if p.name.isdigit() and p.is_dir()), key=lambda p: int(p.name))
 
 
 def _text(value: Any) -> str | None:
@@ -162,48 +157,44 @@ def _float(document: Any, *keys: str) -> float | None:
     return float(document) if isinstance(document, int | float) and not isinstance(document, bool) else None
 
 
-def _stage(folder: Path, cycles: list[Path], final: bool, production: tuple[RunProgress, ...]) -> str:
+def _stage(campaign: Campaign, final: bool, production: tuple[RunProgress, ...]) -> str:
     """The first stage whose result is not there."""
-    if (folder / "report" / "report.html").is_file():
+    if campaign.report.page.is_file():
         return "done"
-    if _read(folder / "config" / "simulate.json").get("force_field"):
-        if not (folder / "build" / "molecules.extxyz").is_file():
+    if _read(campaign.config("simulate")).get("force_field"):
+        if not campaign.build.molecules.is_file():
             return "build"
         if not all(run.finished for run in production):
             return "simulate"
-        return "report" if (folder / "analyse" / "summary.json").is_file() else "analyse"
+        return "report" if campaign.analyse.summary.is_file() else "analyse"
     if final:
         if not production or not all(run.finished for run in production):
-            return "validate and simulate" if not (folder / "validate" / "runs.json").is_file() else "simulate"
-        return "report" if (folder / "analyse" / "summary.json").is_file() else "analyse"
-    if not (folder / "build" / "summary.json").is_file() and not cycles:
-        return "build"
-    if not cycles:
+            return "simulate" if campaign.validate.runs.is_file() else "validate and simulate"
+        return "report" if campaign.analyse.summary.is_file() else "analyse"
+    if not campaign.cycles:
+        return "label" if campaign.build.summary.is_file() else "build"
+    _, last = campaign.cycles[-1]
+    if not last.label.summary.is_file():
         return "label"
-    last = cycles[-1]
-    if not (last / "label" / "summary.json").is_file():
-        return "label"
-    if not (last / "train" / "errors.json").is_file():
+    if not last.train.errors.is_file():
         return "train"
-    if (last / "select" / "status.json").is_file():
-        verdict = _read(last / "select" / "status.json").get("verdict")
-        return "label" if verdict == "continue" else "train"
+    if last.select.status.is_file():
+        return "label" if _read(last.select.status).get("verdict") == "continue" else "train"
     return "explore and select"
 
 
-def _labels(folder: Path, cycles: list[Path]) -> tuple[SetProgress, ...]:
+def _labels(campaign: Campaign) -> tuple[SetProgress, ...]:
     sets = []
     asked: int | None = None
-    for path in cycles:
-        sets.append(_set(f"cycle {int(path.name)}", path / "label", asked))
-        asked = _integer(_read(path / "select" / "status.json").get("selected"))
-    sets.append(_set("test set", folder / "test" / "label", None))
+    for number, cycle in campaign.cycles:
+        sets.append(_set(f"cycle {number}", cycle.label, asked))
+        asked = _integer(_read(cycle.select.status).get("selected"))
+    sets.append(_set("test set", campaign.test, None))
     return tuple(s for s in sets if s.done or s.asked or s.finished)
 
 
-def _set(name: str, folder: Path, asked: int | None) -> SetProgress:
-    summary = _read(folder / "summary.json")
-    batches = _Batches(folder / "batch")
+def _set(name: str, label: Label, asked: int | None) -> SetProgress:
+    summary, batches = _read(label.summary), _Batches(label)
     if summary:
         counts = summary.get("aside")
         aside = sum(_integer(n) or 0 for n in counts.values()) if isinstance(counts, dict) else 0
@@ -215,34 +206,33 @@ def _set(name: str, folder: Path, asked: int | None) -> SetProgress:
 class _Batches:
     """Sums over a set's batches: finished ones by their record, others by their progress."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, label: Label) -> None:
         self.done = self.aside = self.total = self.finished = 0
-        names = {path.name.split(".")[0] for path in folder.glob("[0-9]*.json")} if folder.is_dir() else set()
-        for name in names:
-            labels = _read(folder / f"{name}.json").get("labels")
+        for number in {path.name.split(".")[0] for path in label.batches.glob("[0-9]*.json")}:
+            labels = _read(label.batch(number)).get("labels")
             if isinstance(labels, list):
                 self.finished += 1
                 self.done += len(labels)
                 self.total += len(labels)
                 self.aside += sum(isinstance(entry, dict) and entry.get("accepted") is False for entry in labels)
                 continue
-            progress = _read(folder / f"{name}.progress.json")
+            progress = _read(label.progress(number))
             self.done += _integer(progress.get("done")) or 0
             self.total += _integer(progress.get("total")) or 0
 
 
-def _errors(cycle: Path) -> CycleErrors | None:
-    document = _read(cycle / "train" / "errors.json")
+def _errors(number: int, cycle: Cycle) -> CycleErrors | None:
+    document = _read(cycle.train.errors)
     if not document:
         return None
     keys = ("force_rmse_ev_angstrom", "force_inter_rmse_ev_angstrom", "force_intra_rmse_ev_angstrom")
-    return CycleErrors(int(cycle.name), *(_float(document, "test", "mean", "overall", key) for key in keys))
+    return CycleErrors(number, *(_float(document, "test", "mean", "overall", key) for key in keys))
 
 
-def _walkers(cycle: Path) -> dict[str, int]:
+def _walkers(cycle: Cycle) -> dict[str, int]:
     """Outcomes of the last cycle's walkers."""
     outcomes: dict[str, int] = {}
-    for path in (cycle / "explore").glob("*/walkers.json"):
+    for path in cycle.states.glob("*/walkers.json"):
         try:
             entries = json.loads(path.read_text())
         except (OSError, ValueError):
@@ -254,9 +244,9 @@ def _walkers(cycle: Path) -> dict[str, int]:
     return outcomes
 
 
-def _production(folder: Path) -> tuple[RunProgress, ...]:
+def _production(campaign: Campaign) -> tuple[RunProgress, ...]:
     """The run of each state that is asked for."""
-    simulate = _read(folder / "config" / "simulate.json")
+    simulate = _read(campaign.config("simulate"))
     temperatures, lengths = simulate.get("temperatures_kelvin"), simulate.get("length_ps")
     if not isinstance(temperatures, list):
         return ()
@@ -265,33 +255,33 @@ def _production(folder: Path) -> tuple[RunProgress, ...]:
     asked = zip(temperatures, lengths, strict=False)
     numbers = (int, float)
     return tuple(
-        _run(folder / "simulate" / f"{kelvin:g}K", float(length))
+        _run(campaign.simulate(f"{kelvin:g}K"), float(length))
         for kelvin, length in asked
         if isinstance(kelvin, numbers) and isinstance(length, numbers)
     )
 
 
-def _run(folder: Path, asked_ps: float) -> RunProgress:
+def _run(state: State, asked_ps: float) -> RunProgress:
     """The run of one state: its finished segments, and the one in flight."""
-    done = segments(folder)
+    done = segments(state)
     last = done[-1] if done else {}
     done_ps, rate = _float(last, "end_ps") or 0.0, _float(last, "ns_per_day")
     blew_up = None
     if last.get("stable") is False:
         blew_up = f"step {last.get('end_step')}: {last.get('reason')}"
-    progress = _read(folder / "work" / f"{len(done):03d}" / "progress.json")
+    progress = _read(state.work(len(done)) / "progress.json")
     running = blew_up is None and time.time() - (_float(progress, "time") or 0.0) < ALIVE_S
     ends = None
     if blew_up is None and (ps := _float(progress, "ps")) is not None:
         done_ps, rate = ps, _float(progress, "ns_per_day") or rate
         if running and rate:
             ends = time.time() + 86400 * 1e-3 * max(0.0, asked_ps - done_ps) / rate
-    return RunProgress(folder.name, done_ps, asked_ps, rate, running, ends, blew_up)
+    return RunProgress(state.path.name, done_ps, asked_ps, rate, running, ends, blew_up)
 
 
-def _cpu_hours(folder: Path) -> dict[str, float]:
+def _cpu_hours(campaign: Campaign) -> dict[str, float]:
     hours: dict[str, float] = {}
-    for entry in read_costs(folder):
+    for entry in read_costs(campaign.path):
         if not isinstance(entry, dict) or "stage" not in entry:
             continue
         seconds = (_float(entry, "own_cpu_s") or 0.0) + (_float(entry, "engine_cpu_s") or 0.0)

@@ -11,7 +11,7 @@ from ase import Atoms
 from mlpwf.errors import ConfigError, DataError
 from mlpwf.progress import Progress
 from mlpwf.structures import packing
-from mlpwf.structures.molecules import centres_of_mass
+from mlpwf.structures.molecules import molecules_in_cell
 from mlpwf.units import AMU_PER_A3_PER_G_CM3
 
 log = logging.getLogger(__name__)
@@ -165,7 +165,7 @@ def pack_box(
     tolerance = tolerance_angstrom
     while tolerance >= LOWEST_TOLERANCE_ANGSTROM - 1e-9:
         if _packed(box, molecules, counts, tolerance, rng):
-            return wrapped_molecules(box)
+            return molecules_in_cell(box)
         log.info("build: no packing at %.1f Å in a box of %.2f Å; trying %.1f Å", tolerance, length, tolerance - 0.2)
         tolerance -= 0.2
     raise DataError(
@@ -200,12 +200,3 @@ def _packed(
         if len(set(box.arrays["molecule"])) > 64:
             return False
     return False
-
-
-def wrapped_molecules(atoms: Atoms) -> Atoms:
-    """A copy whose molecules, kept whole, have their centres of mass inside the cell."""
-    copy: Atoms = atoms.copy()
-    molecule = atoms.arrays["molecule"]
-    centres = centres_of_mass(atoms.positions, atoms.get_masses(), molecule)
-    copy.positions -= (np.floor(centres @ np.linalg.inv(atoms.cell.array)) @ atoms.cell.array)[molecule]
-    return copy

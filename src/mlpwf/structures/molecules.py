@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from ase import Atoms
@@ -188,7 +188,7 @@ def intact(atoms: Atoms, bonded: NDArray[np.int64], tolerance: float = 1.3) -> b
     return bool(np.all(np.isfinite(distances)) and np.all(distances < limit))
 
 
-def species_numbers(atoms: Atoms, references: list[Atoms]) -> NDArray[np.int64]:
+def species_numbers(atoms: Atoms, references: Sequence[Atoms]) -> NDArray[np.int64]:
     """The species of each molecule of a frame: the reference with the same sequence of elements.
 
     Extended XYZ files keep no integer column named species, so it is found anew.
@@ -232,25 +232,31 @@ def rescaled(atoms: Atoms, density: float) -> Atoms:
 
 
 def molecules_in_cell(atoms: Atoms) -> Atoms:
-    """A copy with each whole molecule moved by lattice vectors so that its centre is in the cell."""
+    """A copy with each whole molecule moved by lattice vectors so that its centre of mass is in the cell."""
     copy: Atoms = atoms.copy()
     molecule = atoms.arrays["molecule"]
-    middle = molecule_sums(atoms.positions, molecule) / np.bincount(molecule)[:, None]
-    images = np.floor(middle @ np.linalg.inv(atoms.cell.array))
-    copy.positions = atoms.positions - (images @ atoms.cell.array)[molecule]
+    centres = centres_of_mass(atoms.positions, atoms.get_masses(), molecule)
+    copy.positions -= (np.floor(centres @ np.linalg.inv(atoms.cell.array)) @ atoms.cell.array)[molecule]
     return copy
 
 
-def reference_bonds(atoms: Atoms, references: list[Atoms]) -> NDArray[np.int64]:
+def reference_bonds(atoms: Atoms, references: Sequence[Atoms]) -> NDArray[np.int64]:
     """Bonds of a box as its species' reference geometries have them, shape (n_bonds, 2)."""
-    from mlpwf.structures.molecules import bonds, species_numbers
+    return bonds_of_species(atoms, references, [molecule_bonds(reference) for reference in references])
 
-    within = []
-    for reference in references:
-        single = reference.copy()
-        single.arrays["molecule"] = np.zeros(len(single), dtype=int)
-        single.pbc = False
-        within.append(bonds(single))
+
+def molecule_bonds(reference: Atoms) -> NDArray[np.int64]:
+    """Bonds of one molecule, shape (n_bonds, 2); periodic images do not count."""
+    single = reference.copy()
+    single.arrays["molecule"] = np.zeros(len(single), dtype=int)
+    single.pbc = False
+    return bonds(single)
+
+
+def bonds_of_species(
+    atoms: Atoms, references: Sequence[Atoms], within: Sequence[NDArray[np.int64]]
+) -> NDArray[np.int64]:
+    """Bonds of a box from those of each species (`molecule_bonds`), shape (n_bonds, 2)."""
     first = np.unique(atoms.arrays["molecule"], return_index=True)[1]
     kinds = species_numbers(atoms, references)
     parts = [within[kind] + start for kind, start in zip(kinds, first, strict=True)]

@@ -18,8 +18,12 @@ import typer
 from mlpwf import __version__
 from mlpwf.campaign.accounting import accounted
 from mlpwf.config import Site, Train, load_section
+from mlpwf.config.label_engines import DEFAULT_LABEL_ENGINE
 from mlpwf.errors import ConfigError, DataError, EngineError, MlpwfError
-from mlpwf.files import read_json, replacing, sha256, sole_writer, sound_model, write_json, write_text
+from mlpwf.files import read_json, replacing, sha256, sole_writer, write_json, write_text
+from mlpwf.potentials.base import Engine, Role, TrainingJob
+from mlpwf.potentials.record import FINAL_RECORD, RECORD, ModelRecord, engine_of, model_files, open_model, sound_model
+from mlpwf.potentials.registry import engine
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -28,7 +32,7 @@ if TYPE_CHECKING:
     from mlpwf.potentials.metrics import Quantities
 
 log = logging.getLogger(__name__)
-app = typer.Typer(help="A committee of DeePMD models and its errors.", no_args_is_help=True)
+app = typer.Typer(help="A committee of models and its errors.", no_args_is_help=True)
 
 CHECKED_FRAMES = 10
 
@@ -47,7 +51,7 @@ def train_model(
     threads: Annotated[int | None, typer.Option(min=1, help="cores of this job; unset: the site's")] = None,
     final: Annotated[bool, typer.Option("--final", help="train for train.steps_final, as the final model is")] = False,
 ) -> None:
-    """Train one model, freeze and compress it, and check that compression changed nothing."""
+    """Train one model, deploy it, and check that what is deployed predicts as what was trained."""
     settings, seed = load_section(Train, config)
     if final:
         if settings.steps_final is None:
@@ -56,7 +60,10 @@ def train_model(
     place, _ = load_section(Site, site)
     place = place.model_copy(update={"train_threads": threads or place.train_threads})
     with sole_writer(out), accounted(out, "train"):
-        origin = start / "model.pb" if start is not None and (final or settings.continue_models) else None
+        by = engine(settings.engine)
+        origin = None
+        if start is not None and (final or settings.continue_models):
+            origin = model_files(by, start)[Role.ORIGINAL]
         if origin is not None and not origin.is_file():
             remedy = "" if final else ", or train.continue_models: false"
             raise DataError(f"{origin}: no such model; expected the one to continue{remedy}")
@@ -65,16 +72,16 @@ def train_model(
             inputs[str(origin)] = sound_model(origin)
         recipe = {
             "mlpwf": __version__,
-            "versions": {name: importlib.metadata.version(name) for name in ("deepmd-kit", "dpdata", "numpy")},
+            "versions": {name: importlib.metadata.version(name) for name in by.packages},
             "seed": seed,
             "index": index,
             "settings": settings.model_dump(mode="json"),
             "inputs": inputs,
         }
-        if _finished(out, recipe):
+        if _finished(out, recipe, by, list(Role)):
             log.info("train model %d: finished before, kept", index)
             return
-        if _compressed_again(out, settings, place, labels, recipe):
+        if _deployed_again(out, settings, place, labels, recipe):
             log.info("train model %d: finished before, compressed again", index)
             return
         _train(out, settings, place, labels, origin, recipe)
@@ -83,76 +90,45 @@ def train_model(
 def _train(
     out: Path, settings: Train, site: Site, labels: list[Path], origin: Path | None, recipe: dict[str, Any]
 ) -> None:
-    """Train in out/work, then put the outputs in place, check.json last."""
-    from mlpwf.potentials import deepmd
-    from mlpwf.structures.frames import element_order
-
+    """Train in out/work, then put the outputs in place, the record last."""
+    by, index = engine(settings.engine), recipe["index"]
     frames = _read_labels(labels)
-    elements = element_order(frames)
-    most = deepmd.most_neighbours(frames, elements, settings.cutoff_angstrom)
-    slots = deepmd.neighbour_slots(most)
-    coordinates = deepmd.rigid_coordinates(settings, frames)
-    if origin is not None:
-        kept = _inherited_slots(origin, settings, elements, most)
-        origin, slots = (origin, kept) if kept else (None, slots)
-
-    for name in ("check.json", "lcurve.csv", "compressed.pb", "model.pb"):
+    names = (*by.files.values(), by.curve)
+    for name in (RECORD, *names):
         (out / name).unlink(missing_ok=True)
     work = out / "work"
-    found = deepmd.latest_checkpoint(work) if _same_recipe(work, recipe) else None
-    if found is None:
+    if not _same_recipe(work, recipe):
         shutil.rmtree(work, ignore_errors=True)
-        systems = deepmd.write_data(work / "data", frames, elements, coordinates)
-        write_json(work / "systems.json", systems)
         write_json(work / "recipe.json", recipe)
-    written = deepmd.training_input(
-        settings,
-        elements=elements,
-        slots=slots,
-        systems=read_json(work / "systems.json"),
-        seed=deepmd.seeds(recipe["seed"], recipe["index"]),
-        continued=origin is not None,
-        coordinates=coordinates,
-    )
-    index, steps = recipe["index"], written["training"]["numb_steps"]
-    begun = f"continued from {origin}" if origin else "from new weights"
-    begun = f"goes on from its checkpoint of step {found[1]}" if found else begun
-    log.info("train model %d: %d frames, %d steps, %s", index, len(frames), steps, begun)
 
-    def say(step: int, error: float) -> None:
+    def say(step: int, steps: int, error: float) -> None:
         log.info("train model %d: step %d/%d, force error %.2f eV/Å", index, step, steps, error)
 
-    program = deepmd.DeePMD(site.dp, site.train_threads)
-    try:
-        program.train(work, written, origin, found[0] if found else None, say)
-    except EngineError as error:
-        if found is None or deepmd.latest_checkpoint(work) != found:
-            raise
-        log.warning("train model %d: cannot go on from %s (%s); it starts over", index, found[0], error)
-        for path in (*work.glob("model.ckpt*"), *work.glob("checkpoint"), work / "lcurve.out"):
-            path.unlink(missing_ok=True)
-        program.train(work, written, origin, None, say)
-    difference = _conversion_difference(work, frames, settings.conversion_tolerance_ev_angstrom)
+    trained = by.train(TrainingJob(work, frames, settings, site, recipe["seed"], index, origin), say)
+    difference = _conversion_difference(by, work, frames, settings.conversion_tolerance_ev_angstrom)
     changed = difference["force_ev_angstrom"]
     log.info("train model %d: done, compression changes forces by at most %.1e eV/Å", index, changed)
-    write_text(out / "lcurve.csv", deepmd.curve_csv(work / "lcurve.out"))
-    for name in ("model.pb", "compressed.pb"):
+    for name in names:
         _copy(work / name, out / name)
+    record = ModelRecord(
+        engine=by.name,
+        elements=trained.elements,
+        cutoff_angstrom=trained.cutoff_angstrom,
+        units={"energy": "eV", "length": "Å"},
+        files=by.named(),
+        sha256={name: sha256(out / name) for name in by.files.values()},
+        parents={str(trained.parent): sha256(trained.parent)} if trained.parent else {},
+    )
     check = recipe | {
-        "units": {"energy": "eV", "length": "Å"},
-        "seeds": deepmd.seeds(recipe["seed"], index),
-        "started_from": str(origin) if origin else None,
-        "steps": steps,
+        **trained.details,
+        "started_from": str(trained.parent) if trained.parent else None,
         "frames": len(frames),
         "atoms": sum(len(atoms) for atoms in frames),
-        "elements": elements,
-        "neighbour_slots": slots,
-        "most_neighbours": most,
         "conversion_frames": min(CHECKED_FRAMES, len(frames)),
         "conversion_difference": difference,
-        "sha256": {name: sha256(out / name) for name in ("model.pb", "compressed.pb")},
+        **record.document(),
     }
-    write_json(out / "check.json", check)
+    write_json(out / RECORD, check)
     shutil.rmtree(work, ignore_errors=True)
 
 
@@ -164,13 +140,14 @@ def _same_recipe(work: Path, recipe: dict[str, Any]) -> bool:
         return False
 
 
-def _finished(out: Path, recipe: dict[str, Any], names: Sequence[str] = ("model.pb", "compressed.pb")) -> bool:
-    """Whether `out` holds what this recipe gives, with these models; its files are then marked as new."""
-    kept = (*names, "lcurve.csv", "check.json")
+def _finished(out: Path, recipe: dict[str, Any], by: Engine, roles: Sequence[Role]) -> bool:
+    """Whether `out` holds what this recipe gives, with these files; they are then marked as new."""
+    names = [by.files[role] for role in roles]
+    kept = (*names, by.curve, RECORD)
     if not all((out / name).is_file() for name in kept):
         return False
     try:
-        check = read_json(out / "check.json")
+        check = read_json(out / RECORD)
         same = all(check.get(key) == value for key, value in recipe.items())
         same = same and all(sha256(out / name) == check["sha256"][name] for name in names)
     except (DataError, KeyError, AttributeError):
@@ -180,56 +157,41 @@ def _finished(out: Path, recipe: dict[str, Any], names: Sequence[str] = ("model.
     return same
 
 
-def _compressed_again(out: Path, settings: Train, site: Site, labels: list[Path], recipe: dict[str, Any]) -> bool:
-    """Compress a sound model of this recipe whose compressed form is missing or damaged; False where there is none."""
-    from mlpwf.potentials import deepmd
-
-    if not _finished(out, recipe, ["model.pb"]):
+def _deployed_again(out: Path, settings: Train, site: Site, labels: list[Path], recipe: dict[str, Any]) -> bool:
+    """Deploy a sound model of this recipe whose deployed form is missing or damaged; False where there is none."""
+    by = engine(settings.engine)
+    original, deployed = by.files[Role.ORIGINAL], by.files[Role.DEPLOYED]
+    if not _finished(out, recipe, by, [Role.ORIGINAL]):
         return False
     work = out / "work"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
-    shutil.copy2(out / "model.pb", work)
-    deepmd.DeePMD(site.dp, site.train_threads).compress(work)
-    check = read_json(out / "check.json")
+    shutil.copy2(out / original, work)
+    by.deploy(work, site)
+    check = read_json(out / RECORD)
     check["conversion_difference"] = _conversion_difference(
-        work, _read_labels(labels), settings.conversion_tolerance_ev_angstrom
+        by, work, _read_labels(labels), settings.conversion_tolerance_ev_angstrom
     )
-    _copy(work / "compressed.pb", out / "compressed.pb")
-    check["sha256"]["compressed.pb"] = sha256(out / "compressed.pb")
-    write_json(out / "check.json", check)
+    _copy(work / deployed, out / deployed)
+    check["sha256"][deployed] = sha256(out / deployed)
+    write_json(out / RECORD, check)
     shutil.rmtree(work)
     return True
 
 
-def _inherited_slots(origin: Path, settings: Train, elements: list[str], most: list[int]) -> list[int] | None:
-    """Neighbour slots of the model to continue; None, saying why, if it cannot be continued."""
-    check = read_json(origin.parent / "check.json")
-    shape = ("cutoff_angstrom", "cutoff_smooth_angstrom", "embedding_neurons", "fitting_neurons", "axis_neurons")
-    changed = [key for key in shape if check["settings"][key] != settings.model_dump(mode="json")[key]]
-    reason = f"train.{changed[0]} has changed" if changed else ""
-    if check["elements"] != elements:
-        reason = f"it knows {', '.join(check['elements'])}, the labels hold {', '.join(elements)}"
-    elif any(found > room for found, room in zip(most, check["neighbour_slots"], strict=True)):
-        reason = f"it has room for {check['neighbour_slots']} neighbours, the labels show {most}"
-    if reason:
-        log.info("train: %s is not continued, new weights are trained: %s", origin, reason)
-        return None
-    return list(check["neighbour_slots"])
-
-
-def _conversion_difference(work: Path, frames: Sequence[Atoms], tolerance: float) -> dict[str, float]:
-    """Largest differences between the model and its compressed form; EngineError above `tolerance` eV/Å."""
-    from mlpwf.potentials.deepmd import predict
+def _conversion_difference(by: Engine, work: Path, frames: Sequence[Atoms], tolerance: float) -> dict[str, float]:
+    """Largest differences between the model and its deployed form; EngineError above `tolerance` eV/Å."""
     from mlpwf.potentials.metrics import largest_differences
 
     stride = -(-len(frames) // CHECKED_FRAMES)
-    chosen = frames[::stride]
-    difference = largest_differences(predict(work / "model.pb", chosen), predict(work / "compressed.pb", chosen))
+    chosen, files = frames[::stride], model_files(by, work)
+    original, deployed = (by.open([files[role]]).predict(chosen) for role in (Role.ORIGINAL, Role.DEPLOYED))
+    difference = largest_differences(original, deployed)
     if not difference.force_ev_angstrom <= tolerance:
         raise EngineError(
-            f"{work}/compressed.pb: forces differ by {difference.force_ev_angstrom:.3g} eV/Å from model.pb; "
-            f"expected at most {tolerance:g}: train longer, or raise train.conversion_tolerance_ev_angstrom"
+            f"{files[Role.DEPLOYED]}: forces differ by {difference.force_ev_angstrom:.3g} eV/Å from "
+            f"{files[Role.ORIGINAL].name}; expected at most {tolerance:g}: "
+            "train longer, or raise train.conversion_tolerance_ev_angstrom"
         )
     return dataclasses.asdict(difference)
 
@@ -293,7 +255,7 @@ class _Rated:
     """Labelled frames and what is needed to rate predictions of them."""
 
     def __init__(self, sources: list[Path]) -> None:
-        from mlpwf.potentials.deepmd import labelled
+        from mlpwf.potentials.metrics import labelled
 
         self.frames = _read_labels(sources)
         self.labels = [labelled(atoms) for atoms in self.frames]
@@ -391,10 +353,8 @@ def _pairs(rated: _Rated, predictions: list[list[Quantities]]) -> dict[str, Pair
 
 
 def _predict(model: Path, frames: Sequence[Atoms]) -> list[Quantities]:
-    from mlpwf.potentials.deepmd import predict
-
     sound_model(model)
-    return predict(model, frames)
+    return open_model(model).predict(frames)
 
 
 def _keep_apart(test: Sequence[Atoms], train: Sequence[Atoms], source: Path) -> None:
@@ -416,32 +376,37 @@ def _keep_apart(test: Sequence[Atoms], train: Sequence[Atoms], source: Path) -> 
 @app.command("final")
 def train_final(
     status: Annotated[Path, typer.Option(help="status.json of the last cycle")],
-    model: Annotated[Path, typer.Option(help="the model to keep, compressed; as trained it lies beside it")],
+    model: Annotated[Path, typer.Option(help="the model to keep, as deployed; as trained it lies beside it")],
     out: Annotated[Path, typer.Option(help="folder of the final model")],
 ) -> None:
     """Keep a model as the campaign's result, with the verdict that ended the cycles."""
-    kept = {"model.pb": model.with_name("model.pb"), "compressed.pb": model}
     if not model.is_file():
-        raise DataError(f"{model}: no such model; expected a compressed model of the last cycle: run again")
-    if not kept["model.pb"].is_file():
-        raise DataError(
-            f"{kept['model.pb']}: no such model; expected that which {model.name} was made from: delete {model} and "
-            "run again; it is trained anew"
-        )
+        raise DataError(f"{model}: no such model; expected a deployed model of the last cycle: run again")
+    by, record = engine_of([model]), ModelRecord.of(model) or ModelRecord()
+    kept = model_files(by, model.parent)
+    for source in kept.values():
+        if not source.is_file():
+            raise DataError(
+                f"{source}: no such model; expected that which {model.name} was made from: delete {model} and "
+                "run again; it is trained anew"
+            )
     verdict = read_json(status)
     with sole_writer(out), accounted(out, "train"):
-        for name, source in kept.items():
-            sound_model(source)
-            _copy(source, out / name)
+        hashes = {source.name: sound_model(source) for source in kept.values()}
+        for source in kept.values():
+            _copy(source, out / source.name)
+        copied = dataclasses.replace(
+            record, engine=by.name, files=by.named(), sha256=hashes, parents={str(model): hashes[model.name]}
+        )
         document = {
             "mlpwf": __version__,
             "cycle": verdict["cycle"],
             "verdict": verdict["verdict"],
             "reason": verdict["reason"],
             "model": str(model),
-            "sha256": {name: sha256(out / name) for name in kept},
+            **copied.document(),
         }
-        write_json(out / "final.json", document)
+        write_json(out / FINAL_RECORD, document)
     log.info("train: final model of cycle %d (%s): %s", verdict["cycle"], verdict["verdict"], verdict["reason"])
 
 
@@ -449,7 +414,7 @@ def train_final(
 
 
 def _read_labels(sources: list[Path]) -> list[Atoms]:
-    from mlpwf.potentials.deepmd import labelled
+    from mlpwf.potentials.metrics import labelled
     from mlpwf.structures.frames import read_frames
 
     frames = []
@@ -462,7 +427,7 @@ def _read_labels(sources: list[Path]) -> list[Atoms]:
             frames.append(atoms)
     if not frames:
         raise DataError(f"{', '.join(map(str, sources))}: no labelled frames; expected at least one")
-    engines = sorted({str(atoms.info.get("engine", "qe")) for atoms in frames})
+    engines = sorted({str(atoms.info.get("engine", DEFAULT_LABEL_ENGINE)) for atoms in frames})
     if len(engines) > 1:
         raise DataError(
             f"{', '.join(map(str, sources))}: labels by {' and '.join(engines)}; expected one engine: "

@@ -29,7 +29,7 @@ def validate(
     config: Annotated[Path, typer.Option(help="Resolved section: C/config/validate.json.")],
     site: Annotated[Path, typer.Option(help="Resolved site: C/config/site.json.")],
     system: Annotated[Path, typer.Option(help="Resolved section: C/config/system.json.")],
-    model: Annotated[Path, typer.Option(help="Final model: C/train/final/compressed.pb.")],
+    model: Annotated[Path, typer.Option(help="Final model, as deployed, of C/train/final.")],
     molecules: Annotated[Path, typer.Option(help="One frame for each species: C/build/molecules.extxyz.")],
     test_labels: Annotated[Path, typer.Option(help="Held-out labels: C/test/label/labels.extxyz.")],
     out: Annotated[Path, typer.Option(help="Folder of the results: C/validate, or C/cycle/NNN/validate.")],
@@ -41,17 +41,20 @@ def validate(
     from mlpwf.campaign.accounting import accounted
     from mlpwf.config import Site, System, Validate, load_section
     from mlpwf.errors import ConfigError
-    from mlpwf.files import sha256, sole_writer, sound_model, write_json
+    from mlpwf.files import sha256, sole_writer, write_json
+    from mlpwf.potentials.base import Ability
+    from mlpwf.potentials.record import engine_of, sound_model
     from mlpwf.structures.frames import read_frames
 
     section, seed = load_section(Validate, config)
     composition, place = load_section(System, system)[0], load_section(Site, site)[0]
     if not model.is_file():
         raise ConfigError(f"{model}: no such model; expected the final model of mlpwf train")
+    engine_of([model]).require(Ability.LAMMPS)
     with sole_writer(out), accounted(out, "validate"):
         about = {"mlpwf": __version__, "seed": seed, "model_sha256": sound_model(model)}
         asked = {**about, "molecules_sha256": sha256(molecules), **section.model_dump(mode="json")}
-        errors = _errors(model, read_frames(test_labels), test_labels, out)
+        errors = _errors(model, read_frames(molecules), read_frames(test_labels), test_labels, out)
         write_json(out / "errors.json", {**about, "labels_sha256": sha256(test_labels), **errors})
         overall = errors["overall"]
         log.info(
@@ -82,17 +85,17 @@ def _taken_over(known: Path, asked: dict[str, Any], out: Path) -> dict[str, Any]
     return {name: found[name] for name in ENSEMBLES}
 
 
-def _errors(model: Path, frames: list[Atoms], source: Path, out: Path) -> dict[str, Any]:
+def _errors(model: Path, species: list[Atoms], frames: list[Atoms], source: Path, out: Path) -> dict[str, Any]:
     """Errors by state; the pairs behind them go to parity.csv."""
     from mlpwf.errors import DataError
     from mlpwf.files import write_text
-    from mlpwf.potentials.deepmd import labelled, predict
-    from mlpwf.potentials.metrics import errors_by_state, parity_rows
+    from mlpwf.potentials.metrics import errors_by_state, labelled, parity_rows
+    from mlpwf.potentials.record import open_model
 
     if not frames:
         raise DataError(f"{source}: no held-out labels; expected at least one: label the test set first")
     states = [str(atoms.info.get("state", "test")) for atoms in frames]
-    labels, predictions = [labelled(atoms) for atoms in frames], predict(model, frames)
+    labels, predictions = [labelled(atoms) for atoms in frames], open_model(model, species).predict(frames)
     rows = [f"{quantity},{state},{a:.8g},{b:.8g}" for quantity, state, a, b in parity_rows(labels, predictions, states)]
     write_text(out / "parity.csv", "\n".join(["quantity,state,label,model", *rows]) + "\n")
     return errors_by_state(frames, labels, predictions, states)
@@ -115,8 +118,9 @@ def _runs(
 
     from mlpwf.files import read_json, write_json
     from mlpwf.md.lammps import ValidationJob, describe_exit, last_words, run_worker
+    from mlpwf.potentials.record import engine_of
     from mlpwf.structures.boxes import pack_box, scaled_counts
-    from mlpwf.structures.frames import element_order, quantised, read_frames, write_frames
+    from mlpwf.structures.frames import quantised, read_frames, write_frames
 
     references = read_frames(molecules)
     counts = scaled_counts([species.count for species in system.molecules.values()], section.molecules)
@@ -131,8 +135,8 @@ def _runs(
     steps = {name: _steps(getattr(section, f"{name}_ps"), section.timestep_fs) for name in ENSEMBLES}
     sample = max(1, min(round(SAMPLE_FS / section.timestep_fs), min(steps.values()) // 10))
     job = ValidationJob(
-        models=[str(model.resolve())],
-        elements=element_order(references),
+        engine=engine_of([model]).name,
+        models=[[str(model.resolve())]],
         box=str((work / "box.extxyz").resolve()),
         references=str(molecules.resolve()),
         seed=seed,

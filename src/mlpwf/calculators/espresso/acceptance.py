@@ -8,44 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from enum import StrEnum
 
 import numpy as np
 from ase import Atoms
 from ase.units import Bohr, Ry
 
 from mlpwf.calculators import gate
+from mlpwf.calculators.base import Reason, Rejected, Result
 from mlpwf.calculators.espresso import pw
 from mlpwf.calculators.espresso.dispersion import KBAR_PER_RY_BOHR3, Dispersion, dispersion, other_energy
 from mlpwf.calculators.espresso.kpoints import KPoints
 from mlpwf.config.label import Label
 from mlpwf.errors import DataError
 from mlpwf.process import TIMED_OUT
-from mlpwf.structures.frames import minimum_distance
-
-
-class Reason(StrEnum):
-    """Why a frame was set aside."""
-
-    CLASH = "clash"
-    NOT_CONVERGED = "not converged"
-    OUT_OF_TIME = "out of time"
-    CRASHED = "crashed"
-    OUT_OF_MEMORY = "out of memory"
-    BAD_OUTPUT = "bad output"
-    IMPLAUSIBLE = "implausible"
-    OVER_BUDGET = "over budget"
-
-
-class Aside(Exception):  # noqa: N818 - an outcome, not an error
-    """A frame set aside: the typed reason, one line of detail, and the raw output if there is one."""
-
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
-        self.detail = detail
-        self.output: str | None = None
-
 
 # whole or not at all
 _NUMBER = r"[-+]?\d+\.\d+(?:[Ee][-+]?\d+)?(?![\w.+-])"
@@ -81,45 +56,38 @@ NO_SYMMETRY = "No symmetry found"
 """With symmetry pw.x symmetrises the forces and the stress, but not each contribution it prints."""
 
 
-def check_distance(atoms: Atoms, label: Label) -> None:
-    """Aside, a clash, if two atoms are closer than any label is worth."""
-    closest, limit = minimum_distance(atoms), label.minimum_distance_angstrom
-    if closest < limit:
-        raise Aside(Reason.CLASH, f"two atoms are {closest:.3f} Å apart; at least {limit:g} Å expected")
-
-
 def _once(pattern: str, text: str, what: str) -> re.Match[str]:
     found = list(re.finditer(pattern, text, re.M))
     if len(found) != 1:
-        raise Aside(Reason.BAD_OUTPUT, f"{len(found)} lines of {what}, 1 expected")
+        raise Rejected(Reason.BAD_OUTPUT, f"{len(found)} lines of {what}, 1 expected")
     return found[0]
 
 
 def _near(found: float, expected: float, tolerance: float, what: str) -> None:
     if not abs(found - expected) <= tolerance:
-        raise Aside(Reason.BAD_OUTPUT, f"{what} is {found:.10g}, {expected:.10g} expected")
+        raise Rejected(Reason.BAD_OUTPUT, f"{what} is {found:.10g}, {expected:.10g} expected")
 
 
 def check_end(status: int, text: str) -> None:
-    """Aside unless pw.x began once and ended well, whatever it computed."""
+    """Rejected unless pw.x began once and ended well, whatever it computed."""
     if status == TIMED_OUT or "Maximum CPU time exceeded" in text:
-        raise Aside(Reason.OUT_OF_TIME, "pw.x reached its time limit")
+        raise Rejected(Reason.OUT_OF_TIME, "pw.x reached its time limit")
     if "convergence NOT achieved" in text:
-        raise Aside(Reason.NOT_CONVERGED, "the SCF did not converge")
+        raise Rejected(Reason.NOT_CONVERGED, "the SCF did not converge")
     if status in KILLED or _NO_MEMORY.search(text):
-        raise Aside(Reason.OUT_OF_MEMORY, "pw.x was killed or could not allocate memory; give a label more of it")
+        raise Rejected(Reason.OUT_OF_MEMORY, "pw.x was killed or could not allocate memory; give a label more of it")
     error = re.search(r"Error in routine (.+?)\n(.*)", text)
     if error:
-        raise Aside(Reason.CRASHED, " ".join(f"{error[1]} {error[2]}".split())[:200])
+        raise Rejected(Reason.CRASHED, " ".join(f"{error[1]} {error[2]}".split())[:200])
     if status != 0:
-        raise Aside(Reason.CRASHED, f"pw.x ended with exit status {status}")
+        raise Rejected(Reason.CRASHED, f"pw.x ended with exit status {status}")
     _once(r"^ +Program PWSCF v\.\S+ starts", text, "program start")
     _once(r"^ +JOB DONE\.", text, "JOB DONE")
     if "****" in text:
-        raise Aside(Reason.BAD_OUTPUT, "numbers too large to print")
+        raise Rejected(Reason.BAD_OUTPUT, "numbers too large to print")
     odd = _OTHER_EXPONENT.search(text)
     if odd:
-        raise Aside(Reason.BAD_OUTPUT, f"{odd[0]} is no number as pw.x writes it, whose exponents are marked by E")
+        raise Rejected(Reason.BAD_OUTPUT, f"{odd[0]} is no number as pw.x writes it, whose exponents are marked by E")
 
 
 def _check_scf(text: str, label: Label) -> float:
@@ -129,7 +97,9 @@ def _check_scf(text: str, label: Label) -> float:
     final = _once(rf"^!.*\n{_ALL_ELECTRON}? +estimated scf accuracy +< +({_NUMBER}) Ry", text, "the final accuracy")
     accuracy = float(final[1])
     if not 0 <= accuracy <= label.convergence_ry * 1.000001:
-        raise Aside(Reason.NOT_CONVERGED, f"SCF accuracy is {accuracy:g} Ry; at most {label.convergence_ry:g} expected")
+        raise Rejected(
+            Reason.NOT_CONVERGED, f"SCF accuracy is {accuracy:g} Ry; at most {label.convergence_ry:g} expected"
+        )
     return float(_once(rf"^! +total energy += +({_NUMBER}) Ry *$", text, "the total energy")[1])
 
 
@@ -146,10 +116,10 @@ def _check_energy(text: str, energy: float) -> None:
 def _check_physics(text: str, label: Label, hashes: Mapping[str, str]) -> None:
     functional = re.findall(r"^ +Exchange-correlation= +(\S+)", text, re.M)
     if not functional or any(name.lower() != label.functional for name in functional):
-        raise Aside(Reason.BAD_OUTPUT, f"functional is {functional}, {label.functional} expected")
+        raise Rejected(Reason.BAD_OUTPUT, f"functional is {functional}, {label.functional} expected")
     dispersion = re.findall(rf"^ +DFT-D3 Dispersion += +({_NUMBER}) Ry", text, re.M)
     if len(dispersion) != (label.dispersion == "d3bj"):
-        raise Aside(Reason.BAD_OUTPUT, f"{len(dispersion)} lines of D3 dispersion energy")
+        raise Rejected(Reason.BAD_OUTPUT, f"{len(dispersion)} lines of D3 dispersion energy")
     for pattern, value, what in (
         (rf"^ +kinetic-energy cutoff += +({_NUMBER}) +Ry", label.cutoff_ry, "the cut-off in Ry"),
         (rf"^ +charge density cutoff += +({_NUMBER}) +Ry", label.density_cutoff_ry, "the density cut-off in Ry"),
@@ -157,13 +127,13 @@ def _check_physics(text: str, label: Label, hashes: Mapping[str, str]) -> None:
         _near(float(_once(pattern, text, what)[1]), value, 1e-3, what)
     smeared = len(re.findall(r"^ +number of k points=.*\bsmearing\b", text, re.M))
     if smeared != (label.smearing != "none"):
-        raise Aside(Reason.BAD_OUTPUT, f"occupations are not those of smearing '{label.smearing}'")
+        raise Rejected(Reason.BAD_OUTPUT, f"occupations are not those of smearing '{label.smearing}'")
     found = _PSEUDOPOTENTIAL.findall(text)
     sums = dict(found)
     # each file is named by its header, which in some formats is not the element
     read = {element: sums.get(name) for element, (_, name) in species(text).items()}
     if len(found) != len(sums) or len(read) != len(sums) or read != dict(hashes):
-        raise Aside(Reason.BAD_OUTPUT, "the pseudopotentials pw.x read are not those asked for")
+        raise Rejected(Reason.BAD_OUTPUT, "the pseudopotentials pw.x read are not those asked for")
 
 
 def _check_statements(text: str, atoms: Atoms, label: Label) -> None:
@@ -171,7 +141,7 @@ def _check_statements(text: str, atoms: Atoms, label: Label) -> None:
     steps = re.findall(rf"^ +iteration # *(\d+) +ecut= +({_NUMBER}) Ry +beta= *({_NUMBER}) *$", text, re.M)
     said = int(_once(r"^ +convergence has been achieved in +(\d+) iterations", text, "convergence")[1])
     if [int(step) for step, *_ in steps] != list(range(1, said + 1)):
-        raise Aside(Reason.BAD_OUTPUT, f"{len(steps)} SCF steps, {said} expected, in order")
+        raise Rejected(Reason.BAD_OUTPUT, f"{len(steps)} SCF steps, {said} expected, in order")
     beta = float(_once(rf"^ +mixing beta += +({_NUMBER})", text, "the mixing factor")[1])
     for _, cutoff, mixing in steps:
         _near(float(cutoff), label.cutoff_ry, 0.006, "the cut-off of an SCF step in Ry")
@@ -190,7 +160,7 @@ def _check_statements(text: str, atoms: Atoms, label: Label) -> None:
     expected = [(str(index), str(kinds.index(symbol) + 1)) for index, symbol in enumerate(atoms.symbols, start=1)]
     found = re.findall(r"^ +atom +(\d+) +type +(\d+) +force", text, re.M)
     if any(found[at : at + len(expected)] != expected for at in range(0, len(found), len(expected))):
-        raise Aside(Reason.BAD_OUTPUT, "the types of the atoms the forces act on are not those of the structure")
+        raise Rejected(Reason.BAD_OUTPUT, "the types of the atoms the forces act on are not those of the structure")
 
 
 def species(text: str) -> dict[str, tuple[float, str]]:
@@ -198,12 +168,12 @@ def species(text: str) -> dict[str, tuple[float, str]]:
 
     Raises
     ------
-    Aside
+    Rejected
         If the list is not there once, or an element is there twice.
     """
     rows = re.findall(_SPECIES, _once(_SPECIES_TABLE, text, "the list of species")[1], re.M)
     if len({row[0] for row in rows}) != len(rows):
-        raise Aside(Reason.BAD_OUTPUT, "an element is listed as two species")
+        raise Rejected(Reason.BAD_OUTPUT, "an element is listed as two species")
     return {element: (float(valence), name) for element, valence, name in rows}
 
 
@@ -211,22 +181,22 @@ def _check_structure(text: str, atoms: Atoms, label: Label) -> None:
     alat = float(_once(rf"^ +celldm\(1\)= +({_NUMBER})", text, "celldm(1)")[1]) * Bohr
     axes = _AXIS.findall(text)
     if [row[0] for row in axes] != ["1", "2", "3"]:
-        raise Aside(Reason.BAD_OUTPUT, "the three crystal axes are not there once")
+        raise Rejected(Reason.BAD_OUTPUT, "the three crystal axes are not there once")
     cell = np.array([[float(x) for x in row[1:]] for row in axes]) * alat
     if not np.allclose(cell, atoms.cell.array, rtol=0, atol=2e-6 * alat):
-        raise Aside(Reason.BAD_OUTPUT, "the cell is not the one asked for")
+        raise Rejected(Reason.BAD_OUTPUT, "the cell is not the one asked for")
     sites = _SITE.findall(text.partition(DETAILED)[0])
     count = len(atoms)
     numbers = [str(i + 1) for i in range(count)]
     if [row[0] for row in sites] != numbers or [row[2] for row in sites] != numbers:
-        raise Aside(Reason.BAD_OUTPUT, f"{len(sites)} atomic sites, {count} expected, in order")
+        raise Rejected(Reason.BAD_OUTPUT, f"{len(sites)} atomic sites, {count} expected, in order")
     if [row[1] for row in sites] != list(atoms.symbols):
-        raise Aside(Reason.BAD_OUTPUT, "elements are not those asked for")
+        raise Rejected(Reason.BAD_OUTPUT, "elements are not those asked for")
     _check_grid(text, atoms, label)
     _check_kpoints(text, alat, pw.kpoints_of(label, atoms.cell.array), atoms)
     positions = np.array([[float(x) for x in row[3:]] for row in sites]) * alat
     if not np.allclose(positions, atoms.positions, rtol=0, atol=1e-6 * alat):
-        raise Aside(Reason.BAD_OUTPUT, "positions are not those asked for")
+        raise Rejected(Reason.BAD_OUTPUT, "positions are not those asked for")
 
 
 def _check_grid(text: str, atoms: Atoms, label: Label) -> None:
@@ -242,7 +212,7 @@ def _check_grid(text: str, atoms: Atoms, label: Label) -> None:
     if not fits:
         grids = " and ".join(" x ".join(grid) for grid in found)
         expected = " x ".join(map(str, largest))
-        raise Aside(Reason.BAD_OUTPUT, f"the FFT grid is {grids or 'not printed'}, {expected} expected")
+        raise Rejected(Reason.BAD_OUTPUT, f"the FFT grid is {grids or 'not printed'}, {expected} expected")
 
 
 def _check_kpoints(text: str, alat: float, expected: KPoints, atoms: Atoms) -> None:
@@ -255,7 +225,7 @@ def _check_kpoints(text: str, alat: float, expected: KPoints, atoms: Atoms) -> N
     if not same or not expected.agrees(points, rows[:, 3] / 2, 1e-5):
         listed = "; ".join(" ".join(f"{x:.4f}" for x in point) for point in points[:3])
         wanted = "; ".join(" ".join(f"{x:.4f}" for x in point) for point in expected.points[:3])
-        raise Aside(
+        raise Rejected(
             Reason.BAD_OUTPUT,
             f"k-points are {counted} ({listed}, …), {len(expected.points)} ({wanted}, …) expected, weights too",
         )
@@ -264,9 +234,9 @@ def _check_kpoints(text: str, alat: float, expected: KPoints, atoms: Atoms) -> N
     if (len(bands) or DETAILED in text) and (
         bands.shape != rows[:, :3].shape or np.abs(bands - rows[:, :3]).max() > 1e-4
     ):
-        raise Aside(Reason.BAD_OUTPUT, f"bands are printed at {len(bands)} k-points that are not those of the list")
+        raise Rejected(Reason.BAD_OUTPUT, f"bands are printed at {len(bands)} k-points that are not those of the list")
     if ("gamma-point specific algorithms are used" in text) != expected.is_gamma:
-        raise Aside(Reason.BAD_OUTPUT, "k-points are Γ by complex wave functions, K_POINTS gamma expected")
+        raise Rejected(Reason.BAD_OUTPUT, "k-points are Γ by complex wave functions, K_POINTS gamma expected")
 
 
 def _check_dispersion(text: str, atoms: Atoms, label: Label) -> Dispersion | None:
@@ -277,7 +247,7 @@ def _check_dispersion(text: str, atoms: Atoms, label: Label) -> Dispersion | Non
     expected = dispersion(atoms, label)
     other = other_energy(printed, expected.energy, label)
     if other:
-        raise Aside(Reason.BAD_OUTPUT, other)
+        raise Rejected(Reason.BAD_OUTPUT, other)
     return expected
 
 
@@ -291,16 +261,16 @@ def _forces(text: str, atoms: Atoms, d3: Dispersion | None) -> np.ndarray:
     forces = tables.pop(TOTAL)
     _check_norm(float(_once(rf"^ +Total force = +({_NUMBER}) ", text, "the total force")[1]), forces, atoms)
     if np.abs(forces.sum(axis=0)).max() > 0.6e-8 * count:
-        raise Aside(Reason.BAD_OUTPUT, "the forces do not add up to nothing, as pw.x makes them do")
+        raise Rejected(Reason.BAD_OUTPUT, "the forces do not add up to nothing, as pw.x makes them do")
     if DETAILED in text and not tables:
-        raise Aside(Reason.BAD_OUTPUT, IN_PART)
+        raise Rejected(Reason.BAD_OUTPUT, IN_PART)
     if tables:
         allowed = np.where(_free(atoms), 1e-8 * (len(tables) + 1), SCF_TERM_RY_BOHR)
         if NO_SYMMETRY in text and not np.all(_unexplained(forces, list(tables.values()), atoms) <= allowed):
-            raise Aside(Reason.BAD_OUTPUT, "the contributions to the forces do not add up to them")
+            raise Rejected(Reason.BAD_OUTPUT, "the contributions to the forces do not add up to them")
         found = [table for what, table in tables.items() if "DFT-D3" in what]
         if d3 is not None and not _same(found, d3.forces, D3_FORCE_RY_BOHR, 1e-6):
-            raise Aside(Reason.BAD_OUTPUT, "the D3 forces are not those of the structure")
+            raise Rejected(Reason.BAD_OUTPUT, "the D3 forces are not those of the structure")
     return forces
 
 
@@ -311,7 +281,7 @@ def _check_norm(total: float, forces: np.ndarray, atoms: Atoms) -> None:
         detail = f"the norm of the forces in Ry/bohr is {norms[1]:.10g}, {total:.10g} expected"
         if total < norms[0] and not atoms.constraints:
             detail += "; if atoms are fixed, put the input, which says which, beside the output"
-        raise Aside(Reason.BAD_OUTPUT, detail)
+        raise Rejected(Reason.BAD_OUTPUT, detail)
 
 
 def _free(atoms: Atoms) -> np.ndarray:
@@ -346,7 +316,7 @@ def _tables(block: str) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
 
 def _force_table(what: str, rows: list[tuple[str, ...]], count: int) -> np.ndarray:
     if [int(row[0]) for row in rows] != list(range(1, count + 1)):
-        raise Aside(Reason.BAD_OUTPUT, f"{what} on {len(rows)} atoms, {count} expected, in order")
+        raise Rejected(Reason.BAD_OUTPUT, f"{what} on {len(rows)} atoms, {count} expected, in order")
     return np.array([[float(x) for x in row[1:]] for row in rows])
 
 
@@ -363,27 +333,27 @@ def _stress(text: str, d3: Dispersion | None) -> np.ndarray:
     )
     rows = [_STRESS_ROW.match(line) for line in block[2].splitlines()]
     if not all(rows):
-        raise Aside(Reason.BAD_OUTPUT, "the stress is not three rows of numbers")
+        raise Rejected(Reason.BAD_OUTPUT, "the stress is not three rows of numbers")
     table = np.array([[float(x) for x in row.groups()] for row in rows if row])
     stress, kbar = table[:, :3], table[:, 3:]
     if np.abs(stress * KBAR_PER_RY_BOHR3 - kbar).max() > 0.006 + 0.5e-8 * KBAR_PER_RY_BOHR3:
-        raise Aside(Reason.BAD_OUTPUT, "the stress in Ry/bohr³ and in kbar disagree")
+        raise Rejected(Reason.BAD_OUTPUT, "the stress in Ry/bohr³ and in kbar disagree")
     if np.abs(stress - stress.T).max() > 2e-8:
-        raise Aside(Reason.BAD_OUTPUT, "the stress is not symmetric")
+        raise Rejected(Reason.BAD_OUTPUT, "the stress is not symmetric")
     _near(np.trace(kbar) / 3, float(block[1]), 0.011, "the pressure in kbar")
     found = _CONTRIBUTION.findall(text)
     if (DETAILED in text) != bool(found):
-        raise Aside(Reason.BAD_OUTPUT, IN_PART)
+        raise Rejected(Reason.BAD_OUTPUT, IN_PART)
     if found:
         parts = {what: np.array(numbers.split(), float).reshape(3, 3) for what, numbers in found}
         if NO_SYMMETRY in text and np.abs(sum(parts.values()) - kbar).max() > 0.006 * (len(parts) + 1):
-            raise Aside(Reason.BAD_OUTPUT, "the contributions to the stress do not add up to it")
+            raise Rejected(Reason.BAD_OUTPUT, "the contributions to the stress do not add up to it")
         if d3 is not None and not _same([parts[what] for what in parts if "DFT-D" in what], d3.stress, 0.011, 1e-6):
-            raise Aside(Reason.BAD_OUTPUT, "the D3 stress is not that of the structure")
+            raise Rejected(Reason.BAD_OUTPUT, "the D3 stress is not that of the structure")
     return stress
 
 
-def accept(status: int, text: str, atoms: Atoms, label: Label, pseudopotentials: Mapping[str, str]) -> pw.Result:
+def accept(status: int, text: str, atoms: Atoms, label: Label, pseudopotentials: Mapping[str, str]) -> Result:
     """Numbers of an output that is a label of `atoms` with the settings of `label`.
 
     Parameters
@@ -402,18 +372,18 @@ def accept(status: int, text: str, atoms: Atoms, label: Label, pseudopotentials:
 
     Raises
     ------
-    Aside
+    Rejected
         With the typed reason, if any statement of the whitelist does not hold.
     """
     try:
         result = _accepted(status, text, atoms, label, pseudopotentials)
         gate.check(result.energy, result.forces, result.stress, len(atoms))
     except (DataError, ValueError, ArithmeticError, LookupError, RuntimeError) as error:  # of whatever read the text
-        raise Aside(Reason.BAD_OUTPUT, " ".join(str(error).split())[:200]) from None
+        raise Rejected(Reason.BAD_OUTPUT, " ".join(str(error).split())[:200]) from None
     return result
 
 
-def _accepted(status: int, text: str, atoms: Atoms, label: Label, pseudopotentials: Mapping[str, str]) -> pw.Result:
+def _accepted(status: int, text: str, atoms: Atoms, label: Label, pseudopotentials: Mapping[str, str]) -> Result:
     check_end(status, text)
     energy = _check_scf(text, label)
     _check_energy(text, energy)
@@ -431,5 +401,5 @@ def _accepted(status: int, text: str, atoms: Atoms, label: Label, pseudopotentia
         and np.allclose(result.stress, -stress * Ry / Bohr**3, rtol=1e-5, atol=1e-7)
     )
     if not agree:
-        raise Aside(Reason.BAD_OUTPUT, "two readers disagree about energy, forces or stress")
+        raise Rejected(Reason.BAD_OUTPUT, "two readers disagree about energy, forces or stress")
     return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import sys
@@ -11,21 +12,28 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import yaml
 from ase import Atoms
 
+from mlpwf import __version__
+from mlpwf.calculators.base import Rejected, Report
 from mlpwf.calculators.espresso import pw
-from mlpwf.calculators.espresso.acceptance import Aside, accept
+from mlpwf.calculators.espresso.acceptance import accept
 from mlpwf.config import Label, Site
 from mlpwf.config.site import launched
-from mlpwf.errors import ConfigError, EngineError
+from mlpwf.errors import ConfigError, DataError, EngineError
+from mlpwf.tables import table
+
+log = logging.getLogger(__name__)
 
 ATOMS_PER_RANK = 15
 """Fewer atoms do not keep a rank busy."""
 MEMORY_SHARE = 0.9
 """Of the memory, for labels."""
+HEADER = ("labels side by side", "processes a label", "s a label", "labels/hour", "MiB", "failure")
 
 
 @dataclass(frozen=True)
@@ -203,7 +211,7 @@ def measure(
     with peak_memory() as peaks, ThreadPoolExecutor(layout.labels) as pool:
         try:
             walls = tuple(pool.map(run, range(layout.labels)))
-        except (Aside, EngineError) as error:
+        except (Rejected, EngineError) as error:
             return Timing(layout, tuple(command), failure=str(error))
     # all do the same work; one that grew between two looks was seen too small
     return Timing(layout, tuple(command), walls, layout.labels * layout.ranks * max(peaks.values(), default=0.0))
@@ -247,3 +255,71 @@ def memory_below_mib() -> dict[int, float]:
             lines = Path(f"/proc/{pid}/status").read_text().splitlines()
             memory[pid] = 0.0 if forked else sum(int(line.split()[1]) / 1024 for line in lines if "VmHWM" in line)
     return memory
+
+
+def benchmark(
+    atoms: Atoms,
+    settings: Label,
+    site: Site,
+    hashes: Mapping[str, str],
+    folder: Path,
+    *,
+    cores: int | None,
+    memory_mib: float | None,
+    ranks: int | None,
+) -> Report:
+    """Propose a layout of labels for this machine, and measure it and others with one label.
+
+    Parameters
+    ----------
+    atoms, settings, site, hashes, folder
+        As for `measure`.
+    cores, memory_mib
+        What to use of the machine; None: all there is.
+    ranks
+        Processes of a label, if asked for.
+
+    Raises
+    ------
+    DataError
+        If the label to be timed is rejected.
+    """
+    cores, memory_mib = cores or machine_cores(), memory_mib or machine_memory_mib()
+
+    def tried(layout: Layout, command: list[str]) -> Timing:
+        log.info("trying %d side by side, %d processes each", layout.labels, layout.ranks)
+        return measure(atoms, settings, site, hashes, layout, command, folder)
+
+    alone = tried(Layout(1, 1, cores), serial_command(site.pw))
+    if alone.failure:
+        raise DataError(f"the label to be timed was rejected: {alone.failure}")
+    first = propose(len(atoms), cores, memory_mib, alone.memory_mib, ranks)
+    second = propose(len(atoms), cores, memory_mib, alone.memory_mib, 2) if cores > 1 else None
+    commands = candidates(first, second, site, cores)
+    commands.pop(alone.layout, None)
+    timings = [alone, *(tried(layout, command) for layout, command in commands.items())]
+    best = max(timings, key=lambda timing: timing.labels_per_hour)
+    wanted = {"label_threads": best.layout.threads, "pw": list(best.command)}
+    document = {
+        "mlpwf": __version__,
+        "formula": atoms.get_chemical_formula(),
+        "cores": cores,
+        "memory_mib": round(memory_mib),
+        "tried": [asdict(timing) | {"labels_per_hour": timing.labels_per_hour} for timing in timings],
+        "site": wanted,
+    }
+    lines = list(table([HEADER, *map(_row, timings)]))
+    several = any(timing.layout.ranks > 1 and not timing.failure for timing in timings)
+    if several and settings.dispersion != "none" and not settings.dispersion_threebody:
+        lines.append("on several processes pw.x 6.7 spends the time of D3's three-body term although it is off")
+    lines.append(f"lines of the site file, for {cores} cores:")
+    lines.append(yaml.safe_dump(wanted, sort_keys=False, default_flow_style=None).rstrip())
+    return Report(lines, {"layout.json": document})
+
+
+def _row(timing: Timing) -> tuple[str, ...]:
+    layout = (f"{timing.layout.labels}", f"{timing.layout.ranks}")
+    if timing.failure:
+        return (*layout, "-", "-", "-", timing.failure)
+    wall = sum(timing.wall_s) / len(timing.wall_s)
+    return (*layout, f"{wall:.1f}", f"{timing.labels_per_hour:.0f}", f"{timing.memory_mib:.0f}", "-")

@@ -8,16 +8,21 @@ facts are of the header; the tables below it are left to pw.x.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
 from ase.data import chemical_symbols
 
+from mlpwf.calculators.base import Report
 from mlpwf.calculators.espresso.pw import md5_sum
 from mlpwf.config.label import Label
 from mlpwf.errors import DataError
+from mlpwf.findings import Finding, failed, ok, warning
+from mlpwf.tables import table
+
+HEADER = ("element", "file", "type", "valence", "functional", "relativity", "suggested Ry", "MD5", "verdict")
 
 _FAMILIES = {
     "LDA": "LDA",
@@ -154,6 +159,51 @@ def check(element: str, label: Label, folder: Path) -> Check:
     findings = [*_sum(element, label, md5), *_identity(element, found), *_functional(label, found)]
     findings += [*_cutoffs(label, found)]
     return Check(element, name, found, md5, tuple(sorted(findings, reverse=True)))
+
+
+def report(elements: Sequence[str], label: Label, folder: Path) -> Report:
+    """The table of some elements, or of all of the section, and what was found of each; a failure if one is unusable.
+
+    Parameters
+    ----------
+    elements
+        Symbols of the elements; none: all that `label` names a file for.
+    label, folder
+        As for `check`.
+    """
+    checks = [check(element, label, folder) for element in elements or sorted(label.pseudopotentials)]
+    lines = list(table([HEADER, *(_row(one) for one in checks)]))
+    lines += [f"{one.element}, {level.name.lower()}: {text}" for one in checks for level, text in one.findings]
+    unusable = [one for one in checks if one.level is Level.ERROR]
+    if not unusable:
+        return Report(lines)
+    worst = unusable[0]
+    failure = (
+        f"label.pseudopotentials: {len(unusable)} of {len(checks)} cannot be used; "
+        f"{worst.element}: {worst.findings[0][1]}. Name another file, or fetch it again"
+    )
+    return Report(lines, failure=failure)
+
+
+def _row(check: Check) -> tuple[str, ...]:
+    verdict = check.level.name.lower()
+    found = check.found
+    if found is None:
+        return (check.element, check.file, "-", "-", "-", "-", "-", "-", verdict)
+    suggested = [f"{value:.0f}" for value in (found.cutoff_ry, found.density_cutoff_ry) if value is not None]
+    relativity = f"{found.relativity}{', spin-orbit' if found.spin_orbit else ''}"
+    facts = (found.kind, f"{found.valence:g}", found.functional, relativity, "/".join(suggested) or "-")
+    return (check.element, check.file, *facts, check.md5 or "-", verdict)
+
+
+def finding(check: Check) -> Finding:
+    """A check as a line of the doctor's."""
+    name, expected = f"potential {check.element}", "a sound file that fits the settings of `label`"
+    if check.level <= Level.NOTE:
+        return ok(name, f"{check.file}, {check.found.kind if check.found else 'unread'}")
+    remedy = "see `mlpwf label pseudopotentials`, label.pseudopotentials and the site's pseudopotential_folder"
+    judged = failed if check.level is Level.ERROR else warning
+    return judged(name, f"{check.file} {check.findings[0][1]}", expected, remedy)
 
 
 def _sum(element: str, label: Label, md5: str) -> Iterator[tuple[Level, str]]:

@@ -7,7 +7,6 @@ import io
 import re
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +14,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from mlpwf.calculators.base import Result
 from mlpwf.calculators.espresso import kpoints
 from mlpwf.calculators.espresso.kpoints import KPoints
 from mlpwf.config.label import Label
@@ -46,19 +46,6 @@ class Cutoffs(Protocol):
     def density_cutoff_ry(self) -> float: ...
     @property
     def fft_grid_ry(self) -> float | None: ...
-
-
-@dataclass(frozen=True)
-class Result:
-    """Numbers of one pw.x output, in its own atom order.
-
-    energy in eV, forces in eV/Å (n_atoms, 3), stress in eV/Å³ (3, 3; ASE's sign:
-    the virial is −stress × volume).
-    """
-
-    energy: float
-    forces: NDArray[np.float64]
-    stress: NDArray[np.float64]
 
 
 def md5_sum(path: Path) -> str:
@@ -145,7 +132,7 @@ def physics(label: Label, pseudopotentials: dict[str, str]) -> dict[str, Any]:
     smearing = None if label.smearing == "none" else [label.smearing, label.smearing_width_ry]
     grid = {} if label.fft_grid_ry is None else {"fft_grid_ry": float(label.fft_grid_ry)}
     return {
-        "engine": "qe",
+        "engine": label.engine,
         "functional": label.functional,
         "dispersion": [label.dispersion, label.dispersion_threebody if label.dispersion != "none" else False],
         "cutoff_ry": float(label.cutoff_ry),
@@ -358,4 +345,4 @@ def read_output(text: str) -> Result:
         raise ValueError(f"no {', '.join(missing)}")
     xx, yy, zz, yz, xz, xy = found["stress"]
     stress = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]], dtype=float)
-    return Result(float(found["energy"]), np.asarray(found["forces"], dtype=float), stress)
+    return Result(float(found["energy"]), np.asarray(found["forces"], dtype=float), stress, version(text))

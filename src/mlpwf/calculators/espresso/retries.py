@@ -1,7 +1,7 @@
-"""The ladder of retries: other numerics for the same physics, until the SCF gets there.
+"""The retry policy: other numerics for the same physics, until the SCF gets there.
 
-No rung changes what a label depends on: cut-offs, threshold, functional, k-points,
-smearing, pseudopotentials and dispersion are those asked for on every rung.
+No attempt changes what a label depends on: cut-offs, threshold, functional, k-points,
+smearing, pseudopotentials and dispersion are those asked for in every attempt.
 """
 
 from __future__ import annotations
@@ -11,58 +11,71 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlpwf.calculators.espresso.acceptance import Aside, Reason
+from mlpwf.calculators.base import Attempt, Reason, Rejected
 from mlpwf.config.label import Label
+
+MAX_SCF_STEPS = 1000
 
 
 @dataclass(frozen=True)
-class Rung:
+class Remedy:
     """A named change of numerics; `more_steps` multiplies the SCF steps allowed."""
 
     name: str
     changes: Mapping[str, Any] = field(default_factory=dict)
     more_steps: int = 1
 
-    def applied(self, label: Label) -> Label:
-        """The settings of this rung."""
-        steps = min(1000, label.maximum_scf_steps * self.more_steps)
-        return label.model_copy(update={**self.changes, "maximum_scf_steps": steps})
+    def attempt(self, label: Label) -> Attempt:
+        """The attempt with this change."""
+        steps = min(MAX_SCF_STEPS, label.maximum_scf_steps * self.more_steps)
+        return Attempt(self.name, label.model_copy(update={**self.changes, "maximum_scf_steps": steps}))
 
 
-ASKED = Rung("as asked")
-LOCAL_TF = Rung("local-TF mixing", {"mixing_mode": "local-TF", "mixing_beta": 0.3}, 2)
-SMALL_STEPS = Rung("small mixing", {"mixing_mode": "plain", "mixing_beta": 0.1}, 4)
-BAND_BY_BAND = Rung("conjugate gradient", {"diagonalization": "cg", "mixing_beta": 0.3}, 2)
-AGAIN = Rung("once more")
+LOCAL_TF = Remedy("local-TF mixing", {"mixing_mode": "local-TF", "mixing_beta": 0.3}, 2)
+SMALL_STEPS = Remedy("small mixing", {"mixing_mode": "plain", "mixing_beta": 0.1}, 4)
+BAND_BY_BAND = Remedy("conjugate gradient", {"diagonalization": "cg", "mixing_beta": 0.3}, 2)
+AGAIN = Remedy("once more")
 
 # What helps against what. Band by band needs less memory than the Davidson method, and does not
 # diagonalise the overlap of nearly dependent vectors, on which that method crashes.
-REMEDIES: Mapping[Reason, tuple[Rung, ...]] = {
+REMEDIES: Mapping[Reason, tuple[Remedy, ...]] = {
     Reason.NOT_CONVERGED: (LOCAL_TF, SMALL_STEPS, BAND_BY_BAND),
     Reason.CRASHED: (BAND_BY_BAND, SMALL_STEPS),
     Reason.OUT_OF_MEMORY: (BAND_BY_BAND,),
     Reason.BAD_OUTPUT: (AGAIN,),
 }
-
-
 SOLVER_TROUBLE = re.compile(r"diag|bands|cholesky|eigen|exit status", re.IGNORECASE)
 
 
-def next_rung(failure: Aside, tried: Sequence[str], retries: int) -> Rung | None:
-    """The rung to try after a failure; None when a further try is of no use.
+def next_attempt(label: Label, rejection: Rejected, tried: Sequence[str]) -> Attempt | None:
+    """The attempt to make after a rejection; None when a further one is of no use.
 
     Parameters
     ----------
-    failure
-        Why the last try failed. A clash, an exceeded time limit and an input that pw.x refuses
+    label
+        The section as asked for; of its `retries` attempts may follow the first.
+    rejection
+        Why the last attempt failed. A clash, an exceeded time limit and an input that pw.x refuses
         have no remedy in the numerics.
     tried
-        Names of the rungs tried so far, the first included.
-    retries
-        Largest number of tries after the first.
+        Names of the attempts made, the first included.
     """
-    if len(tried) > retries:
+    if len(tried) > label.retries:
         return None
-    if failure.reason is Reason.CRASHED and not SOLVER_TROUBLE.search(failure.detail):
+    if rejection.reason is Reason.CRASHED and not SOLVER_TROUBLE.search(rejection.detail):
         return None
-    return next((rung for rung in REMEDIES.get(failure.reason, ()) if rung.name not in tried), None)
+    remedies = (remedy for remedy in REMEDIES.get(rejection.reason, ()) if remedy.name not in tried)
+    remedy = next(remedies, None)
+    return None if remedy is None else remedy.attempt(label)
+
+
+def tighter(label: Label) -> Label:
+    """The same physics to a hundredth of the SCF threshold, on another path to it."""
+    return label.model_copy(
+        update={
+            "convergence_ry": max(label.convergence_ry / 100, 1e-10),
+            "mixing_mode": "local-TF",
+            "mixing_beta": 0.3,
+            "maximum_scf_steps": min(MAX_SCF_STEPS, 3 * label.maximum_scf_steps),
+        }
+    )

@@ -8,7 +8,7 @@ from mlpwf.label.commands.batch import label_batch, label_collect
 from mlpwf.label.commands.converge import label_converge
 from mlpwf.label.commands.error import label_error
 from mlpwf.label.commands.import_export import label_check, label_export, label_import
-from mlpwf.label.commands.parallel import label_layout
+from mlpwf.label.commands.parallel import label_parallel
 from mlpwf.label.commands.pseudopotentials import label_pseudopotentials
 
 app = typer.Typer(help="First-principles labels: computed once, kept for ever.", no_args_is_help=True)
@@ -19,5 +19,5 @@ app.command("export")(label_export)
 app.command("check")(label_check)
 app.command("converge")(label_converge)
 app.command("error")(label_error)
-app.command("layout")(label_layout)
+app.command("layout")(label_parallel)
 app.command("pseudopotentials")(label_pseudopotentials)

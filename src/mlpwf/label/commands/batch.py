@@ -19,6 +19,8 @@ from mlpwf.files import read_json, sole_writer, write_json
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from mlpwf.calculators.base import Calculator
+
 log = logging.getLogger(__name__)
 
 MARGIN = 1.5  # the next label may take this much longer than the longest so far
@@ -81,18 +83,18 @@ def _affordable(settings: Label, campaign: Path) -> bool:
 
 
 def _over_budget(key: str, settings: Label) -> dict[str, Any]:
-    from mlpwf.calculators.espresso.acceptance import Reason
+    from mlpwf.calculators.base import Reason
 
     detail = f"label.budget_core_hours = {settings.budget_core_hours:g} is spent"
-    aside = {"accepted": False, "reason": str(Reason.OVER_BUDGET), "detail": detail, "cpu_s": 0.0, "attempts": []}
-    return {"key": key, "reused": False, **aside}
+    rejected = {"accepted": False, "reason": str(Reason.OVER_BUDGET), "detail": detail, "cpu_s": 0.0, "attempts": []}
+    return {"key": key, "reused": False, **rejected}
 
 
 def _say(out: Path, batch: int, done: int, total: int, entry: dict[str, Any]) -> None:
-    what = "accepted" if entry["accepted"] else f"set aside: {entry['reason']} ({entry['detail']})"
+    what = "accepted" if entry["accepted"] else f"rejected: {entry['reason']} ({entry['detail']})"
     how = "reused from the store" if entry["reused"] else f"{entry['cpu_s']:.1f} CPU-s"
     if len(entry["attempts"]) > 1 and entry["accepted"]:
-        what += f" by {_last_rung(entry)}"
+        what += f" by {_last_attempt(entry)}"
     log.info("label %s batch %d: %d/%d %s, %s", out.parent.name, batch, done, total, what, how)
 
 
@@ -105,8 +107,9 @@ def label_collect(
     previous: Annotated[list[Path] | None, typer.Option(help="model of the previous cycle's committee; repeat")] = None,
 ) -> None:
     """Gather a set's batches into labels.extxyz and summary.json; compute implausible labels a second time."""
+    from mlpwf.calculators.registry import calculator
     from mlpwf.label.store import Store, canonical, labelled
-    from mlpwf.structures.frames import read_frames, write_frames
+    from mlpwf.structures.frames import element_order, read_frames, write_frames
 
     place, _ = load_section(Site, site)
     settings, _ = load_section(Label, config)
@@ -133,55 +136,55 @@ def label_collect(
             accepted.append(frame)
             records.append(record)
             kept.append(entry)
-        doubts = _second_look(accepted, kept, settings, place, out / "collect.work", previous or [])
+        maker = calculator(settings, place, element_order(accepted))
+        doubts = _second_look(accepted, kept, maker, out / "collect.work", previous or [])
         accepted = [frame for frame, entry in zip(accepted, kept, strict=True) if entry["accepted"]]
         records = [record for record, entry in zip(records, kept, strict=True) if entry["accepted"]]
         _refuse_nothing(entries, accepted)
         write_frames(out / "labels.extxyz", accepted)
-        write_json(out / "summary.json", _summary(settings, entries, records) | {"doubts": doubts})
-        aside = [e for e in entries if not e["accepted"]]
-        log.info("label %s: %d accepted, %d set aside", out.parent.name, len(accepted), len(aside))
+        write_json(out / "summary.json", _summary(maker, entries, records) | {"doubts": doubts})
+        rejected = [e for e in entries if not e["accepted"]]
+        log.info("label %s: %d accepted, %d rejected", out.parent.name, len(accepted), len(rejected))
 
 
 def _second_look(
     frames: list[Atoms],
     entries: list[dict[str, Any]],
-    settings: Label,
-    site: Site,
+    calculator: Calculator,
     folder: Path,
     previous: list[Path],
 ) -> list[dict[str, Any]]:
-    """Compute implausible labels again, tighter; entries of those that do not agree are marked as set aside."""
-    from mlpwf.calculators.espresso.acceptance import Reason
+    """Compute implausible labels again, on another path; entries of those that do not agree are marked as rejected."""
+    from mlpwf.calculators.base import Reason
     from mlpwf.label import outliers
     from mlpwf.label.labeller import Labeller
     from mlpwf.label.store import canonical, labelled
-    from mlpwf.potentials.deepmd import labelled as quantities
-    from mlpwf.potentials.deepmd import predict
+    from mlpwf.potentials.committee import Committee
+    from mlpwf.potentials.metrics import labelled as quantities
 
-    if settings.engine != "qe" or not frames:
+    second = calculator.second_opinion()
+    if second is None or not frames:
         return []
     labels = [quantities(frame) for frame in frames]
     compositions = [f"{frame.info.get('kind')} {frame.get_chemical_formula()}" for frame in frames]
-    why = outliers.implausible(labels, compositions, [predict(model, frames) for model in previous])
+    committee = Committee.opened(previous).predict(frames) if previous else []
+    why = outliers.implausible(labels, compositions, committee)
     doubted = [index for index, reason in enumerate(why) if reason]
-    labeller = Labeller(
-        outliers.tighter(settings), site, folder, sorted({s for atoms in frames for s in atoms.symbols})
-    )
+    labeller = Labeller(second, calculator.site, folder, calculator.elements)
     doubts = []
     for index in doubted:
         frame, entry = frames[index], entries[index]
-        log.info("label: frame %d looks implausible (%s): computed again, tighter", entry["frame"], why[index])
-        second = labeller.label(frame)
-        if second["accepted"]:
-            record = labeller.store.get(second["key"])
+        log.info("label: frame %d looks implausible (%s): computed again", entry["frame"], why[index])
+        outcome = labeller.label(frame)
+        if outcome["accepted"]:
+            record = labeller.store.get(outcome["key"])
             assert record is not None
             found = outliers.disagreement(labels[index], quantities(labelled(frame, canonical(frame), record)))
         else:
-            found = f"the second calculation was set aside: {second['reason']}"
-        doubts.append({"frame": entry["frame"], "why": why[index], "second": second["key"], "disagreement": found})
+            found = f"the second calculation was rejected: {outcome['reason']}"
+        doubts.append({"frame": entry["frame"], "why": why[index], "second": outcome["key"], "disagreement": found})
         if found:
-            log.warning("label: frame %d is set aside: %s", entry["frame"], found)
+            log.warning("label: frame %d is rejected: %s", entry["frame"], found)
             entry |= {"accepted": False, "reason": str(Reason.IMPLAUSIBLE), "detail": f"{why[index]}; {found}"}
     return doubts
 
@@ -195,29 +198,28 @@ def _refuse_nothing(entries: list[dict[str, Any]], accepted: list[Any]) -> None:
         )
 
 
-def _summary(settings: Label, entries: list[dict[str, Any]], records: list[dict[str, Any]]) -> dict[str, Any]:
-    from mlpwf.calculators.espresso.pw import kpoints_rule
+def _summary(calculator: Calculator, entries: list[dict[str, Any]], records: list[dict[str, Any]]) -> dict[str, Any]:
+    from mlpwf.label.store import of_elements
 
-    aside = [e for e in entries if not e["accepted"]]
+    rejected = [e for e in entries if not e["accepted"]]
     versions = sorted({r["engine_version"] for r in records})
-    physics = records[0]["physics"] if records else settings.model_dump(mode="json")
-    if settings.engine == "qe":
-        physics = {**physics, "kpoints": kpoints_rule(settings)}  # the rule, not what it gave in the first cell
+    # with the rules of the section, and not what they gave in the first cell
+    physics = of_elements(calculator.physics, records[0]["symbols"] if records else [])
     return {
         "mlpwf": __version__,
-        "engine": settings.engine,
+        "engine": calculator.engine.name,
         "engine_version": ", ".join(versions) or None,
         "physics": physics,
         "requested": len(entries),
         "accepted": len(records),
         "reused": sum(e["reused"] for e in entries),
-        "retries": dict(Counter(_last_rung(e) for e in entries if e["accepted"] and len(e["attempts"]) > 1)),
-        "aside": dict(Counter(e["reason"] for e in aside)),
-        "aside_frames": [{k: e[k] for k in ("frame", "key", "reason", "detail", "state")} for e in aside],
+        "retries": dict(Counter(_last_attempt(e) for e in entries if e["accepted"] and len(e["attempts"]) > 1)),
+        "aside": dict(Counter(e["reason"] for e in rejected)),
+        "aside_frames": [{k: e[k] for k in ("frame", "key", "reason", "detail", "state")} for e in rejected],
         "cpu_s": round(sum(e["cpu_s"] for e in entries if not e["reused"]), 3),
         "label_cpu_s_mean": round(sum(r["cpu_s"] for r in records) / len(records), 3) if records else None,
     }
 
 
-def _last_rung(entry: dict[str, Any]) -> str:
+def _last_attempt(entry: dict[str, Any]) -> str:
     return str(entry["attempts"][-1]["rung"])

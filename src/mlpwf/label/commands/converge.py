@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -16,19 +16,19 @@ import typer
 
 from mlpwf.campaign.accounting import accounted
 from mlpwf.config import Label, Site, System, load_section, one_line, read_yaml
+from mlpwf.config.label_engines import Capability
 from mlpwf.errors import ConfigError, DataError
 from mlpwf.files import sole_writer
-from mlpwf.label.converge_report import PRESENT, Result, report, write
+from mlpwf.label.commands.reporting import written
 from mlpwf.process import live_with
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from mlpwf.calculators.espresso.box_convergence import Box
-    from mlpwf.calculators.espresso.convergence import Errors, Measurement, Row, Setting, Study
-    from mlpwf.campaign.pricing import Size
-
 log = logging.getLogger(__name__)
+
+PRESENT = "configured"
+"""Name of the set of the section itself."""
 
 
 def label_converge(
@@ -62,47 +62,41 @@ def label_converge(
 
     Cut-offs are searched on the smallest box, k-points on each. Every label goes to the store.
     """
-    from mlpwf.calculators.espresso.convergence import Errors, Setting
-    from mlpwf.calculators.espresso.parallel import machine_cores
+    from mlpwf.calculators.base import StudyRequest
+    from mlpwf.calculators.registry import calculator
     from mlpwf.label.labeller import Labeller
     from mlpwf.structures.frames import element_order
 
     settings, _ = load_section(Label, config)
     place, _ = load_section(Site, site)
-    if settings.engine != "qe":
-        raise ConfigError(f"label.engine is {settings.engine}, which has no cut-offs; expected qe")
+    studying = calculator(settings, place)
+    studying.engine.require(Capability.CONVERGENCE)
     if bool(frames) == bool(multiples):
         found = "both" if frames else "neither"
         raise ConfigError(f"found {found} of --frames and --multiples; expected one of them: files of boxes, or sizes")
     if multiples and system is None:
         raise ConfigError("--multiples without --system; expected the resolved section, such as config/system.json")
     sets = _sets(settings, pseudopotentials or [])
-    folder, target = out / "converge.work", Errors(force, virial)
+    folder = out / "converge.work"
     with sole_writer(folder), accounted(folder, "label"):
         sizes, about = _sizes(frames or [], system, multiples or [], sample, out)
         everything = [atoms for members in sizes.values() for atoms in members]
         for one in sets.values():
             Labeller(one, place, folder, element_order(everything))
-        jobs = min(max(map(len, sizes.values())), jobs or max(1, machine_cores() // place.label_threads))
-        result = Result(sets, target, sizes, about)
+        cores = len(os.sched_getaffinity(0))
+        jobs = min(max(map(len, sizes.values())), jobs or max(1, cores // place.label_threads))
+        known = {} if system is None else _multiples(system, sizes)
+        request = StudyRequest(sets, sizes, about, force, virial, highest, known)
         with _workers(jobs) as workers:
-            for name, one in sets.items():
-                bench = _Bench(name, one, place, folder, workers)
-                beside = Setting.of(one) if name == PRESENT else None
-                result.studies[name], result.boxes[name] = _studied(bench, sizes, target, highest, beside)
-    if system is not None:
-        result.multiples = _multiples(system, sizes)
-    write(out, result)
-    for line in report(result):
-        typer.echo(line)
+            report = studying.study(request, _Bench(place, folder, workers))
+    written(report, out)
 
 
 def _sizes(
     files: list[Path], system: Path | None, multiples: list[int], sample: int, out: Path
 ) -> tuple[dict[int, list[Atoms]], list[dict[str, Any]]]:
     """Frames to label by number of atoms, and where each is from."""
-    from mlpwf.calculators.espresso.convergence import choose_frames
-    from mlpwf.label.study_boxes import boxes
+    from mlpwf.label.study_boxes import boxes, choose_frames
     from mlpwf.structures.frames import by_size, read_frames
 
     if system is not None and multiples:
@@ -147,40 +141,6 @@ def _multiples(system: Path, sizes: Iterable[int]) -> dict[int, int | None]:
     return {atoms: multiple_of(liquid, seed, atoms) for atoms in sizes}
 
 
-def _studied(
-    bench: _Bench, sizes: Mapping[int, list[Atoms]], target: Errors, highest: float, beside: Setting | None
-) -> tuple[Study, list[Box]]:
-    """One set's study: cut-offs on the smallest box, then k-points on each."""
-    from mlpwf.calculators.espresso.box_convergence import Box, converge_box, foreseen
-    from mlpwf.calculators.espresso.convergence import converge, rate
-
-    smallest = next(iter(sizes.values()))
-    study = converge(bench.measurer(smallest), smallest, target, highest, bench.say)
-    if study.chosen is None:
-        if beside is None:
-            return study, []
-        row, _ = rate("configured", beside, bench.measurer(smallest), smallest, None)
-        bench.say(row)
-        return study, [Box(len(smallest[0]), [row], configured=row)]
-    cheap, reference = study.chosen.setting, study.highest.setting
-    boxes = []
-    for atoms, members in sizes.items():
-        to_come = {
-            size: sum(
-                bench.price(larger, setting)
-                for setting in foreseen([one.cell.array for one in larger], cheap, reference, target)
-            )
-            for size, larger in sizes.items()
-            if size >= atoms
-        }
-        log.info(
-            "%s: boxes of %d atoms: about %.0f CPU-s; with all larger ones about %.0f CPU-s",
-            bench.name, atoms, to_come[atoms], sum(to_come.values()),
-        )  # fmt: skip
-        boxes.append(converge_box(bench.measurer(members), members, target, cheap, reference, beside, bench.say))
-    return study, boxes
-
-
 def _sets(settings: Label, sources: list[Path]) -> dict[str, Label]:
     """The settings by name of the set of pseudopotentials, the configured one first."""
     sets = {PRESENT: settings}
@@ -217,69 +177,22 @@ def _workers(jobs: int) -> Iterator[Callable[..., Iterable[Any]]]:
 
 
 class _Bench:
-    """Labels frames with settings of one set through the store, and says beforehand what that may cost."""
+    """Labels frames through the store, several at once."""
 
-    def __init__(
-        self, name: str, settings: Label, place: Site, folder: Path, workers: Callable[..., Iterable[Any]]
-    ) -> None:
-        self.name, self.settings, self.place, self.folder, self.workers = name, settings, place, folder, workers
-        self.known: list[tuple[Size, float]] = []
+    def __init__(self, place: Site, folder: Path, workers: Callable[..., Iterable[Any]]) -> None:
+        self.place, self.folder, self.workers = place, folder, workers
 
-    def measurer(self, frames: list[Atoms]) -> Callable[[Setting], Measurement]:
-        """What labels `frames` with a setting."""
-        return partial(self.measure, frames)
-
-    def measure(self, frames: list[Atoms], setting: Setting) -> Measurement:
-        """Labels of frames; DataError if one is set aside."""
-        import numpy as np
-
-        from mlpwf.calculators.espresso.convergence import Measurement
-
-        varied = self.settings.model_copy(update=setting.section())
-        missing = self._missing(varied, frames)
-        if missing:
-            log.info(
-                "%s: %s, %d atoms: %d of %d labels to compute, about %.0f CPU-s",
-                self.name, setting, len(frames[0]), len(missing), len(frames), self.price(missing, setting),
-            )  # fmt: skip
-        found = list(self.workers(partial(_label, varied, self.place, self.folder), frames))
-        self.known += [(self._size(atoms, setting), cpu_s) for atoms, (_, cpu_s) in zip(frames, found, strict=True)]
-        labels = [label for label, _ in found]
-        return Measurement(
-            np.array([label.get_potential_energy() for label in labels]),
-            [label.get_forces() for label in labels],
-            np.array([-label.get_stress(voigt=False) * label.get_volume() for label in labels]),
-            float(np.mean([cpu_s for _, cpu_s in found])),
-        )
-
-    def price(self, frames: list[Atoms], setting: Setting) -> float:
-        """CPU-s of labels, from those of this study."""
-        from mlpwf.campaign.pricing import label_price
-
-        return sum(label_price(self._size(atoms, setting), self.known).cpu_s for atoms in frames)
-
-    def _size(self, atoms: Atoms, setting: Setting) -> Size:
-        from mlpwf.calculators.espresso.pw import kpoints_of
-        from mlpwf.campaign.pricing import Size
-
-        points = kpoints_of(self.settings.model_copy(update=setting.section()), atoms.cell.array)
-        grid = setting.fft_grid_ry or setting.density_cutoff_ry
-        count = 0 if points.is_gamma else len(points.points)
-        return Size(len(atoms), atoms.get_volume(), setting.cutoff_ry, grid, count)
-
-    def _missing(self, varied: Label, frames: list[Atoms]) -> list[Atoms]:
+    def missing(self, settings: Label, frames: Sequence[Atoms]) -> list[Atoms]:
+        """The frames that the store has no outcome for with these settings."""
         from mlpwf.label.labeller import Labeller
         from mlpwf.structures.frames import element_order
 
-        labeller = Labeller(varied, self.place, self.folder, element_order(frames))
+        labeller = Labeller(settings, self.place, self.folder, element_order(frames))
         return [atoms for atoms in frames if not labeller.knows(atoms)]
 
-    def say(self, row: Row) -> None:
-        """A line for what was rated."""
-        found = row.failure or f"{row.cpu_s:.1f} CPU-s"
-        if row.errors is not None:
-            found += f", force {row.errors.force:.4f} eV/Å, virial {row.errors.virial:.4f} eV/atom"
-        log.info("%s: %d atoms, %s %s: %s", self.name, row.atoms, row.lever, row.setting, found)
+    def label(self, settings: Label, frames: Sequence[Atoms]) -> list[tuple[Atoms, float]]:
+        """Each frame with its label, and the CPU-s it cost; DataError if one is rejected."""
+        return list(self.workers(partial(_label, settings, self.place, self.folder), frames))
 
 
 def _label(settings: Label, place: Site, folder: Path, atoms: Atoms) -> tuple[Atoms, float]:
@@ -292,5 +205,5 @@ def _label(settings: Label, place: Site, folder: Path, atoms: Atoms) -> tuple[At
     outcome = labeller.label(atoms)
     record = labeller.store.get(outcome["key"])
     if record is None:
-        raise DataError(f"{atoms.get_chemical_formula()} was set aside: {outcome['reason']} ({outcome['detail']})")
+        raise DataError(f"{atoms.get_chemical_formula()} was rejected: {outcome['reason']} ({outcome['detail']})")
     return labelled(atoms, canonical(atoms), record), record["cpu_s"]

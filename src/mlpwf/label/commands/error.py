@@ -13,6 +13,7 @@ import typer
 from mlpwf import __version__
 from mlpwf.campaign.accounting import accounted
 from mlpwf.config import Label, Site, load_section
+from mlpwf.config.label_engines import Capability
 from mlpwf.errors import ConfigError, DataError
 from mlpwf.files import sha256, sole_writer, write_json, write_text
 
@@ -39,15 +40,14 @@ def label_error(
     out: Annotated[Path, typer.Option(help="folder of the result")],
 ) -> None:
     """Label a few frames of each box size once more, converged in k-points and in cut-offs; say the errors."""
-    from mlpwf.label.error import converged, label_errors, sample
+    from mlpwf.calculators.registry import calculator
+    from mlpwf.label.error import label_errors, sample
     from mlpwf.structures.frames import read_frames
 
     settings, _ = load_section(Label, config)
     place, _ = load_section(Site, site)
-    if settings.engine != "qe":
-        raise ConfigError(
-            f"label.engine is {settings.engine}, whose labels have neither k-points nor cut-offs; qe expected"
-        )
+    labelling = calculator(settings, place)
+    labelling.engine.require(Capability.LABEL_ERROR)
     frames = read_frames(labels)
     if not frames:
         raise DataError(f"{labels}: holds no frames; expected the labels of a campaign's first set")
@@ -62,7 +62,7 @@ def label_error(
         for number, atoms in enumerate(chosen, start=1):
             found: dict[str, Quantities] = {}
             try:
-                for lever, one in converged(settings, atoms.cell.array).items():
+                for lever, one in labelling.converged(atoms.cell.array).items():
                     found[lever], spent = _label(one, place, folder, atoms)
                     cpu_s += spent
                     log.info("label error: frame %d of %d, %s converged, %.1f CPU-s", number, len(chosen), lever, spent)
@@ -98,12 +98,12 @@ def _label(settings: Label, place: Site, folder: Path, atoms: Atoms) -> tuple[Qu
     outcome = labeller.label(atoms)
     record = labeller.store.get(outcome["key"])
     if record is None:
-        raise DataError(f"{atoms.get_chemical_formula()} was set aside: {outcome['reason']} ({outcome['detail']})")
+        raise DataError(f"{atoms.get_chemical_formula()} was rejected: {outcome['reason']} ({outcome['detail']})")
     return _quantities(labelled(atoms, canonical(atoms), record)), 0.0 if outcome["reused"] else outcome["cpu_s"]
 
 
 def _quantities(atoms: Atoms) -> Quantities:
-    from mlpwf.potentials.deepmd import labelled
+    from mlpwf.potentials.metrics import labelled
 
     return labelled(atoms)
 

@@ -52,10 +52,11 @@ def label_import(
     """Take labels of other work into the store, each judged as if it had been computed here."""
     from itertools import chain
 
+    from mlpwf.calculators.registry import at_site
     from mlpwf.label.archive import read_archive
     from mlpwf.label.foreign import Refused
-    from mlpwf.label.import_export import keep, physics_at, read_all
-    from mlpwf.label.sources import find_sources
+    from mlpwf.label.import_export import keep, read_all
+    from mlpwf.label.sources import find_sources, writer_of
     from mlpwf.label.store import Store
 
     settings, _ = load_section(Label, config)
@@ -67,14 +68,19 @@ def label_import(
             f"{unproven[0]}: holds numbers that do not say by what physics they were computed; "
             "name outputs of pw.x instead, or add --asserted if you know that it is the physics of the label section"
         )
-    if sources.outputs and settings.engine != "qe":
-        raise ConfigError(f"{sources.outputs[0]}: is an output of pw.x; label.engine is {settings.engine}, qe expected")
-    physics, hashes = physics_at(settings, place)
+    for output in sources.outputs:
+        writer = writer_of(output)
+        if writer is not None and writer.name != settings.engine:
+            raise ConfigError(
+                f"{output}: is an output of {writer.program}; label.engine is {settings.engine}, {writer.name} expected"
+            )
+    calculator = at_site(settings, place)
+    physics = calculator.physics
     store = Store(place.label_store)
     taken: Counter[bool] = Counter()
     refused: Counter[str] = Counter()
     archived = (read_archive(path, physics) for path in sources.archives)
-    for done, found in enumerate(chain(read_all(sources, settings, hashes), *archived), start=1):
+    for done, found in enumerate(chain(read_all(sources, calculator), *archived), start=1):
         try:
             if isinstance(found, Refused):
                 raise found
@@ -98,8 +104,9 @@ def label_export(
     format: Annotated[Format | None, typer.Option(help="by default that of the suffix of OUT")] = None,
 ) -> None:
     """Write all accepted labels of one physics as a data set, or the store's own records as an archive."""
+    from mlpwf.calculators.registry import at_site
     from mlpwf.label.archive import write_archive
-    from mlpwf.label.import_export import physics_at, stored, write_ase, write_deepmd
+    from mlpwf.label.import_export import stored, write_ase, write_deepmd
     from mlpwf.label.store import Store
     from mlpwf.structures.frames import write_frames
 
@@ -108,7 +115,10 @@ def label_export(
     kind = format or SUFFIXES.get(suffix)
     if kind is None or (kind is Format.ASE and SUFFIXES.get(suffix) is not Format.ASE):
         raise ConfigError(f"{out}: expected a suffix of {', '.join(filter(None, SUFFIXES))}, or none for deepmd/npy")
-    physics = physics_at(load_section(Label, config)[0], place)[0] if config is not None else None
+    physics = None
+    if config is not None:
+        settings, _ = load_section(Label, config)
+        physics = at_site(settings, place).physics
     store = Store(place.label_store)
     if kind is Format.ARCHIVE:
         count = write_archive(out, store, physics)
@@ -121,13 +131,13 @@ def label_export(
 
 def label_check(site: Annotated[Path, typer.Option(help="resolved site")]) -> None:
     """Read every file of the label store and say what is damaged; nothing is changed."""
-    from mlpwf.label.store import Store
+    from mlpwf.label.store import LABELS, REJECTED, Store
 
     place, _ = load_section(Site, site)
     store = Store(place.label_store)
     if not store.root.is_dir():
         raise ConfigError(f"{store.root}: no label store; expected the folder named by label_store in the site file")
-    entries = [(shelf, key) for shelf in ("labels", "aside") for key in store.all_keys(shelf)]
+    entries = [(shelf, key) for shelf in (LABELS, REJECTED) for key in store.all_keys(shelf)]
     damaged, unsealed = [], 0
     for done, (shelf, key) in enumerate(entries, start=1):
         path = store.path(shelf, key)
@@ -141,7 +151,7 @@ def label_check(site: Annotated[Path, typer.Option(help="resolved site")]) -> No
     for path in store.leftovers():
         log.info("label check: %s: left by a process that was killed; it can be deleted", path)
     shelves = Counter(shelf for shelf, _ in entries)
-    line = f"{shelves['labels']} labels, {shelves['aside']} set aside, {unsealed} without a checksum"
+    line = f"{shelves[LABELS]} labels, {shelves[REJECTED]} rejected, {unsealed} without a checksum"
     if damaged:
         names = ", ".join(map(str, damaged[:NAMED])) + ", …" * (len(damaged) > NAMED)
         raise DataError(f"{line}, {len(damaged)} damaged: {names}; delete them: they are computed again when asked for")

@@ -1,26 +1,25 @@
-"""What `mlpwf label converge` writes and prints."""
+"""What a study of convergence writes and prints."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import yaml
+from ase import Atoms
 
 from mlpwf import __version__
-from mlpwf.config import Label
-from mlpwf.files import write_json, write_text
+from mlpwf.calculators.base import Report
+from mlpwf.calculators.espresso.box_convergence import Box, cheapest
+from mlpwf.calculators.espresso.convergence import MARGIN, Errors, Row, Study, errors
+from mlpwf.calculators.espresso.study_figure import panels
+from mlpwf.config.label import Label
+from mlpwf.figures import lines, to_svg
 from mlpwf.tables import table
 
-if TYPE_CHECKING:
-    from ase import Atoms
-
-    from mlpwf.calculators.espresso.box_convergence import Box
-    from mlpwf.calculators.espresso.convergence import Errors, Row, Study
-
-PRESENT = "configured"
 HEADER = (
     "set", "lever", "cutoff_ry", "density_cutoff_ry", "fft_grid_ry", "convergence_ry", "force_rms_ev_angstrom",
     "virial_rms_ev_atom", "energy_difference_ev_atom", "cpu_s", "relative_cost", "failure", "atoms", "edge_angstrom",
@@ -40,6 +39,8 @@ SHOWN = {
 class Result:
     """All of a study: sets, target, frames by number of atoms and what they are, and what was found by name of the set.
 
+    The first set is the configured one.
+
     multiples says, by number of atoms, how many times the molecules of the system a box holds, None if it is no
     multiple; it is empty where no system is given.
     """
@@ -47,31 +48,35 @@ class Result:
     sets: Mapping[str, Label]
     target: Errors
     sizes: Mapping[int, list[Atoms]]
-    about: list[dict[str, Any]]
+    about: Sequence[Mapping[str, Any]]
     studies: dict[str, Study] = field(default_factory=dict)
     boxes: dict[str, list[Box]] = field(default_factory=dict)
     multiples: Mapping[int, int | None] = field(default_factory=dict)
 
+    @property
+    def configured(self) -> str:
+        """Name of the configured set."""
+        return next(iter(self.sets))
+
     def present(self, atoms: int | None) -> Row | None:
         """The configured settings on boxes of so many atoms."""
-        return next((box.configured for box in self.boxes[PRESENT] if box.atoms == atoms), None)
+        return next((box.configured for box in self.boxes[self.configured] if box.atoms == atoms), None)
 
 
-def write(out: Path, result: Result) -> None:
-    """converge.csv, converge.json and, if anything meets the target, converge.svg."""
-    from mlpwf.figures import lines, to_svg
-    from mlpwf.label.convergence_figure import panels
-
+def report(result: Result) -> Report:
+    """converge.csv, converge.json, converge.svg if anything meets the target, and the lines to print."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([HEADER, *_rows(result)])
-    write_text(out / "converge.csv", text.getvalue())
     summary = _summary(result)
-    write_json(out / "converge.json", summary)
-    drawing = out / "converge.svg"
-    if summary["recommended"] is None:
-        drawing.unlink(missing_ok=True)
-        return
-    write_text(drawing, to_svg(lines(panels(result.studies, result.boxes, result.target)), "converge"))
+    drawn = summary["recommended"] is not None
+    files = {
+        "converge.csv": text.getvalue(),
+        "converge.json": summary,
+        "converge.svg": to_svg(lines(panels(result.studies, result.boxes, result.target)), "converge")
+        if drawn
+        else None,
+    }
+    return Report(list(_lines(result)), files)
 
 
 def _rows(result: Result) -> Iterator[tuple[str, ...]]:
@@ -82,14 +87,14 @@ def _rows(result: Result) -> Iterator[tuple[str, ...]]:
             whole = None if present is None else present.cpu_s
             varied, found = row.setting, row.errors
             setting = (varied.cutoff_ry, varied.density_cutoff_ry, varied.fft_grid_ry, varied.convergence_ry)
-            errors = (None, None, None) if found is None else (found.force, found.virial, found.energy)
+            rated = (None, None, None) if found is None else (found.force, found.virial, found.energy)
             cost = (row.cpu_s, row.cpu_s / whole if row.cpu_s and whole else None)
             where = (row.atoms, row.edge_angstrom, row.points, row.image_distance_angstrom)
             further = (None, None) if found is None else (found.net_force, found.pressure_kbar)
             yield (
                 name,
                 row.lever,
-                *map(_number, (*setting, *errors, *cost)),
+                *map(_number, (*setting, *rated, *cost)),
                 row.failure or "",
                 *map(_number, (*where, *further, row.cpu_s_atom)),
             )
@@ -101,9 +106,6 @@ def _number(value: float | None) -> str:
 
 def _summary(result: Result) -> dict[str, Any]:
     """The content of converge.json: each set's cheapest setting, and the cheapest of all."""
-    from mlpwf.calculators.espresso.box_convergence import cheapest
-    from mlpwf.calculators.espresso.convergence import MARGIN
-
     target, first = result.target, result.present(min(result.sizes))
     best = cheapest(result.boxes, target)
     recommended: dict[str, Any] | None = None
@@ -111,7 +113,7 @@ def _summary(result: Result) -> dict[str, Any]:
     if best is not None:
         name, box, row = best
         recommended = row.setting.section()
-        if name != PRESENT:
+        if name != result.configured:
             recommended["pseudopotentials"] = result.sets[name].pseudopotentials
         present = result.present(box.atoms)
     return {
@@ -146,8 +148,6 @@ def _box(result: Result, box: Box) -> dict[str, Any]:
 
 def _of_set(result: Result, name: str) -> dict[str, Any]:
     """What was found of one set of pseudopotentials."""
-    from mlpwf.calculators.espresso.box_convergence import cheapest
-
     study, boxes = result.studies[name], result.boxes[name]
     found = cheapest({name: boxes}, result.target)
     return {
@@ -171,18 +171,14 @@ def _of_set(result: Result, name: str) -> dict[str, Any]:
 
 def _difference(result: Result, study: Study) -> float | None:
     """Error of a set's reference forces against the configured set's in eV/Å: physics, which no cut-off removes."""
-    from mlpwf.calculators.espresso.convergence import errors
-
-    present = result.studies[PRESENT].reference
+    present = result.studies[result.configured].reference
     if present is None or study.reference is None:
         return None
     return errors(study.reference, present, result.sizes[min(result.sizes)]).force
 
 
-def report(result: Result) -> Iterator[str]:
+def _lines(result: Result) -> Iterator[str]:
     """The lines printed at the end."""
-    import yaml
-
     places = [HEADER.index(name) for name in SHOWN]
     rows = [tuple(row[k] or "-" for k in places) for row in _rows(result)]
     points = list(SHOWN).index("kpoints")
@@ -195,29 +191,29 @@ def report(result: Result) -> Iterator[str]:
         if study.chosen is None:
             yield f"{name}: nothing meets {wanted}; {_best(study)}"
             continue
-        if name != PRESENT and differ is not None:
+        if name != result.configured and differ is not None:
             yield f"{name}: forces differ from the configured set's by {differ:.4f} eV/Å RMS, which is physics"
         for box in result.boxes[name]:
             yield f"{name}, boxes of {box.atoms} atoms: {_of_box(box, result.target, wanted)}"
     if summary["recommended"] is None:
         return
     share, where = summary["relative_cost"], summary["recommended_box"]
-    errors = summary["sets"][summary["recommended_set"]]["cheapest"]["errors"]
+    found = summary["sets"][summary["recommended_set"]]["cheapest"]["errors"]
     count = "" if where["molecules"] is None else f", {where['molecules']} molecules"
     yield (
         f"cheapest settings within {wanted}: {summary['cpu_s']:.1f} CPU-s a label"
         + ("" if share is None else f", {share:.2f} of the present settings' cost")
-        + f"; force {errors['force']:.4f} eV/Å, virial {errors['virial']:.4f} eV/atom"
+        + f"; force {found['force']:.4f} eV/Å, virial {found['virial']:.4f} eV/atom"
         + f", measured in boxes of {where['atoms']} atoms{count}, {where['edge_angstrom']:.2f} Å"
     )
-    lines: dict[str, Any] = {"label": summary["recommended"]}
+    section: dict[str, Any] = {"label": summary["recommended"]}
     if where["box_multiple"] is not None:
-        lines["build"] = {"box_multiples": [where["box_multiple"]]}
+        section["build"] = {"box_multiples": [where["box_multiple"]]}
     elif result.multiples:
         yield f"boxes of {where['atoms']} atoms are no multiple of the molecules of --system: change their counts"
     elif len(result.sizes) > 1:
         yield "give --system, the resolved section, to have this box as build.box_multiples"
-    yield yaml.safe_dump(lines, sort_keys=False).rstrip()
+    yield yaml.safe_dump(section, sort_keys=False).rstrip()
 
 
 def _of_box(box: Box, target: Errors, wanted: str) -> str:

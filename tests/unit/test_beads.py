@@ -5,7 +5,7 @@ import pytest
 from ase import Atoms
 
 from mlpwf.errors import DataError
-from mlpwf.md.schedule import moments
+from mlpwf.md.schedule import outputs
 from mlpwf.structures.beads import beads, kabsch, principal_axes
 from mlpwf.structures.molecules import centres_of_mass, molecules_in_cell, rescaled, species_numbers
 
@@ -27,7 +27,7 @@ def liquid(rng, n=6, cell=20.0):
 
 
 def frames(*arguments):
-    return [moment.step for moment in moments(*arguments) if moment.frame]
+    return [output.step for output in outputs(*arguments) if output.frame]
 
 
 def test_log_blocks_hold_powers_of_two_within_each_block():
@@ -40,22 +40,22 @@ def test_a_power_of_two_interval_is_not_kept_twice():
 
 
 def test_pressure_tensors_lie_on_multiples_of_their_interval():
-    assert [moment.step for moment in moments(12, 3, 3, 20) if moment.stress] == [6, 9, 12, 15, 18]
+    assert [output.step for output in outputs(12, 3, 3, 20) if output.stress] == [6, 9, 12, 15, 18]
 
 
 def test_the_schedule_does_not_depend_on_where_a_run_is_cut():
-    whole = list(moments(12, 4, 0, 60))
+    whole = list(outputs(12, 4, 0, 60))
     cuts = np.random.default_rng(1).choice(np.arange(1, 60), 5, replace=False)
     edges = [0, *sorted(cuts.tolist()), 60]
-    parts = [moment for k in range(6) for moment in moments(12, 4, edges[k], edges[k + 1])]
+    parts = [output for k in range(6) for output in outputs(12, 4, edges[k], edges[k + 1])]
     assert parts == whole
-    assert [moment.step for moment in whole] == sorted({moment.step for moment in whole})
+    assert [output.step for output in whole] == sorted({output.step for output in whole})
 
 
 @pytest.mark.parametrize(("interval", "stress"), [(10, 4), (0, 1), (10, 0)])
 def test_a_schedule_of_broken_blocks_is_refused(interval, stress):
     with pytest.raises(DataError, match="expected a multiple"):
-        list(moments(interval, stress, 0, 20))
+        list(outputs(interval, stress, 0, 20))
 
 
 def test_kabsch_finds_the_rotation_exactly():

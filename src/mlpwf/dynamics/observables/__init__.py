@@ -1,0 +1,1 @@
+"""The observables, each in a file of its own that holds an `OBSERVABLE`."""

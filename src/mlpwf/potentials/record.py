@@ -1,0 +1,105 @@
+"""The record of a model, in its folder: which engine made it, of what, and the hashes of its files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlpwf.errors import ConfigError, DataError
+from mlpwf.files import read_json, sha256, sound
+from mlpwf.potentials.base import Engine, Potential, Role
+from mlpwf.potentials.registry import engine
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+RECORD, FINAL_RECORD = "check.json", "final.json"
+EARLIER_ENGINE = "deepmd"
+"""The engine of records that name none: they are older than the second engine."""
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """What a model's folder says of it; older records say less."""
+
+    engine: str = EARLIER_ENGINE
+    elements: list[str] = field(default_factory=list)
+    cutoff_angstrom: float | None = None
+    units: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Names of the model's files by role."""
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    """Hashes of the files by name."""
+    parents: Mapping[str, str] = field(default_factory=dict)
+    """Hashes of the models it continues or is a copy of, by path."""
+
+    @classmethod
+    def of(cls, model: Path) -> ModelRecord | None:
+        """The record beside a model's file; None where there is none.
+
+        Raises
+        ------
+        DataError
+            If it is no record.
+        """
+        path = record_path(model)
+        if path is None:
+            return None
+        document = read_json(path)
+        if not isinstance(document, dict):
+            raise DataError(f"{path}: no record of a model; delete its folder and run again, it is made anew")
+        known = {key: document[key] for key in cls.__dataclass_fields__ if key in document}
+        if isinstance(known.get("sha256"), str):  # of a campaign that ended when its folder held one file
+            known["sha256"] = {model.name: known["sha256"]}
+        return cls(**known)
+
+    def document(self) -> dict[str, Any]:
+        """The record in JSON types."""
+        return {key: getattr(self, key) for key in self.__dataclass_fields__}
+
+
+def record_path(model: Path) -> Path | None:
+    """Where the record of a model's file is; None where there is none."""
+    return next((path for name in (RECORD, FINAL_RECORD) if (path := model.with_name(name)).is_file()), None)
+
+
+def sound_model(model: Path) -> str:
+    """SHA-256 of a model file.
+
+    Raises
+    ------
+    DataError
+        If it is not the one that was recorded beside it when it was made.
+    """
+    path, record = record_path(model), ModelRecord.of(model)
+    if path is None or record is None:
+        return sha256(model)
+    return sound(model, record.sha256.get(model.name), path, "delete it and run again; it is made anew")
+
+
+def engine_of(models: Sequence[Path]) -> Engine:
+    """The engine of all these model files, by the records beside them.
+
+    Raises
+    ------
+    ConfigError
+        If they are of more than one engine.
+    """
+    found = sorted({(ModelRecord.of(model) or ModelRecord()).engine for model in models})
+    if len(found) != 1:
+        raise ConfigError(
+            f"{', '.join(map(str, models))}: of the engines {' and '.join(found) or 'none'}; expected one for all"
+        )
+    return engine(found[0])
+
+
+def open_model(model: Path, molecules: Sequence[Atoms] = ()) -> Potential:
+    """Open the file of a trained model, by the engine its record names."""
+    return engine_of([model]).open([model], molecules)
+
+
+def model_files(of: Engine, folder: Path) -> dict[Role, Path]:
+    """The files of a trained model in its folder."""
+    return {role: folder / name for role, name in of.files.items()}

@@ -1,0 +1,119 @@
+"""Rating of explored frames: the committee's deviations, and the errors that the calibration expects of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from mlpwf.config import Select
+from mlpwf.errors import DataError
+from mlpwf.potentials.calibration import (
+    INTER,
+    INTRA,
+    MOLECULE,
+    committee_deviations,
+    expected,
+    from_document,
+    within_reach,
+)
+from mlpwf.select.explored import MISSING, Explored
+
+log = logging.getLogger(__name__)
+Forces = Callable[[Sequence[Atoms]], Sequence[NDArray[np.float64]]]
+
+
+class Rating:
+    """What a committee's deviations at explored frames are worth.
+
+    Parameters
+    ----------
+    forces
+        Forces of every member at frames, each of shape (n_members, n_atoms, 3) in eV/Å; None: no committee.
+    calibration
+        The document of `mlpwf train test`; empty: none.
+    settings
+        Targets, and trust levels of the user's own.
+
+    Raises
+    ------
+    DataError
+        If trust levels are to follow the target error, and there is no committee with a calibration.
+    """
+
+    def __init__(self, forces: Forces | None, calibration: Mapping[str, Any], settings: Select) -> None:
+        self.forces, self.document, self.settings = forces, calibration, settings
+        self.maps = {channel: from_document(maps) for channel, maps in self.document.get("maps", {}).items()}
+        if settings.force_trust is None and not (forces and self.maps):
+            raise DataError(
+                "trust levels follow select.target_error_mev_angstrom, but there is no committee with a calibration; "
+                "expected --model and --calibration, or force_trust_lower_ and _upper_ev_angstrom of your own"
+            )
+        self.failing = [entry["said"] for entry in self.document.get("check", {}).values() if not entry["holds"]]
+        if self.failing and settings.force_trust is None:
+            log.warning("select: the calibration did not hold for the newest labels: %s", "; ".join(self.failing))
+
+    def rated(self, frames: Sequence[Explored]) -> list[Explored]:
+        """Frames with their deviations and expected errors, but for those with a fault or without a deviation."""
+        sound = [index for index, one in enumerate(frames) if not one.fault and math.isfinite(one.force_deviation)]
+        found = list(frames)
+        if self.forces is None or not sound:
+            return found
+        for index, values in zip(sound, self.forces([frames[index].atoms for index in sound]), strict=True):
+            found[index] = self._rated(frames[index], values)
+        return found
+
+    def _rated(self, frame: Explored, forces: NDArray[np.float64]) -> Explored:
+        molecule = frame.atoms.arrays["molecule"]
+        spreads = committee_deviations(forces, frame.atoms.get_masses(), molecule)
+        kinds = {
+            INTER: (spreads.inter, np.full(len(spreads.inter), MOLECULE)),
+            INTRA: (spreads.intra, np.array(frame.atoms.get_chemical_symbols())),
+        }
+        largest = {channel: float(values.max()) for channel, (values, _) in kinds.items()}
+        worst = dict(MISSING)
+        for channel, maps in self.maps.items():
+            values, names = kinds[channel]
+            inside = np.bincount(molecule)[molecule] > 1 if channel == INTRA else np.ones(len(values), bool)
+            place = names, np.full(len(values), frame.state), values
+            foreseen = np.where(within_reach(maps, *place), expected(maps, *place), np.inf)[inside]
+            worst[channel] = float(foreseen.max(initial=0.0))
+        return dataclasses.replace(frame, deviations=largest, errors=worst)
+
+    def trust(self, frames: Sequence[Explored]) -> dict[str, Any]:
+        """The levels used, whose they are, and whether the calibration holds."""
+        own = self.settings.force_trust
+        levels = {
+            channel: {
+                name: [one.level(self.settings.targets[channel] * factor) for factor in self._factors()]
+                for name, one in maps.items()
+            }
+            for channel, maps in self.maps.items()
+        }
+        return {
+            "source": "target error" if own is None else "the user",
+            "units": {"levels": "eV/Å, lower and upper", "target_error": "eV/Å"},
+            "force": None if own is None else list(own),
+            "target_error": self.settings.targets,
+            "levels": levels,
+            "calibrated_on": self.document.get("source"),
+            "frames": self.document.get("frames"),
+            "beyond": {channel: self._beyond(channel, frames) for channel in self.maps},
+            "holds": not self.failing,
+            "said": "; ".join(self.failing),
+        }
+
+    def _factors(self) -> tuple[float, float]:
+        return 1.0, self.settings.failed_error_factor
+
+    def _beyond(self, channel: str, frames: Sequence[Explored]) -> float | None:
+        """Share of frames with a deviation beyond any the maps were made from."""
+        values = [frame.deviations[channel] for frame in frames if math.isfinite(frame.deviations[channel])]
+        largest = max(one.largest for one in self.maps[channel].values())
+        return sum(value > largest for value in values) / len(values) if values else None
