@@ -63,9 +63,7 @@ rule train_model:
 rule train_test:
     """Errors on the held-out frames, and the previous committee's on the new labels."""
     input:
-        models=lambda wildcards: models_of(
-            wildcards.cycle, DEPLOYED, wildcards.line
-        ),
+        models=lambda wildcards: models_of(wildcards.cycle, DEPLOYED, wildcards.line),
         test=f"{C}/test/label/labels.extxyz",
         labels=lambda wildcards: labels_until(wildcards.cycle, wildcards.line),
         previous=lambda wildcards: (
