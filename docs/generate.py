@@ -1,0 +1,75 @@
+"""Pages that are made of the program itself: its commands, the columns of its tables, the measured tables."""
+
+import csv
+import os
+from pathlib import Path
+
+import typer
+from typer.cli import get_docs_for_click
+
+from mlpwf import cli
+from mlpwf.analyse.tables import definitions
+from mlpwf.config import Analyse
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+LONGEST = 200  # rows; a longer table is a file to take, not to read
+
+
+def commands():
+    """Every command with its options, from the program itself."""
+    cli._register()
+    command = typer.main.get_command(cli.app)
+    text = get_docs_for_click(obj=command, ctx=typer.Context(command), name="mlpwf", title="Commands")
+    return text.replace("**Usage**:", "Usage:").replace("**Options**:", "Options:")
+
+
+def cell(text):
+    """Text that stays in its cell of a Markdown table."""
+    return text.replace("|", "\\|").replace("*", "\\*").replace("\n", " ")
+
+
+def columns():
+    """What each column of `mlpwf analyse` holds, with the defaults of the section `analyse`."""
+    rows = [f"| `{name}` | {cell(meaning)} |" for name, meaning in definitions(Analyse()).items()]
+    return "\n".join(
+        [
+            "# Columns of the tables",
+            "",
+            "`mlpwf analyse` writes these definitions into its `summary.json`, with the settings of the run. Here the "
+            "settings are the defaults. Numbers such as 10.1063/1.1605094 are DOIs.",
+            "",
+            "| column or quantity | definition |",
+            "| --- | --- |",
+            *rows,
+            "",
+        ]
+    )
+
+
+def tables():
+    """Every table that a benchmark wrote, as it stands in `benchmarks/`."""
+    lines = [
+        "# Measured tables",
+        "",
+        "Each table is the file that a script in `benchmarks/` wrote. The pages of this site quote these numbers.",
+        "",
+    ]
+    for path in sorted(BENCHMARKS.rglob("*.csv")):
+        name = path.relative_to(BENCHMARKS.parent).as_posix()
+        up = os.path.relpath(path, Path(__file__).parent / "generated")
+        with path.open(newline="") as source:
+            header, *rows = csv.reader(source)
+        lines += [f"## {name}", "", f"{len(rows)} rows: [{path.name}]({up})", ""]
+        if len(rows) <= LONGEST:
+            shown = [" | ".join(map(cell, row)) for row in (header, ["---"] * len(header), *rows)]
+            lines += [*(f"| {row} |" for row in shown), ""]
+    return "\n".join(lines)
+
+
+def write_pages(folder):
+    """Write every generated page; one that is the same stays as it is."""
+    folder.mkdir(exist_ok=True)
+    for name, page in {"commands": commands, "columns": columns, "tables": tables}.items():
+        path, text = folder / f"{name}.md", page()
+        if not path.is_file() or path.read_text() != text:
+            path.write_text(text)
