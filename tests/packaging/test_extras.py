@@ -26,7 +26,8 @@ def environment(tmp_path_factory):
         check=True,
         env=os.environ | {"VIRTUAL_ENV": str(folder / "venv")},
     )
-    return folder / "venv" / "bin"
+    yield folder / "venv" / "bin"
+    shutil.rmtree(folder)
 
 
 def mlpwf(environment, folder, *words):
