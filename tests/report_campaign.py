@@ -324,7 +324,8 @@ def _analysis(root: Path) -> None:
             }
         )  # fmt: skip
     for name, found in tables.items():
-        table(root / f"{name}.csv", list(found[0]), [list(row.values()) for row in found])
+        if found:
+            table(root / f"{name}.csv", list(found[0]), [list(row.values()) for row in found])
     put(root / "summary.json", {"mlpwf": "0.1.0", "definitions": {"overlap": "share of molecules within a"}})
 
 

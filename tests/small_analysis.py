@@ -49,10 +49,10 @@ def sources() -> list[Source]:
     return [Source("200K", 200.0, "nvt", (), (), fault="blew up at step 7: temperature 4000 K"), *found]
 
 
-def analyse_small(out: Path, draw: bool = False) -> Path:
-    """Run the analysis into a folder; returns it."""
+def analyse_small(out: Path, states: list[Source], draw: bool = False) -> Path:
+    """Run the analysis of some states into a folder; returns it."""
     out.mkdir(parents=True, exist_ok=True)
-    run(sources(), SETTINGS, 1, 1, out, inputs=[], draw=draw)
+    run(states, SETTINGS, 1, 1, out, inputs=[], draw=draw)
     return out
 
 

@@ -1,3 +1,3 @@
 """Workflow-managed active learning of first-principles neural-network potentials."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

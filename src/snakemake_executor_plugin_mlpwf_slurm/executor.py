@@ -393,7 +393,8 @@ class Executor(RemoteExecutor):
         return " ".join([*words, entry.fingerprint, entry.placement, entry.submission] if entry else words)
 
     def _log(self, one: Watched, number: str) -> Path:
-        return self.logdir / one.job.name / f"{name_of(one.job)}-{number}.log"
+        path: Path = self.logdir / one.job.name / f"{name_of(one.job)}-{number}.log"
+        return path
 
     def _words(self, one: Watched, state: str) -> str:
         return f"Slurm's job {one.entry.number} ({name_of(one.job)}) ended {state}"

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from small_analysis import analyse_small, digest
+from small_analysis import analyse_small, digest, sources
 
 KEPT = Path(__file__).parents[1] / "data" / "analysis.json"
 
 
 def test_tables_are_what_they_were(tmp_path):
-    found = digest(analyse_small(tmp_path / "out"))
+    found = digest(analyse_small(tmp_path / "out", sources()))
     kept = json.loads(KEPT.read_text())
     assert set(found) == set(kept)
     for name, table in kept.items():

@@ -128,14 +128,19 @@ def plain_models(tmp_path, water_models, monkeypatch):
     registry.engine.cache_clear()
 
 
-COLD = {"walkers": 2}
-HOT = {"state": f"5000K_{DENSITY:g}", "temperatures_kelvin": [5000], "timestep_fs": 2.0, "steps": 400}
+HOT = {"state": f"5000K_{DENSITY:g}", "temperatures_kelvin": [5000], "timestep_fs": 2.0, "steps": 400, "walkers": 1}
 BAROSTAT = {"state": "300K_1bar", "ensemble": "npt", "walkers": 1}
+WALKERS = [
+    ({}, {"finished"}),
+    (BAROSTAT, {"finished"}),
+    (HOT, {"blew up", "broken"}),
+    ({"blow_up_ev_angstrom": 0.1, "steps": 400, "walkers": 1}, {"blew up"}),
+]
 
 
 @pytest.mark.engine
-@pytest.mark.parametrize("changes", [COLD, HOT, BAROSTAT, {"blow_up_ev_angstrom": 0.2, "steps": 400}])
-def test_walkers_are_the_same_whoever_computes_the_spread(campaign, plain_models, changes):
+@pytest.mark.parametrize(("changes", "outcomes"), WALKERS, ids=["cold", "barostat", "hot", "cut"])
+def test_walkers_are_the_same_whoever_computes_the_spread(campaign, plain_models, changes, outcomes):
     built_in, outside = campaign("built_in", **changes), campaign("outside", models=plain_models, **changes)
     same = ("walker", "outcome", "steps", "frames", "seed")
     found, expected = (
@@ -143,6 +148,7 @@ def test_walkers_are_the_same_whoever_computes_the_spread(campaign, plain_models
         for out in (outside, built_in)
     )
     assert found == expected
+    assert {walker["outcome"] for walker in found} <= outcomes
     assert not list(outside.glob("walker/*/deviation.out")), "nothing is built in"
     tables = [list(csv.reader((out / "deviations.csv").open())) for out in (outside, built_in)]
     assert tables[0][0] == tables[1][0]

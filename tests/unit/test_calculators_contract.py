@@ -1,7 +1,9 @@
 """Every calculator of the table is held to one contract, by real programs."""
 
 import inspect
+import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from calculator_contract import CONTRACT, Case
 from mlpwf.config import Label, Site
 from mlpwf.config.label_engines import LABEL_ENGINES
 from mlpwf.structures.frames import quantised
+
+PROJECT = Path(__file__).parents[2]
 
 
 def hydrogen():
@@ -61,6 +65,16 @@ MARKS = {"qe": [pytest.mark.engine, needs_pw]}
 
 def test_every_calculator_of_the_table_is_held_to_it():
     assert set(CASES) == set(LABEL_ENGINES)
+
+
+def test_no_stage_and_no_rule_names_an_engine():
+    """What differs between engines is asked of the calculator, or of the table."""
+    sources = [*(PROJECT / "src" / "mlpwf").rglob("*.py"), *(PROJECT / "workflow").rglob("*.smk")]
+    naming = {path.relative_to(PROJECT) for path in sources if re.search(r"""["']qe["']""", path.read_text())}
+    assert naming == {Path("src/mlpwf/config/label_engines.py")}
+    outside = [path for path in sources if "calculators" not in path.parts and path.name != "label_engines.py"]
+    importing = [path for path in outside if "calculators.espresso" in path.read_text()]
+    assert not importing, "what is Quantum ESPRESSO's is reached through the protocol"
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=MARKS.get(name, [])) for name in CASES])

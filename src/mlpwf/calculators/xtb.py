@@ -42,7 +42,7 @@ def calculator(method: str) -> Any:
     try:
         from tblite.ase import TBLite
     except ImportError as error:
-        raise EngineError(f"tblite: cannot be imported ({error}); install it with 'pip install tblite'") from None
+        raise EngineError(f"tblite: cannot be imported ({error}); install it with pip install 'mlpwf[cpu]'") from None
     return TBLite(method=METHODS[method], verbosity=0)
 
 
