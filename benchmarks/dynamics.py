@@ -38,7 +38,7 @@ import dynamics_peers as peers
 import numpy as np
 
 from mlpwf.dynamics.correlators import averages, curve, pass_moments
-from mlpwf.dynamics.structure import coherent, four_point_structure, waves_near
+from mlpwf.dynamics.structure import coherent, four_point_structure, qpoints_near
 from mlpwf.dynamics.trajectory import FrameFile, MolecularTrajectory, choose_lags
 
 HERE = Path(__file__).parent
@@ -191,13 +191,13 @@ def scattering(table: Table, centres: np.ndarray) -> None:
     trajectory = MolecularTrajectory.from_arrays(np.arange(float(frames)), centres, cell=np.full(3, EDGE))
     lags = choose_lags(trajectory.ticks)
     pairs = pairs_of(frames, molecules, lags)
-    waves = waves_near(trajectory.cell, WAVEVECTOR, 0.07, 30)
+    waves = qpoints_near(trajectory.cell, WAVEVECTOR, 0.07, 30)
     vectors = 2 * np.pi * waves.integers / EDGE
     q = float(np.sqrt(np.mean(np.sum(vectors**2, axis=1))))
     cost, moments = timed(lambda: pass_moments(trajectory, lags, [q], OVERLAP))
     single = curve(moments, moments.names[1])
     table.add("F_s(q,t)", "mlpwf", frames, len(lags), cost, pairs, note="all directions; with MSD, Q and chi4")
-    collective_cost, collective = timed(lambda: coherent(trajectory, lags, WAVEVECTOR, 0.07, most_vectors=30))
+    collective_cost, collective = timed(lambda: coherent(trajectory, lags, WAVEVECTOR, 0.07, max_qpoints=30))
     with tempfile.TemporaryDirectory() as folder:
         reading, together, alone, sample = dynasor(Path(folder) / "run.dcd", centres, vectors, frames // 2)
     own = tuple(a - b for a, b in zip(together, alone, strict=True))

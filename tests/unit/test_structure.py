@@ -18,8 +18,8 @@ def gas(frames=200, molecules=60, diffusion=0.05, seed=4, **options):
     return centres, molecules_of(times, centres, cell=CELL + np.arange(3.0), **options)
 
 
-def vectors(waves, cell):
-    return 2 * np.pi * waves.integers @ np.linalg.inv(cell).T
+def vectors(qpoints, cell):
+    return 2 * np.pi * qpoints.integers @ np.linalg.inv(cell).T
 
 
 TILTED = np.array([[30.0, 0, 0], [7.0, 29.0, 0], [-5.0, 4.0, 28.0]])
@@ -27,42 +27,42 @@ TILTED = np.array([[30.0, 0, 0], [7.0, 29.0, 0], [-5.0, 4.0, 28.0]])
 
 @pytest.mark.parametrize("cell", [np.diag(CELL + np.arange(3)), TILTED])
 def test_wavevectors_fit_the_box(cell):
-    waves = structure.waves_below(cell, 0.9)
-    phases = vectors(waves, cell) @ cell.T / (2 * np.pi)
+    qpoints = structure.qpoints_below(cell, 0.9)
+    phases = vectors(qpoints, cell) @ cell.T / (2 * np.pi)
     np.testing.assert_allclose(phases, np.rint(phases), atol=1e-9)
-    lengths = np.linalg.norm(vectors(waves, cell), axis=1)
+    lengths = np.linalg.norm(vectors(qpoints, cell), axis=1)
     assert lengths.max() <= 0.9
-    np.testing.assert_allclose(lengths, waves.lengths[waves.shell], rtol=0.05)
-    assert np.all(np.diff(waves.lengths) > 0)
-    both = {tuple(n) for n in waves.integers} | {tuple(-n) for n in waves.integers}
-    assert len(both) == 2 * len(waves.integers)
-    assert len(structure.waves_near(cell, 1.3, 0.1, most=25).integers) == 25
+    np.testing.assert_allclose(lengths, qpoints.lengths[qpoints.shell], rtol=0.05)
+    assert np.all(np.diff(qpoints.lengths) > 0)
+    both = {tuple(n) for n in qpoints.integers} | {tuple(-n) for n in qpoints.integers}
+    assert len(both) == 2 * len(qpoints.integers)
+    assert len(structure.qpoints_near(cell, 1.3, 0.1, maximum=25).integers) == 25
     with pytest.raises(DataError, match="fits the box, whose smallest"):
-        structure.waves_below(cell, 0.01)
+        structure.qpoints_below(cell, 0.01)
 
 
 @pytest.mark.parametrize("edges", [(e, e, e) for e in range(7, 41)] + [(12, 15, 23), (23, 12, 12), (31.7, 30.1, 29.3)])
 def test_shells_hold_every_wavevector_of_their_length(edges):
     """Counted in whole numbers: in a cube, one of each pair ±n with |n|² = 1, 2, 3, 4, 5, 6, 8, … 25."""
     edges = np.array(edges, dtype=float)
-    waves = structure.waves_below(np.diag(edges), 5 * 2 * np.pi / edges.max())
+    qpoints = structure.qpoints_below(np.diag(edges), 5 * 2 * np.pi / edges.max())
     n = np.stack(np.meshgrid(*[np.arange(-5, 6)] * 3), axis=-1).reshape(-1, 3)
     squares = (n**2 * np.rint(1e4 * (edges.max() / edges) ** 2).astype(int)).sum(axis=1)
     expected = {tuple(one) for one in n[(squares > 0) & (squares <= 25 * 10000)]}
-    found = {tuple(one) for one in waves.integers} | {tuple(-one) for one in waves.integers}
+    found = {tuple(one) for one in qpoints.integers} | {tuple(-one) for one in qpoints.integers}
     assert found == expected
     if np.ptp(edges) == 0:
         counts = np.unique(squares[(squares > 0) & (squares <= 250000)], return_counts=True)[1]
-        np.testing.assert_array_equal(np.bincount(waves.shell), counts // 2)
+        np.testing.assert_array_equal(np.bincount(qpoints.shell), counts // 2)
 
 
 def test_the_last_shell_is_whole_or_left_out():
     cell = np.eye(3) * 20.0
-    waves = structure.waves_below(cell, 5 * 2 * np.pi / 20, most=20)
-    whole = structure.waves_below(cell, 5 * 2 * np.pi / 20)
-    shells = len(waves.lengths)
-    assert 0 < len(waves.integers) <= 20
-    np.testing.assert_array_equal(np.bincount(waves.shell), np.bincount(whole.shell)[:shells])
+    qpoints = structure.qpoints_below(cell, 5 * 2 * np.pi / 20, maximum=20)
+    whole = structure.qpoints_below(cell, 5 * 2 * np.pi / 20)
+    shells = len(qpoints.lengths)
+    assert 0 < len(qpoints.integers) <= 20
+    np.testing.assert_array_equal(np.bincount(qpoints.shell), np.bincount(whole.shell)[:shells])
 
 
 @pytest.mark.parametrize("edge", [12.0, 15.0, 23.0])
@@ -75,8 +75,8 @@ def test_s4_of_a_cube_is_the_mean_over_all_wavevectors_of_its_shells(edge):
     w = np.linalg.norm(centres[4:] - centres[:-4], axis=2) < 0.6
     outermost = [(5, 0, 0), (0, 5, 0), (0, 0, 5), (3, 4, 0), (4, 3, 0), (3, -4, 0), (4, -3, 0), (3, 0, 4), (4, 0, 3),
                  (3, 0, -4), (4, 0, -3), (0, 3, 4), (0, 4, 3), (0, 3, -4), (0, 4, -3)]  # fmt: skip
-    waves = np.exp(2j * np.pi / edge * centres[:-4] @ np.array(outermost).T)
-    expected = (np.abs((w[..., None] * waves).sum(axis=1)) ** 2).mean() / 30
+    qpoints = np.exp(2j * np.pi / edge * centres[:-4] @ np.array(outermost).T)
+    expected = (np.abs((w[..., None] * qpoints).sum(axis=1)) ** 2).mean() / 30
     assert found.s4[0, -1] == pytest.approx(expected, rel=1e-4)
 
 
@@ -88,8 +88,8 @@ def test_coherent_scattering_equals_numpy(cell):
         trajectory = MolecularTrajectory.from_arrays(times, centres, cell=cell, species=trajectory.species)
     found = structure.coherent(trajectory, LAGS, 0.8)
     assert found.couples == ("all", "a-a", "a-b", "b-b")
-    waves = structure.waves_near(trajectory.cell, 0.8, np.pi / np.linalg.norm(trajectory.cell, axis=1).max())
-    waves_of = np.exp(1j * centres @ vectors(waves, trajectory.cell).T)
+    qpoints = structure.qpoints_near(trajectory.cell, 0.8, np.pi / np.linalg.norm(trajectory.cell, axis=1).max())
+    waves_of = np.exp(1j * centres @ vectors(qpoints, trajectory.cell).T)
     rho = {"all": waves_of.sum(1), "a": waves_of[:, :20].sum(1), "b": waves_of[:, 20:].sum(1)}
 
     def correlation(one, two, lag):
@@ -121,15 +121,15 @@ def test_s4_and_sub_boxes_equal_numpy(kind):
     centres, trajectory = gas()
     options = {} if kind == "overlap" else {"overlap_angstrom": None, "scattering_wavevector": 1.3}
     found = four_point(trajectory, **options)
-    waves = structure.waves_below(trajectory.cell, 5 * 2 * np.pi / 32.0)
-    np.testing.assert_allclose(found.wavevectors, waves.lengths)
+    qpoints = structure.qpoints_below(trajectory.cell, 5 * 2 * np.pi / 32.0)
+    np.testing.assert_allclose(found.wavevectors, qpoints.lengths)
     for row, lag in enumerate(LAGS):
         r = np.linalg.norm(centres[lag:] - centres[:-lag], axis=-1)
         w = (r < 0.5) * 1.0 if kind == "overlap" else np.sinc(1.3 * r / np.pi)
-        phases = np.exp(1j * centres[:-lag] @ vectors(waves, trajectory.cell).T)
+        phases = np.exp(1j * centres[:-lag] @ vectors(qpoints, trajectory.cell).T)
         plain, about = np.einsum("fn,fnq->fq", w, phases), np.einsum("fn,fnq->fq", w - w.mean(), phases)
-        for shell in range(len(waves.lengths)):
-            some = waves.shell == shell
+        for shell in range(len(qpoints.lengths)):
+            some = qpoints.shell == shell
             assert found.s4[row, shell] == pytest.approx((np.abs(plain[:, some]) ** 2).mean() / 60, rel=1e-4)
             expected = (np.abs(about[:, some]) ** 2).mean() / 60
             assert found.s4_fluctuation[row, shell] == pytest.approx(expected, rel=1e-4, abs=1e-9)

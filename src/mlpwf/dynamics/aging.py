@@ -11,7 +11,7 @@ from mlpwf.dynamics.correlators import memory
 from mlpwf.dynamics.moments import Moments
 from mlpwf.dynamics.relaxation import relaxation_time
 from mlpwf.dynamics.trajectory import Array
-from mlpwf.dynamics.uncertainty import BLOCK_TAUS, FEWEST_BLOCKS, block_numbers, block_sums, jackknife
+from mlpwf.dynamics.uncertainty import BLOCK_TAUS, MIN_BLOCKS, block_numbers, block_sums, jackknife
 from mlpwf.dynamics.verdicts import EQUILIBRATED, TOO_SHORT_TO_TELL
 from mlpwf.errors import DataError
 
@@ -19,7 +19,7 @@ NAN = float("nan")
 AGING = "aging"
 RELAXING = "drifting"
 
-FEWEST_WINDOWS = 3
+MIN_WINDOWS = 3
 RUN_IN_TAU = 10.0  # a shorter run cannot show that it has aged
 SIGNIFICANCE = 0.0027  # of a false alarm, three standard errors: there are many states and correlators
 
@@ -71,7 +71,7 @@ def waiting_time_test(waiting_ps: Array, times_ps: Array, run_ps: float) -> Agin
         raise DataError(f"shapes {waiting_ps.shape}, {times_ps.shape}; expected one shape (windows,)")
     used = np.isfinite(times_ps) & (times_ps > 0)
     count = int(np.count_nonzero(used))
-    if count < FEWEST_WINDOWS or np.ptp(waiting_ps[used]) == 0:
+    if count < MIN_WINDOWS or np.ptp(waiting_ps[used]) == 0:
         return Aging(NAN, NAN, NAN, NAN, NAN, TOO_SHORT_TO_TELL)
     x, y = waiting_ps[used] / run_ps, np.log(times_ps[used])
     fit = linregress(x, y)
@@ -98,10 +98,10 @@ class Waiting:
     errors_ps: Array
 
 
-def waiting_times(moments: Moments, name: str, group: str = "all", most: int = 8) -> Waiting:
+def waiting_times(moments: Moments, name: str, group: str = "all", maximum: int = 8) -> Waiting:
     """τ(t_w) of one run: C = 1/e from the origins of each window alone.
 
-    There are as many windows as hold three independent blocks each (7.5 τ), at most `most`; none where
+    There are as many windows as hold three independent blocks each (7.5 τ), at most `maximum`; there are none where
     fewer than three fit. Of several runs, the windows of all are taken one after another.
 
     Parameters
@@ -110,16 +110,16 @@ def waiting_times(moments: Moments, name: str, group: str = "all", most: int = 8
         Of one or more runs of one state.
     name, group
         Which weight, of which molecules.
-    most
-        Most windows a run.
+    maximum
+        Maximum number of windows a run.
     """
     tau = memory(moments, name, group)
     middle, times, errors = [], [], []
     for run in np.unique(moments.run):
         mine = np.flatnonzero(moments.run == run)
         run_ps = float(moments.runs_ps[run])
-        count = min(most, int(run_ps / (FEWEST_BLOCKS * BLOCK_TAUS * tau)))
-        if count < FEWEST_WINDOWS:
+        count = min(maximum, int(run_ps / (MIN_BLOCKS * BLOCK_TAUS * tau)))
+        if count < MIN_WINDOWS:
             continue
         parts: Any = np.array_split(mine, count)
         for number, part in enumerate(parts):

@@ -21,7 +21,7 @@ NOT_KNOWN = "E at T_g is not known"
 NO_SLOPE = "slope not known to better than half"
 NO_LINE = "the points do not lie on a line"
 MISFIT = 0.01  # a line whose points scatter so improbably is no description of them
-FEWEST_STATES = 3
+MIN_STATES = 3
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def line(x: Array, y: Array, x_error: Array, y_error: Array) -> Line:
     used = np.isfinite(x + y + x_error + variance) & (variance > 0)
     used &= x_error >= 0 if y_error.ndim == 1 else x_error > 0
     count = int(np.count_nonzero(used))
-    if count < FEWEST_STATES or np.ptp(x[used]) == 0:
+    if count < MIN_STATES or np.ptp(x[used]) == 0:
         return Line(NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, "", count, TOO_FEW_STATES)
     points = _Points(x[used], y[used], x_error[used] ** 2, spread[np.ix_(used, used)])
     slope, free = _minimum(points, through_origin=False)

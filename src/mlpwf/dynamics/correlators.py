@@ -20,7 +20,7 @@ from mlpwf.dynamics.moments import Moments
 from mlpwf.dynamics.trajectory import MEGABYTE, Array, FrameFile, Frames32, Index, MolecularTrajectory
 from mlpwf.dynamics.uncertainty import (
     BLOCK_TAUS,
-    MOST_BLOCKS,
+    MAX_BLOCKS,
     Estimate,
     block_numbers,
     block_sums,
@@ -154,10 +154,10 @@ def _check(
         raise DataError(f"Legendre orders {list(orders)}; expected 1 or more")
 
 
-def origin_windows(trajectory: MolecularTrajectory, most: int = WINDOWS) -> tuple[Index, float]:
+def origin_windows(trajectory: MolecularTrajectory, maximum: int = WINDOWS) -> tuple[Index, float]:
     """Window of time origins that each frame is in, shape (F,), and the length of a window in ps."""
     since = trajectory.ticks - trajectory.ticks[0]
-    count = min(most, len(since) - 1)
+    count = min(maximum, len(since) - 1)
     return np.minimum(since * count // int(since[-1]), count - 1), trajectory.run_ps / count
 
 
@@ -280,7 +280,7 @@ def non_gaussian(squared: Array, fourth: Array, pairs: Array) -> Array:
         return 0.6 * fourth * pairs / squared**2 - 1
 
 
-def averages(moments: Moments, group: str = "all", blocks: int = MOST_BLOCKS) -> dict[str, Array]:
+def averages(moments: Moments, group: str = "all", blocks: int = MAX_BLOCKS) -> dict[str, Array]:
     """Columns of MSD, α2 and each C(t), with jackknife errors over blocks of at least 2.5 τ and the lag.
 
     Parameters
@@ -290,7 +290,7 @@ def averages(moments: Moments, group: str = "all", blocks: int = MOST_BLOCKS) ->
     group
         `all` or a species.
     blocks
-        Most blocks for an error bar; where fewer than three fit, the error is NaN.
+        Maximum number of blocks for an error bar; where fewer than three fit, the error is NaN.
 
     Returns
     -------

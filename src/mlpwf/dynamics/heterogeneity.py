@@ -9,7 +9,7 @@ import numpy as np
 from mlpwf.dynamics.correlators import memory
 from mlpwf.dynamics.moments import Moments
 from mlpwf.dynamics.trajectory import Array
-from mlpwf.dynamics.uncertainty import BLOCK_TAUS, FEWEST_BLOCKS, MOST_BLOCKS, block_numbers, block_sums, jackknife
+from mlpwf.dynamics.uncertainty import BLOCK_TAUS, MAX_BLOCKS, MIN_BLOCKS, block_numbers, block_sums, jackknife
 from mlpwf.dynamics.verdicts import OK
 
 SMALLEST_VARIANCE = 1e-9  # of ⟨(1 − w)²⟩: below it, the variance of a weight is rounding noise
@@ -63,7 +63,7 @@ def normalised_count(decay: Array, squared: Array, single: Array, pairs: Array, 
         return np.where(varies, chi4(decay, squared, pairs, molecules) / variance, np.nan)
 
 
-def four_point(moments: Moments, group: str = "all", blocks: int = MOST_BLOCKS) -> dict[str, Array]:
+def four_point(moments: Moments, group: str = "all", blocks: int = MAX_BLOCKS) -> dict[str, Array]:
     """Columns of χ4(t) and N*_norm(t) of each weight, with jackknife errors.
 
     Blocks are no shorter than 2.5 relaxation times of the weight, nor than the lag; where fewer than three
@@ -76,7 +76,7 @@ def four_point(moments: Moments, group: str = "all", blocks: int = MOST_BLOCKS) 
     group
         `all` or a species.
     blocks
-        Most blocks for an error bar.
+        Maximum number of blocks for an error bar.
 
     Returns
     -------
@@ -96,7 +96,7 @@ def four_point(moments: Moments, group: str = "all", blocks: int = MOST_BLOCKS) 
                     lambda d, s, v, n: normalised_count(d, s, v, n, molecules), [*sums, pairs], pairs
                 ),
             }
-            meaning = found[f"chi4_{name}"].blocks >= FEWEST_BLOCKS or lag_allows(moments, lag)
+            meaning = found[f"chi4_{name}"].blocks >= MIN_BLOCKS or lag_allows(moments, lag)
             for label, estimate in found.items():
                 columns.setdefault(label, []).append(estimate.value if meaning else np.nan)
                 columns.setdefault(f"{label}_error", []).append(estimate.error)
@@ -104,7 +104,7 @@ def four_point(moments: Moments, group: str = "all", blocks: int = MOST_BLOCKS) 
 
 
 def weight_sums(
-    moments: Moments, lag: int, group: int, weight: int, shortest_ps: float, blocks: int = MOST_BLOCKS
+    moments: Moments, lag: int, group: int, weight: int, shortest_ps: float, blocks: int = MAX_BLOCKS
 ) -> tuple[list[Array], Array]:
     """Sums of 1 − C, (1 − C)² and of the mean of (1 − w)² over each block, and its pairs; shape (blocks,) each."""
     numbers = block_numbers(moments, lag, shortest_ps, blocks)
@@ -115,7 +115,7 @@ def weight_sums(
 
 def lag_allows(moments: Moments, lag: int) -> bool:
     """Whether three stretches as long as the lag fit into its time origins."""
-    return bool(block_numbers(moments, lag, 0.0).max() + 1 >= FEWEST_BLOCKS)
+    return bool(block_numbers(moments, lag, 0.0).max() + 1 >= MIN_BLOCKS)
 
 
 def peak(times_ps: Array, values: Array, errors: Array) -> Peak:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mlpwf.dynamics.correlators import memory, slowest_motion
 from mlpwf.dynamics.moments import Moments
 from mlpwf.dynamics.trajectory import Array, Index
-from mlpwf.dynamics.uncertainty import BLOCK_TAUS, FEWEST_BLOCKS, block_numbers, crossing, widening
+from mlpwf.dynamics.uncertainty import BLOCK_TAUS, MIN_BLOCKS, block_numbers, crossing, widening
 from mlpwf.dynamics.verdicts import OK
 from mlpwf.errors import DataError
 
@@ -116,13 +116,13 @@ def stretched_exponential(times_ps: Array, values: Array, left_out: Array | None
     errors = np.full(4, NAN)
     again = [_stretched(times_ps, one, found) for one in (left_out if left_out is not None else [])]
     fits = np.array([parameters for parameters, word in again if word == OK])
-    if len(fits) == len(again) >= FEWEST_BLOCKS:
+    if len(fits) == len(again) >= MIN_BLOCKS:
         errors = _spread_left_out(fits)
     tau, beta, amplitude, mean = found
     return Stretched(tau, errors[0], beta, errors[1], amplitude, mean, errors[3], OK)
 
 
-def curves_left_out(moments: Moments, name: str, group: str = "all", most: int = 20) -> Array:
+def curves_left_out(moments: Moments, name: str, group: str = "all", maximum: int = 20) -> Array:
     """C(t) with one block of time origins of at least 2.5 τ left out at a time, shape (blocks, lags).
 
     NaN at lags that only the block left out holds; no rows where fewer than three blocks fit.
@@ -130,11 +130,11 @@ def curves_left_out(moments: Moments, name: str, group: str = "all", most: int =
     g, k = moments.group(group), moments.weight(name)
     tau = memory(moments, name, group)
     near = int(np.argmin(np.abs(np.log(moments.lags_ps / tau))))
-    numbers = block_numbers(moments, near, BLOCK_TAUS * tau, most)
+    numbers = block_numbers(moments, near, BLOCK_TAUS * tau, maximum)
     return 1 - _left_out(moments.decay[:, :, g, k], moments, numbers)
 
 
-def squares_left_out(moments: Moments, longest_ps: float, group: str = "all", most: int = 20) -> Array:
+def squares_left_out(moments: Moments, longest_ps: float, group: str = "all", maximum: int = 20) -> Array:
     """MSD(t) with one block of time origins left out at a time, shape (blocks, lags).
 
     Blocks are no shorter than 2.5 relaxation times nor than the longest lag wanted; no rows where fewer than
@@ -143,14 +143,14 @@ def squares_left_out(moments: Moments, longest_ps: float, group: str = "all", mo
     if not longest_ps > 0:
         return np.empty((0, len(moments.lags_ps)))
     lag = int(np.argmin(np.abs(moments.lags_ps - longest_ps)))
-    numbers = block_numbers(moments, lag, BLOCK_TAUS * slowest_motion(moments, group), most)
+    numbers = block_numbers(moments, lag, BLOCK_TAUS * slowest_motion(moments, group), maximum)
     return _left_out(moments.squared[:, :, moments.group(group)], moments, numbers)
 
 
 def _left_out(sums: Array, moments: Moments, numbers: Index) -> Array:
     """Means over pairs of sums (windows, lags), without one block after the other; no rows below three blocks."""
     blocks = int(numbers.max()) + 1
-    if blocks < FEWEST_BLOCKS:
+    if blocks < MIN_BLOCKS:
         return np.empty((0, len(moments.lags_ps)))
     means = []
     for block in range(blocks):
@@ -241,7 +241,7 @@ def diffusion(times_ps: Array, msd: Array, errors: Array, run_ps: float, left_ou
     weights = 1 / r2
     coefficient = float(np.polyfit(t, r2, 1, w=weights)[0]) / 6
     error = NAN
-    if left_out is not None and len(left_out) >= FEWEST_BLOCKS:
+    if left_out is not None and len(left_out) >= MIN_BLOCKS:
         again = np.polyfit(t, left_out[:, known].T, 1, w=weights)[0] / 6
         error = float(_spread_left_out(again) / np.sqrt(1 - SHARED))
     return Diffusion(coefficient, error, slope, OK)

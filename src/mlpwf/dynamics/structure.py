@@ -9,7 +9,7 @@ import numpy as np
 
 from mlpwf.dynamics.correlators import WINDOWS, each_pair_of_blocks, origin_windows
 from mlpwf.dynamics.trajectory import MEGABYTE, Array, FrameFile, Frames32, Index, MolecularTrajectory
-from mlpwf.dynamics.uncertainty import MOST_BLOCKS, Estimate, block_sums, jackknife, split_windows
+from mlpwf.dynamics.uncertainty import MAX_BLOCKS, Estimate, block_sums, jackknife, split_windows
 from mlpwf.dynamics.verdicts import OK
 from mlpwf.errors import DataError
 
@@ -17,7 +17,7 @@ NAN = float("nan")
 SHELL = 0.01  # relative width in which wavevectors count as of one length
 ROUNDING = 1e-9  # relative: lengths closer than this are the same number
 ZERNIKE_LIMIT = 1.5  # of qξ: beyond it, Ornstein and Zernike's form is not that of S4
-FEWEST_SHELLS = 4  # for two parameters and something left to judge them by
+MIN_SHELLS = 4  # for two parameters and something left to judge them by
 MARGINAL = 1.0  # of q_min ξ: above it, the plateau of the fit lies outside the data
 BLOCK_FRAMES = 256  # frames whose densities are worked out at once
 
@@ -28,8 +28,8 @@ NO_FIT = "fit failed"
 
 
 @dataclass(frozen=True)
-class Waves:
-    """Wavevectors 2π n·H⁻¹ that fit a box, in shells of one length.
+class QPoints:
+    """Q-points: wavevectors 2π n·H⁻¹ that fit a box, in shells of one length.
 
     Attributes
     ----------
@@ -46,8 +46,8 @@ class Waves:
     lengths: Array
 
 
-def waves_below(cell: Array, longest: float, most: int = 400) -> Waves:
-    """All wavevectors of a box up to a length, in whole shells: the shortest, at most `most` of them.
+def qpoints_below(cell: Array, longest: float, maximum: int = 400) -> QPoints:
+    """All q-points of a box up to a length, in whole shells: the shortest, at most `maximum` of them.
 
     Parameters
     ----------
@@ -56,17 +56,17 @@ def waves_below(cell: Array, longest: float, most: int = 400) -> Waves:
     longest
         Largest |q| in 1/Å.
     """
-    return _waves(cell, 0.0, longest, most, keep="shortest")
+    return _qpoints(cell, 0.0, longest, maximum, keep="shortest")
 
 
-def waves_near(cell: Array, wavevector: float, width: float, most: int = 60) -> Waves:
-    """Wavevectors of a box within `width` of a length, all 1/Å, as one shell; at most `most`, evenly picked."""
-    found = _waves(cell, wavevector - width, wavevector + width, most, keep="spread")
+def qpoints_near(cell: Array, wavevector: float, width: float, maximum: int = 60) -> QPoints:
+    """Q-points of a box within `width` of a length, all 1/Å, as one shell; at most `maximum`, evenly picked."""
+    found = _qpoints(cell, wavevector - width, wavevector + width, maximum, keep="spread")
     lengths = np.linalg.norm(2 * np.pi * found.integers @ np.linalg.inv(cell).T, axis=1)
-    return Waves(found.integers, np.zeros(len(found.integers), dtype=np.int64), np.array([lengths.mean()]))
+    return QPoints(found.integers, np.zeros(len(found.integers), dtype=np.int64), np.array([lengths.mean()]))
 
 
-def _waves(cell: Array, shortest: float, longest: float, most: int, keep: str) -> Waves:
+def _qpoints(cell: Array, shortest: float, longest: float, maximum: int, keep: str) -> QPoints:
     if not np.linalg.det(cell) > 0:
         raise DataError("wavevectors need a box; expected lattice vectors, found none")
     # n_d = q·a_d/2π, so |n_d| ≤ |q||a_d|/2π; rounding must not lose the last integer
@@ -87,16 +87,16 @@ def _waves(cell: Array, shortest: float, longest: float, most: int, keep: str) -
         )
     order = np.lexsort((*grid.T, np.round(lengths, 9)))
     shell = _shells(lengths[order])
-    if len(order) > most:
+    if len(order) > maximum:
         if keep == "shortest":
-            whole = int(np.searchsorted(shell, shell[most]))  # a shell in part is no mean over its directions
-            order = order[: whole or most]
+            whole = int(np.searchsorted(shell, shell[maximum]))  # a shell in part is no mean over its directions
+            order = order[: whole or maximum]
         else:
-            order = order[np.linspace(0, len(order) - 1, most).astype(int)]
+            order = order[np.linspace(0, len(order) - 1, maximum).astype(int)]
     grid, lengths = grid[order], lengths[order]
     shell = _shells(lengths)
     means = np.bincount(shell, weights=lengths) / np.bincount(shell)
-    return Waves(grid.astype(np.int64), shell, np.asarray(means))
+    return QPoints(grid.astype(np.int64), shell, np.asarray(means))
 
 
 def _shells(lengths: Array) -> Index:
@@ -133,7 +133,7 @@ def coherent(
     tau_ps: float = 0.0,
     threads: int = 1,
     memory_mb: float = 1000,
-    most_vectors: int = 60,
+    max_qpoints: int = 60,
 ) -> Coherent:
     """Intermediate scattering function F_ab(q,t) = ⟨ρ_a(q,t) ρ_b*(q,0)⟩ / √(N_a N_b) of the centres.
 
@@ -161,18 +161,18 @@ def coherent(
     DataError
         Without a constant box, or where no wavevector fits.
     """
-    from mlpwf.dynamics import waves as loops
+    from mlpwf.dynamics import qpoints as loops
 
     _constant(trajectory)
     smallest = 2 * np.pi / float(np.linalg.norm(trajectory.cell, axis=1).max())
-    waves = waves_near(trajectory.cell, wavevector, smallest / 2 if width is None else width, most_vectors)
+    qpoints = qpoints_near(trajectory.cell, wavevector, smallest / 2 if width is None else width, max_qpoints)
     kinds = len(trajectory.kinds)
-    rho = FrameFile(2 * kinds, len(waves.integers))
+    rho = FrameFile(2 * kinds, len(qpoints.integers))
     inverse = np.linalg.inv(trajectory.cell)
     for _, frames in trajectory.blocks(BLOCK_FRAMES):
-        found = np.empty((len(frames), 2 * kinds, len(waves.integers)))
+        found = np.empty((len(frames), 2 * kinds, len(qpoints.integers)))
         loops.densities(
-            np.ascontiguousarray(frames), trajectory.start.T.copy(), inverse, waves.integers, trajectory.bounds, found
+            np.ascontiguousarray(frames), trajectory.start.T.copy(), inverse, qpoints.integers, trajectory.bounds, found
         )
         for frame in found:
             rho.append(frame)
@@ -192,8 +192,8 @@ def coherent(
 
     each_pair_of_blocks(trajectory.ticks, frames32, every, window, work, threads, memory_mb)
     sizes = np.diff(trajectory.bounds).astype(float)
-    scale = np.array([1 / np.sqrt(sizes[a] * sizes[b]) for a, b in names]) / len(waves.integers)
-    whole = sums.sum(axis=2, keepdims=True) / (len(waves.integers) * sizes.sum())
+    scale = np.array([1 / np.sqrt(sizes[a] * sizes[b]) for a, b in names]) / len(qpoints.integers)
+    whole = sums.sum(axis=2, keepdims=True) / (len(qpoints.integers) * sizes.sum())
     both = (sums * scale).reshape(*sums.shape[:2], kinds, kinds)
     both = (both + np.swapaxes(both, 2, 3)) / 2  # a–b and b–a are the same in equilibrium
     upper = np.triu_indices(kinds)
@@ -206,8 +206,8 @@ def coherent(
     labels = [f"{trajectory.kinds[a]}-{trajectory.kinds[b]}" for a, b in zip(*upper, strict=True)] if kinds > 1 else []
     return Coherent(
         lags_ps=np.asarray(every * trajectory.tick_ps, dtype=np.float64),
-        wavevector=float(waves.lengths[0]),
-        vectors=len(waves.integers),
+        wavevector=float(qpoints.lengths[0]),
+        vectors=len(qpoints.integers),
         couples=("all", *labels),
         values=np.array([[one.value for one in row] for row in estimates]),
         errors=np.array([[one.error for one in row] for row in estimates]),
@@ -223,7 +223,7 @@ def _constant(trajectory: MolecularTrajectory) -> None:
 
 def _ratio(sums: Array, pairs: Index, window_ps: float, lag_ps: float, tau_ps: float) -> Estimate:
     """Mean over pairs of sums (W,), with its error."""
-    numbers = split_windows(pairs > 0, window_ps, max(lag_ps, 2.5 * tau_ps), MOST_BLOCKS)
+    numbers = split_windows(pairs > 0, window_ps, max(lag_ps, 2.5 * tau_ps), MAX_BLOCKS)
     counts = block_sums(pairs, numbers)
     return jackknife(lambda s, n: s / n, [block_sums(sums, numbers), counts], counts)
 
@@ -296,13 +296,13 @@ def four_point_structure(
     threads, memory_mb
         As for `correlators.pass_moments`.
     """
-    from mlpwf.dynamics import waves as loops
+    from mlpwf.dynamics import qpoints as loops
 
     _constant(trajectory)
     if (overlap_angstrom is None) == (scattering_wavevector is None):
         raise DataError("S4 needs an overlap length or a wavevector; expected one of the two")
     smallest = 2 * np.pi / float(np.linalg.norm(trajectory.cell, axis=1).max())
-    waves = waves_below(trajectory.cell, 5 * smallest if longest is None else longest)
+    qpoints = qpoints_below(trajectory.cell, 5 * smallest if longest is None else longest)
     low, high = 0, trajectory.molecules
     if group != "all":
         if group not in trajectory.kinds:
@@ -311,7 +311,7 @@ def four_point_structure(
         low, high = int(trajectory.bounds[number]), int(trajectory.bounds[number + 1])
     window, width_ps = origin_windows(trajectory, WINDOWS)
     count = int(window.max()) + 1
-    found = np.zeros((count, len(lags), len(waves.lengths), 3))
+    found = np.zeros((count, len(lags), len(qpoints.lengths), 3))
     boxes = np.zeros((count, len(lags), len(divisions), 3))
     decays, pairs = np.zeros((count, len(lags))), np.zeros((count, len(lags)), dtype=np.int64)
     start, inverse = trajectory.start.T.copy(), np.linalg.inv(trajectory.cell)
@@ -322,12 +322,12 @@ def four_point_structure(
     def work(first: Frames32, first_from: int, second: Frames32, second_from: int, origins: tuple[int, int]) -> None:
         loops.add_four_point(
             first, first_from, second, second_from, origins, trajectory.ticks, lags, window, start, inverse,
-            np.asarray([low, high]), overlap2, q2, waves.integers, waves.shell, parts, found, boxes, decays, pairs,
+            np.asarray([low, high]), overlap2, q2, qpoints.integers, qpoints.shell, parts, found, boxes, decays, pairs,
         )  # fmt: skip
 
     each_pair_of_blocks(trajectory.ticks, trajectory.frames, lags, window, work, threads, memory_mb)
-    members = np.bincount(waves.shell)
-    shape = (len(lags), len(waves.lengths))
+    members = np.bincount(qpoints.shell)
+    shape = (len(lags), len(qpoints.lengths))
     s4, fluctuation = np.empty((*shape, 2)), np.empty((*shape, 2))
     sub = np.empty((len(lags), len(divisions), 2))
     size = float(high - low)
@@ -335,7 +335,7 @@ def four_point_structure(
         if not pairs[:, lag].any():
             raise DataError(f"no two frames are {lags[lag] * trajectory.tick_ps:g} ps apart; expected lags they hold")
         shortest = max(float(lags[lag] * trajectory.tick_ps), 2.5 * tau_ps)
-        numbers = split_windows(pairs[:, lag] > 0, width_ps, shortest, MOST_BLOCKS)
+        numbers = split_windows(pairs[:, lag] > 0, width_ps, shortest, MAX_BLOCKS)
         counts, mean = block_sums(pairs[:, lag], numbers), block_sums(decays[:, lag], numbers)
         for shell, vectors in enumerate(members):
             sums = block_sums(found[:, lag, shell], numbers)
@@ -349,7 +349,7 @@ def four_point_structure(
     volume = float(np.linalg.det(trajectory.cell))
     return FourPoint(
         lags_ps=np.asarray(lags * trajectory.tick_ps, dtype=np.float64),
-        wavevectors=waves.lengths,
+        wavevectors=qpoints.lengths,
         s4=s4[..., 0],
         s4_error=s4[..., 1],
         s4_fluctuation=fluctuation[..., 0],
@@ -403,10 +403,10 @@ def ornstein_zernike(wavevectors: Array, s4: Array, errors: Array) -> Length:
 
     used = np.isfinite(s4) & (s4 > 0)
     q, y, sigma = wavevectors[used], s4[used], errors[used]
-    if len(q) < FEWEST_SHELLS:
+    if len(q) < MIN_SHELLS:
         return Length(NAN, NAN, NAN, NAN, len(q), TOO_FEW_POINTS)
     weighted = bool(np.all(np.isfinite(sigma) & (sigma > 0)))
-    points, seen = FEWEST_SHELLS, set[int]()
+    points, seen = MIN_SHELLS, set[int]()
     while True:
         seen.add(points)
         try:
@@ -423,7 +423,7 @@ def ornstein_zernike(wavevectors: Array, s4: Array, errors: Array) -> Length:
             continue
         xi = float(np.sqrt(xi2))
         below = int(np.count_nonzero(q * xi <= ZERNIKE_LIMIT))
-        if below < FEWEST_SHELLS:
+        if below < MIN_SHELLS:
             return Length(NAN, NAN, NAN, NAN, below, TOO_FEW_POINTS)
         if below in seen:
             break

@@ -24,7 +24,7 @@ TICK_TOLERANCE = 0.02  # of a tick: how far a time may be from a multiple of it
 FINEST_TICK = 64  # parts of the shortest interval that are tried as a unit of time
 MEGABYTE = 2**20
 CACHE_LINE = 64  # bytes
-FEWEST_PAIRS = 2  # of frames, for a lag to be worth a row
+MIN_PAIRS = 2  # of frames, for a lag to be worth a row
 CONVERTED = 64  # frames brought into their layout at once: few enough for the cache
 SAMPLED_ORIGINS = 64  # frames whose distances to later ones tell which lags exist
 CONSIDERED = 250  # frames before and after each wanted lag
@@ -331,7 +331,7 @@ def choose_lags(ticks: Index, longest: float = 0.5, maximum: int = 60) -> Index:
     longest
         Longest lag as a part of the run, at most 1.
     maximum
-        Most lags to return.
+        Maximum number of lags.
 
     Returns
     -------
@@ -348,7 +348,7 @@ def choose_lags(ticks: Index, longest: float = 0.5, maximum: int = 60) -> Index:
     limit = longest * float(ticks[-1] - ticks[0]) * (1 + 1e-9)
     begin = int(np.searchsorted(ticks, ticks[-1] - limit, side="right"))
     if len(np.unique(np.diff(ticks))) == 1:
-        origins = np.arange(FEWEST_PAIRS)  # every frame sees the same lags
+        origins = np.arange(MIN_PAIRS)  # every frame sees the same lags
     else:
         origins = np.unique(np.linspace(0, max(begin - 1, 0), SAMPLED_ORIGINS).astype(int))
         # the neighbours too: in blocks of log-spaced frames an even sample may miss the linear ones
@@ -357,7 +357,7 @@ def choose_lags(ticks: Index, longest: float = 0.5, maximum: int = 60) -> Index:
     targets = np.geomspace(float(np.diff(ticks).min()), limit, maximum + 1)
     distances = np.concatenate([_near(ticks, int(origin), targets, limit) for origin in origins])
     lags, counts = np.unique(distances, return_counts=True)
-    lags, counts = lags[counts >= FEWEST_PAIRS], counts[counts >= FEWEST_PAIRS]
+    lags, counts = lags[counts >= MIN_PAIRS], counts[counts >= MIN_PAIRS]
     if len(lags) == 0:
         raise DataError(f"{len(ticks)} frames hold no lag twice; run longer or write frames at even intervals")
     edges = np.geomspace(lags[0] * (1 - 1e-9), lags[-1] * (1 + 1e-9), maximum + 1)

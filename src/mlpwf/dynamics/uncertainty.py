@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from mlpwf.dynamics.moments import Moments
 
 NAN = float("nan")
-FEWEST_BLOCKS = 3  # fewer give no error bar
-MOST_BLOCKS = 50  # more would sharpen the error of an error only
+MIN_BLOCKS = 3  # fewer give no error bar
+MAX_BLOCKS = 50  # more would sharpen the error of an error only
 BLOCK_TAUS = 2.5  # relaxation times that make a block independent of the next
 SIGNIFICANT = 3.0  # standard errors that count as a difference
-LEAST_PROBABLE = 0.01  # of a drift that is none
+MIN_P_VALUE = 0.01  # of a drift that is none
 
 AGING = "aging: slower in the second half"
 QUICKENING = "faster in the second half"
@@ -72,7 +72,7 @@ def jackknife(statistic: Callable[..., Array], blocks: Sequence[Array], sizes: A
     totals = [np.sum(block, axis=0, keepdims=True) for block in blocks]
     value = float(np.squeeze(statistic(*totals)))
     count = len(sizes)
-    if count < FEWEST_BLOCKS:
+    if count < MIN_BLOCKS:
         return Estimate(value, NAN, NAN, count)
     left = statistic(*(total - block for total, block in zip(totals, blocks, strict=True)))
     ratio = float(np.sum(sizes)) / np.asarray(sizes, dtype=np.float64)
@@ -95,20 +95,20 @@ def widening(blocks: int) -> float:
     return float(t.ppf((1 + erf(np.sqrt(2))) / 2, blocks - 1)) / 2
 
 
-def block_numbers(moments: Moments, lag: int, shortest_ps: float, most: int = MOST_BLOCKS) -> Index:
+def block_numbers(moments: Moments, lag: int, shortest_ps: float, maximum: int = MAX_BLOCKS) -> Index:
     """Block of each window of time origins, −1 where the lag has no pair; shape (W,).
 
     Blocks hold whole windows of one run and are no shorter than `shortest_ps` nor the lag; where there
-    are several runs, each is a block at least. At most `most` blocks.
+    are several runs, each is a block at least. At most `maximum` blocks.
     """
     shortest = max(shortest_ps, float(moments.lags_ps[lag]))
-    return split_windows(moments.pairs[:, lag] > 0, moments.window_ps, shortest, most, moments.run)
+    return split_windows(moments.pairs[:, lag] > 0, moments.window_ps, shortest, maximum, moments.run)
 
 
 def split_windows(
-    used: NDArray[np.bool_], window_ps: Array | float, shortest_ps: float, most: int, run: Index | None = None
+    used: NDArray[np.bool_], window_ps: Array | float, shortest_ps: float, maximum: int, run: Index | None = None
 ) -> Index:
-    """Block of each used window, −1 for others: as many as are no shorter than `shortest_ps`, up to `most`."""
+    """Block of each used window, −1 for others: as many as are no shorter than `shortest_ps`, up to `maximum`."""
     numbers = np.full(len(used), -1, dtype=np.int64)
     runs = np.zeros(len(used), dtype=np.int64) if run is None else run
     widths = np.broadcast_to(window_ps, len(used))
@@ -117,8 +117,8 @@ def split_windows(
     fits = np.array([_whole(len(part), float(widths[part[0]]), shortest_ps) for part in members], dtype=np.int64)
     if len(members) > 1:
         fits = np.maximum(fits, 1)
-    if fits.sum() > most:
-        fits = np.maximum(fits * most // fits.sum(), 1)
+    if fits.sum() > maximum:
+        fits = np.maximum(fits * maximum // fits.sum(), 1)
     start = 0
     for part, count in zip(members, fits, strict=True):
         for offset, block in enumerate(np.array_split(part, max(count, 1))):
@@ -327,11 +327,11 @@ def energy_drift(times_ps: Array, energies: Array, tau_ps: float) -> Drift:
     if not np.isfinite(energies).all():
         raise DataError("energies hold NaN; the run has failed: simulate this state again")
     run = float(times_ps[-1] - times_ps[0]) if len(times_ps) > 1 else 0.0
-    most = int(run / (BLOCK_TAUS * tau_ps)) if np.isfinite(tau_ps) and tau_ps > 0 else 0
-    count = min(most, MOST_BLOCKS, len(times_ps))
-    if count < FEWEST_BLOCKS + 1:
+    maximum = int(run / (BLOCK_TAUS * tau_ps)) if np.isfinite(tau_ps) and tau_ps > 0 else 0
+    count = min(maximum, MAX_BLOCKS, len(times_ps))
+    if count < MIN_BLOCKS + 1:
         return Drift(NAN, NAN, NAN, TOO_SHORT_TO_TELL)
     parts = np.array_split(np.arange(len(times_ps)), count)
     fit = linregress([times_ps[part].mean() for part in parts], [energies[part].mean() for part in parts])
-    verdict = DRIFTS if fit.pvalue < LEAST_PROBABLE else EQUILIBRATED
+    verdict = DRIFTS if fit.pvalue < MIN_P_VALUE else EQUILIBRATED
     return Drift(float(fit.slope), float(fit.stderr), float(fit.slope) * run, verdict)

@@ -34,7 +34,7 @@ NO_PLATEAU = "no plateau in the spectrum"
 POOR_FIT = "spectrum poorly fitted"
 NOT_AT_ZERO = "spectrum near zero frequency not fitted at any cut-off"
 
-FEWEST_STEPS = 200
+MIN_STEPS = 200
 LARGEST_SCORE = 3.0  # standard deviations of the fit's cost from what a right model gives
 CONTRADICTED = 0.05  # probability of the lowest frequencies, were a fit right, below which it is left out
 LOWER = (2, 4, 8)  # times the cut-off is lowered to see whether the integral stays
@@ -118,7 +118,7 @@ def green_kubo(stress: Array, timestep: float, prefactor: float) -> Viscosity:
     components = np.concatenate([shear_components(run) for run in runs])
     if not timestep > 0 or not prefactor > 0:
         raise DataError(f"time step {timestep}, V/(k_B T) {prefactor}; expected positive numbers")
-    if components.shape[1] < FEWEST_STEPS:
+    if components.shape[1] < MIN_STEPS:
         return Viscosity(NAN, NAN, NAN, NAN, 0.0, TOO_FEW_STEPS)
     if np.any(np.ptp(components, axis=1) == 0):
         raise DataError("a component of the stress never varies; expected the stress tensor of a moving liquid")

@@ -84,7 +84,7 @@ OBSERVABLE = Observable(
     figures=[
         Figure(
             "coherent",
-            "Coherent scattering F(q,t) of the centres over the wavevectors that fit the box, in the last run of a "
+            "Coherent scattering F(q,t) of the centres over the q-points that fit the box, in the last run of a "
             "state. It starts from the structure factor S(q), where self-scattering starts from 1.",
             panels,
         )

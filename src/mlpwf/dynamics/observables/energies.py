@@ -104,8 +104,8 @@ OBSERVABLE = Observable(
     figures=[
         Figure(
             "activation",
-            "Activation energies against temperature: E = RT ln(τ/τ∞) and E_app = R dln τ/d(1/T) of the law with the "
-            "lowest AICc, and E_app between neighbouring temperatures, which needs no law.",
+            "Activation energies against temperature: E = RT ln(τ/τ∞) and E_app = R dln τ/d(1/T) of the model with the "
+            "lowest AICc, and E_app between neighbouring temperatures, which needs no model.",
             panels,
         )
     ],

@@ -254,7 +254,7 @@ def tell(reader: Reader) -> list[Told]:
         for k in mine
     ]  # fmt: skip
     header = ("quantity", "law", "states", "AICc", "weight", "p of misfit", "T_g, K", "fragility", "verdict")
-    return [Told("Laws of the relaxation time against temperature, compared by AICc.", header, body)] if body else []
+    return [Told("Models of τ(T), compared by AICc.", header, body)] if body else []
 
 
 OBSERVABLE = Observable(
@@ -272,12 +272,12 @@ OBSERVABLE = Observable(
     figures=[
         Figure(
             "arrhenius",
-            "Relaxation times (C = 1/e), 1/D and viscosity against inverse temperature. Lines: the law with the lowest "
-            "AICc through the states that enter fits; open circles are states that do not: not in equilibrium, broken, "
-            "or not long enough.",
+            "Relaxation times (C = 1/e), 1/D and viscosity against inverse temperature. Lines: the model of τ(T) "
+            "with the lowest AICc through the states that enter fits; open circles are states that do not: not in "
+            "equilibrium, broken, or not long enough.",
             arrhenius_panels,
         ),
-        Figure("angell", "The same times against T_g/T, T_g of each quantity's own law.", angell_panels),
+        Figure("angell", "The same times against T_g/T, T_g of each quantity's own model.", angell_panels),
     ],
     tell=tell,
 )

@@ -13,7 +13,7 @@ from mlpwf.dynamics.observable import Column, Figure, Molecules, Observable, Tab
 from mlpwf.dynamics.observables.relaxation import relaxed
 from mlpwf.dynamics.state import ALL, Runs, Settings, State
 from mlpwf.dynamics.trajectory import Array, Frames32, Index, MolecularTrajectory
-from mlpwf.dynamics.uncertainty import MOST_BLOCKS, block_sums, jackknife, split_windows
+from mlpwf.dynamics.uncertainty import MAX_BLOCKS, block_sums, jackknife, split_windows
 from mlpwf.errors import DataError
 from mlpwf.figures import PALETTE, Curve, Panel
 
@@ -111,7 +111,7 @@ def van_hove(
         if not total.any():
             raise DataError(f"no two frames are {lags[lag] * trajectory.tick_ps:g} ps apart; expected lags they hold")
         shortest = max(float(lags[lag] * trajectory.tick_ps), 2.5 * tau_ps)
-        numbers = split_windows(total[:, 0] > 0, width_ps, shortest, MOST_BLOCKS)
+        numbers = split_windows(total[:, 0] > 0, width_ps, shortest, MAX_BLOCKS)
         for group in range(grouped.shape[2]):
             sums, sizes = block_sums(grouped[:, lag, group], numbers), block_sums(total[:, group], numbers)
             for number in range(bins):

@@ -1,4 +1,4 @@
-"""Compiled loops over wavevectors that fit the box: densities in reciprocal space and what moves with them.
+"""Compiled loops over q-points, which are the wavevectors that fit the box: densities there and what moves with them.
 
 Phases come from powers of exp(2πi s) of the fractional coordinates s, so that a wavevector costs two
 complex products a molecule and no sine.
@@ -156,7 +156,7 @@ def add_coherent(  # type: ignore[no-untyped-def]
 @njit(nogil=True, error_model="numpy", cache=True)
 def add_four_point(  # type: ignore[no-untyped-def]
     first, first_from, second, second_from, origins, ticks, lags, windows, start, inverse, species,
-    overlap2, q2, integers, shells, divisions, waves, boxes, decays, pairs
+    overlap2, q2, integers, shells, divisions, qpoints, boxes, decays, pairs
 ):  # fmt: skip
     """Add what S4(q, t) and the fluctuations in sub-boxes are made of, for the decay h = 1 − w of each molecule.
 
@@ -170,7 +170,7 @@ def add_four_point(  # type: ignore[no-untyped-def]
         Wavevectors (Q, 3) and the shell of each (Q,).
     divisions
         Numbers of sub-boxes along each edge, shape (D,).
-    waves
+    qpoints
         Sums of |H(q)|², Re H(q) ρ*(q) and |ρ(q)|², H = Σ h exp(iq·r(0)), shape (W, L, shells, 3).
     boxes
         Sums over sub-boxes of H², H n and n², H = Σ h over the n molecules in it, shape (W, L, D, 3).
@@ -210,7 +210,7 @@ def add_four_point(  # type: ignore[no-untyped-def]
             for q in range(integers.shape[0]):
                 hr, hi = _weighted(cosine[q], sine[q], decay, low, high)
                 nr, ni = _weighted(cosine[q], sine[q], ones, low, high)
-                sums = waves[window, lag, shells[q]]
+                sums = qpoints[window, lag, shells[q]]
                 sums[0] += hr * hr + hi * hi
                 sums[1] += hr * nr + hi * ni
                 sums[2] += nr * nr + ni * ni
