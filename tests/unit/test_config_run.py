@@ -18,7 +18,7 @@ PROJECT = Path(__file__).parents[2]
 WATER = yaml.safe_load((PROJECT / "config" / "systems" / "tiny_water.yaml").read_text())
 HOLD = """
 import sys
-from mlpwf.config.run import open_run
+from mlpwf.campaign.run import open_run
 open_run({"system": "system.yaml", "site": "site.yaml"}, job=False, look=False)
 print("holds", flush=True)
 sys.stdin.read()

@@ -36,7 +36,9 @@ def calls(path):
 def test_a_file_executes_and_unpickles_nothing(path):
     for node in ast.walk(ast.parse(path.read_text())):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
-        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        if isinstance(node, ast.ImportFrom):
+            own = (node.module or "").startswith("mlpwf.")  # its `commands` is ours, not the module of old Pythons
+            names = [node.module or "", *([] if own else names)]
         assert not FORBIDDEN_MODULES & {name.split(".")[0] for name in names}, ast.unparse(node)
     for name, call in calls(path):
         words = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
