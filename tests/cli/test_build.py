@@ -155,6 +155,13 @@ def test_two_processes_write_the_same_bytes_and_another_seed_does_not(built, tmp
     assert (other / "test.extxyz").read_bytes() != (built / "test.extxyz").read_bytes()
 
 
+def test_a_sampler_process_has_one_thread_whatever_snakemake_gives_its_job(tmp_path, monkeypatch):
+    """With two, a step of two toluenes costs three times the CPU time, and more wall time."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")  # as Snakemake sets it for a job of two threads
+    run(tmp_path / "c", options=["--molecules-only"])
+    assert os.environ["OMP_NUM_THREADS"] == "1"
+
+
 def test_other_frames_do_not_change_the_boxes(built, tmp_path):
     more = run(tmp_path / "more", settings=SETTINGS | {"test_frames": 2, "single_frames": 0, "dimer_frames": 1})
     assert (more / "bulk.extxyz").read_bytes() == (built / "bulk.extxyz").read_bytes()

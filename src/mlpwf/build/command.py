@@ -40,7 +40,7 @@ def build(
     ] = False,
 ) -> None:
     """Build molecules, boxes and the first frames, for training and for the held-out test."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ["OMP_NUM_THREADS"] = "1"  # Snakemake sets it to the job's threads, which here are processes
     liquid, _ = load_section(System, system)
     settings, seed = load_section(Build, config)
     with sole_writer(out), accounted(out, "build"), _mapper(threads) as mapper:
