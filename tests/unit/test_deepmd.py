@@ -195,6 +195,12 @@ def test_failing_programs_are_reported(tmp_path: Path) -> None:
         Program(["no-such-program"]).run(["train"], tmp_path)
 
 
+def test_only_the_dp_of_this_python_shares_a_process() -> None:
+    assert Program(DP)._is_ours()
+    for other in ([sys.executable], [*DP, "--verbose"], ["no-such-dp"]):
+        assert not Program(other)._is_ours()
+
+
 def test_curve_is_read_by_its_header(tmp_path: Path) -> None:
     curve = tmp_path / "lcurve.out"
     curve.write_text("# step rmse_f_trn lr\n# a note\n 0 1.5 1e-2\n 10 0.5 1e-3\n 20 0.")
@@ -212,6 +218,9 @@ def test_real_dp_reports_its_own_error(tmp_path: Path) -> None:
     (tmp_path / "input.json").write_text('{"model": {"type_map": ["H"]}}')
     with pytest.raises(EngineError, match="dp train ended with status 1"):
         Program(DP).run(["train", "input.json"], tmp_path)
+    with pytest.raises(EngineError, match=r"dp freeze ended with status 1; .*freeze\.out"):
+        Program(DP).run_all([["freeze", "-c", "none", "-o", "model.pb"], ["compress"]], tmp_path)
+    assert not (tmp_path / "compress.out").exists()
 
 
 @pytest.mark.engine

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,8 @@ from mlpwf.potentials.deepmd import COMPRESSED, FROZEN
 from mlpwf.potentials.deepmd.curve import followed
 from mlpwf.process import TIMED_OUT, run_engine
 
+FREEZE = ["freeze", "-c", ".", "-o", FROZEN]
+COMPRESS = ["compress", "-i", FROZEN, "-o", COMPRESSED]
 HARMLESS = re.compile(r"libcudart|implib-gen")  # what the CPU build prints on every start
 
 
@@ -53,13 +57,41 @@ class Program:
         EngineError
             With the last telling line of the output and the path to it.
         """
-        output = folder / f"{words[0]}.out"
-        status = run_engine(
-            [*self.command, *words], folder=folder, output=output, environment=thread_settings(self.threads)
-        )
+        status = self._child([*self.command, *words], folder, words[0])
+        self._judge(status, words[0], folder)
+
+    def run_all(self, commands: list[list[str]], folder: Path) -> None:
+        """Run `dp WORDS` for each of these, until one fails, as `run` does.
+
+        Where `dp` is that of this Python they share a process, since each imports TensorFlow for seconds.
+        """
+        if not self._is_ours():
+            for words in commands:
+                self.run(words, folder)
+            return
+        outputs = [folder / f"{words[0]}.out" for words in commands]
+        for output in outputs:
+            output.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "mlpwf.potentials.deepmd.chain", json.dumps(commands)]
+        status = self._child(command, folder, commands[0][0])
+        last = [words[0] for words, output in zip(commands, outputs, strict=True) if output.is_file()][-1]
+        self._judge(status, last, folder)
+
+    def _is_ours(self) -> bool:
+        """Whether the command is `dp` of this Python's environment, and nothing more."""
+        found = shutil.which(self.command[0]) if len(self.command) == 1 else None
+        own = Path(sys.executable).parent / "dp"
+        return found is not None and own.exists() and own.samefile(found)
+
+    def _child(self, command: list[str], folder: Path, word: str) -> int:
+        output = folder / f"{word}.out"
+        return run_engine(command, folder=folder, output=output, environment=thread_settings(self.threads))
+
+    def _judge(self, status: int, word: str, folder: Path) -> None:
         if status != 0:
             ended = "ran out of time" if status == TIMED_OUT else f"ended with status {status}"
-            raise EngineError(f"dp {words[0]} {ended}; expected 0: {last_words(output)} (whole output: {output})")
+            output = folder / f"{word}.out"
+            raise EngineError(f"dp {word} {ended}; expected 0: {last_words(output)} (whole output: {output})")
 
     def train(
         self,
@@ -91,14 +123,13 @@ class Program:
         elif start is not None:
             words += ["--init-frz-model", str(start.resolve())]
         with followed(folder / "lcurve.out", settings["training"]["numb_steps"], progress):
-            self.run(words, folder)
-        self.run(["freeze", "-c", ".", "-o", FROZEN], folder)
+            self.run_all([words, FREEZE, COMPRESS], folder)
         _expect(folder / FROZEN)
-        self.compress(folder)
+        _expect(folder / COMPRESSED)
 
     def compress(self, folder: Path) -> None:
         """Compress the frozen model in `folder`."""
-        self.run(["compress", "-i", FROZEN, "-o", COMPRESSED], folder)
+        self.run(COMPRESS, folder)
         _expect(folder / COMPRESSED)
 
 
