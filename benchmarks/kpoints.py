@@ -66,7 +66,7 @@ class Bench:
         outcome = labeller.label(atoms)
         record = labeller.store.get(outcome["key"])
         if record is None:
-            raise SystemExit(f"{atoms.get_chemical_formula()} was set aside: {outcome['reason']} ({outcome['detail']})")
+            raise SystemExit(f"{atoms.get_chemical_formula()} was rejected: {outcome['reason']} ({outcome['detail']})")
         return quantities(labelled(atoms, canonical(atoms), record)), outcome["cpu_s"]
 
 

@@ -93,7 +93,7 @@ def label_error(force: float, net: float) -> dict[str, Any]:
     levers = {"k-points": errors(0.6), "cut-offs": errors(0.8), "total": errors(1.0)}
     sizes = [(120, 4, 11.2), (None, 4, 11.2)]
     rows = [{"atoms": n, "frames": frames, "edge_angstrom": edge, "errors": levers} for n, frames, edge in sizes]
-    return {"rows": rows, "failures": ["C7H8 was set aside: out of time (3600 s)"]}
+    return {"rows": rows, "failures": ["C7H8 was rejected: out of time (3600 s)"]}
 
 
 def _labels(asked: int, aside: dict[str, int]) -> dict[str, Any]:

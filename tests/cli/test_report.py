@@ -360,7 +360,7 @@ def test_the_error_bar_of_a_label_is_told_and_a_poor_one_stands_at_the_top(tmp_p
     text = re.sub(r"<[^>]+>", " ", page)
     assert re.search(r"120\s+11\.20\s+4\s+k-points\s+2\.4\s+1\.8\s+0\.31\s+2\s+-0\.25", text)
     assert re.search(r"Error of a label\s+0\.004", text)
-    assert "A frame was left out: C7H8 was set aside: out of time" in page
+    assert "A frame was left out: C7H8 was rejected: out of time" in page
     assert "periodic images at least 10.5 Å apart" in page
     put(root / "config" / "select.json", {"target_error_mev_angstrom": 80, "seed": 5})
     assert "own forces err" not in _make(root)

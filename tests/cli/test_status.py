@@ -21,7 +21,7 @@ def test_status_in_words(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     for words in (
         "Toluene, tiny",
-        "cycle 0: 60 of 60 done, 3 set aside",
+        "cycle 0: 60 of 60 done, 3 rejected",
         "converged",
         "300K: 100 of 100 ps, done, 0.5 ns/day",
         "0.080 between molecules",

@@ -21,7 +21,7 @@ def test_a_whole_campaign_misses_nothing(tmp_path: Path) -> None:
     assert [cycle.number for cycle in record.cycles] == [0, 1, 2, 3]
     first = record.cycles[0]
     assert first.labels is not None
-    assert (first.labels.requested, first.labels.accepted, first.labels.aside) == (
+    assert (first.labels.requested, first.labels.accepted, first.labels.rejected) == (
         60,
         57,
         {"not converged": 3, "clash": 0},

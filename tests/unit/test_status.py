@@ -64,7 +64,7 @@ def test_labels_in_flight_are_counted_by_batch(tmp_path: Path) -> None:
     put(batch / "001.progress.json", {"done": 3, "total": 20})
     (batch / "002.progress.json").write_text('{"do')
     last = next(s for s in read_status(root).labels if s.name == "cycle 3")
-    assert (last.done, last.aside, last.asked, last.batches_done, last.finished) == (5, 1, 60, 1, False)
+    assert (last.done, last.rejected, last.asked, last.batches_done, last.finished) == (5, 1, 60, 1, False)
 
 
 def test_the_run_in_flight_is_told_with_its_speed_and_its_end(tmp_path: Path) -> None:

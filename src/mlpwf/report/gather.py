@@ -42,8 +42,8 @@ class Labels:
     requested: int
     accepted: int
     reused: int
-    aside: Mapping[str, int]
-    aside_frames: Sequence[Mapping[str, Any]]
+    rejected: Mapping[str, int]
+    rejected_frames: Sequence[Mapping[str, Any]]
     cpu_s: float
     label_cpu_s_mean: float | None
 
@@ -297,10 +297,10 @@ def _labels(reader: _Reader, name: str, label: paths.Label) -> Labels | None:
         if value is None:
             raise DataError(f"{path}: {key} is {summary.get(key)!r}; expected a number; delete it and run again")
         counts[key] = int(value)
-    aside, frames, physics = (
+    rejected, frames, physics = (
         summary.get("aside") or {}, summary.get("aside_frames") or [], summary.get("physics") or {},
     )  # fmt: skip
-    if not (isinstance(aside, dict) and isinstance(frames, list) and isinstance(physics, dict)):
+    if not (isinstance(rejected, dict) and isinstance(frames, list) and isinstance(physics, dict)):
         raise DataError(f"{path}: aside, aside_frames or physics is malformed; delete it and run again")
     return Labels(
         name=name,
@@ -308,8 +308,8 @@ def _labels(reader: _Reader, name: str, label: paths.Label) -> Labels | None:
         engine_version=summary.get("engine_version"),
         physics=physics,
         reused=int(number(summary, "reused") or 0),
-        aside={str(reason): int(count) for reason, count in aside.items()},
-        aside_frames=[frame for frame in frames if isinstance(frame, dict)],
+        rejected={str(reason): int(count) for reason, count in rejected.items()},
+        rejected_frames=[frame for frame in frames if isinstance(frame, dict)],
         cpu_s=number(summary, "cpu_s") or 0.0,
         label_cpu_s_mean=number(summary, "label_cpu_s_mean"),
         **counts,

@@ -68,7 +68,7 @@ def page(record: Record) -> Page:
 
     makers: tuple[Callable[[Record], Part], ...] = (
         what_ran, label_error.label_error, learning, deviations, calibration.calibration, convergence.convergence,
-        accuracy, set_aside, cost, validation,
+        accuracy, rejected, cost, validation,
         dynamics.dynamics, provenance,
     )  # fmt: skip
     if record.classical:
@@ -95,7 +95,7 @@ MISSING = {
     "deviations": ("select/", "explore", "config/select.json"),
     "calibration": ("train/calibration.json",),
     "accuracy": ("validate/errors.json", "validate/parity.csv"),
-    "aside": ("label/summary.json",),
+    "rejected": ("label/summary.json",),
     "validation": ("validate/runs.json", "validate/nve.csv", "validate/rdf.csv"),
     "dynamics": ("simulate", "analyse/"),
     "provenance": ("config/", "train/final", "train/model", "cycle/000"),
@@ -106,7 +106,7 @@ def _with_missing(part: Part, record: Record) -> Part:
     """The part with the absent files that belong to it."""
     wanted = MISSING.get(part.key, ())
     found = [path for path in record.missing if any(word in path for word in wanted)]
-    if part.key in ("ran", "learning", "deviations", "calibration", "aside") and "cycle/000" in record.missing:
+    if part.key in ("ran", "learning", "deviations", "calibration", "rejected") and "cycle/000" in record.missing:
         found.append("cycle/000")
     return replace(part, missing=[*part.missing, *found])
 
@@ -130,7 +130,7 @@ def cards(record: Record) -> dict[str, tuple[str, str]]:
     from mlpwf.report.label_error import label_bar
 
     sets = [c.labels for c in record.cycles if c.labels] + ([record.test] if record.test else [])
-    accepted, aside = sum(s.accepted for s in sets), sum(sum(s.aside.values()) for s in sets)
+    accepted, rejected_count = sum(s.accepted for s in sets), sum(sum(s.rejected.values()) for s in sets)
     errors, where = _best_errors(record)
     inter = number(errors, "overall", "force_inter_rmse_ev_angstrom")
     intra = number(errors, "overall", "force_intra_rmse_ev_angstrom")
@@ -139,7 +139,7 @@ def cards(record: Record) -> dict[str, tuple[str, str]]:
     if record.classical:
         return {"Computing": (f"{hours:,.3g}", "CPU-hours"), "Activation energy": (energy, of)}
     return {
-        "Labels": (f"{accepted:,}" if sets else "–", f"{aside:,} set aside" if sets else "none yet"),
+        "Labels": (f"{accepted:,}" if sets else "–", f"{rejected_count:,} rejected" if sets else "none yet"),
         "Error of a label": label_bar(record),
         "Cycles": (str(len(record.cycles)), "label, train, explore, select"),
         "Force error between molecules": (_figures(inter), f"eV/Å, RMSE, {where}"),
@@ -203,11 +203,11 @@ def what_ran(record: Record) -> Part:
         facts["k-points"] = _kpoints(summary.physics)
     sets = [*(c.labels for c in record.cycles), record.test]
     table = [
-        (s.name, f"{s.requested:,}", f"{s.accepted:,}", f"{sum(s.aside.values()):,}", f"{s.reused:,}",
+        (s.name, f"{s.requested:,}", f"{s.accepted:,}", f"{sum(s.rejected.values()):,}", f"{s.reused:,}",
          f"{s.cpu_s / 3600:,.3g}", _figures(s.label_cpu_s_mean))
         for s in sets if s
     ]  # fmt: skip
-    header = ("set", "asked for", "accepted", "set aside", "found in store", "CPU-hours", "CPU-s a label")
+    header = ("set", "asked for", "accepted", "rejected", "found in store", "CPU-hours", "CPU-s a label")
     tables = [Table("Labels by set.", header, table)] if table else []
     return Part("ran", "What ran", facts={k: v for k, v in facts.items() if v}, tables=tables)
 
@@ -434,27 +434,27 @@ def _state_table(errors: Mapping[str, Any], caption: str) -> Table:
     return Table(caption, ("state", "frames", *ERRORS.values()), table)
 
 
-def set_aside(record: Record) -> Part:
-    """Labels set aside, by reason."""
+def rejected(record: Record) -> Part:
+    """Frames without a label, by reason."""
     sets = [s for s in (*(c.labels for c in record.cycles), record.test) if s]
-    reasons = sorted({r for s in sets for r in s.aside}, key=lambda r: (-sum(s.aside.get(r, 0) for s in sets), r))
+    reasons = sorted({r for s in sets for r in s.rejected}, key=lambda r: (-sum(s.rejected.get(r, 0) for s in sets), r))
     if not reasons:
-        return Part("aside", "Labels set aside", notes=["No label was set aside."] if sets else [])
-    kept = [s for s in sets if s.aside]
-    parts = {s.name: np.array([float(s.aside.get(r, 0)) for r in reasons]) for s in kept}
+        return Part("rejected", "Rejected frames", notes=["No frame was rejected."] if sets else [])
+    kept = [s for s in sets if s.rejected]
+    parts = {s.name: np.array([float(s.rejected.get(r, 0)) for r in reasons]) for s in kept}
     shades = dict(zip(parts, thermal_colours(len(parts)), strict=True))
     labels = [r.replace("_", " ") for r in reasons]
     caption = "Frames whose label was not accepted, by reason; they are never trained on."
     drawing = Drawing(
-        "aside", caption, partial(bars, labels, parts, "frames", shades, "{:.0f}"),
+        "rejected", caption, partial(bars, labels, parts, "frames", shades, "{:.0f}"),
         list(bar_rows(labels, parts, "frames")),
     )  # fmt: skip
-    frames = [(s.name, f) for s in sets for f in s.aside_frames]
+    frames = [(s.name, f) for s in sets for f in s.rejected_frames]
     keys = ("state", "reason", "detail")
     table = [(name, str(f.get("key", ""))[:12], *(str(f.get(k, "")) for k in keys)) for name, f in frames[:40]]
-    title = "Frames set aside" + (f" (first 40 of {len(frames)})." if len(frames) > 40 else ".")
+    title = "Rejected frames" + (f" (first 40 of {len(frames)})." if len(frames) > 40 else ".")
     tables = [Table(title, ("set", "label", "state", "reason", "detail"), table)] if table else []
-    return Part("aside", "Labels set aside", drawings=[drawing], tables=tables)
+    return Part("rejected", "Rejected frames", drawings=[drawing], tables=tables)
 
 
 STAGES = ("build", "label", "train", "explore", "select", "validate", "simulate", "analyse", "report")

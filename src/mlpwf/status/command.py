@@ -58,7 +58,7 @@ def _label_lines(one: Status) -> list[str]:
     for s in one.labels:
         asked = f"{s.done} of {s.asked}" if s.asked is not None else str(s.done)
         ended = "" if s.finished else f", {s.batches_done} batches done, in progress"
-        lines.append(f"{s.name}: {asked} done, {s.aside} set aside{ended}")
+        lines.append(f"{s.name}: {asked} done, {s.rejected} rejected{ended}")
     return lines or ["none yet"]
 
 

@@ -23,7 +23,7 @@ class SetProgress:
 
     name: str
     done: int
-    aside: int
+    rejected: int
     asked: int | None
     batches_done: int
     finished: bool
@@ -197,24 +197,26 @@ def _set(name: str, label: Label, asked: int | None) -> SetProgress:
     summary, batches = _read(label.summary), _Batches(label)
     if summary:
         counts = summary.get("aside")
-        aside = sum(_integer(n) or 0 for n in counts.values()) if isinstance(counts, dict) else 0
+        rejected = sum(_integer(n) or 0 for n in counts.values()) if isinstance(counts, dict) else 0
         accepted = _integer(summary.get("accepted")) or 0
-        return SetProgress(name, accepted + aside, aside, _integer(summary.get("requested")), batches.finished, True)
-    return SetProgress(name, batches.done, batches.aside, asked or batches.total or None, batches.finished, False)
+        return SetProgress(
+            name, accepted + rejected, rejected, _integer(summary.get("requested")), batches.finished, True
+        )
+    return SetProgress(name, batches.done, batches.rejected, asked or batches.total or None, batches.finished, False)
 
 
 class _Batches:
     """Sums over a set's batches: finished ones by their record, others by their progress."""
 
     def __init__(self, label: Label) -> None:
-        self.done = self.aside = self.total = self.finished = 0
+        self.done = self.rejected = self.total = self.finished = 0
         for number in {path.name.split(".")[0] for path in label.batches.glob("[0-9]*.json")}:
             labels = _read(label.batch(number)).get("labels")
             if isinstance(labels, list):
                 self.finished += 1
                 self.done += len(labels)
                 self.total += len(labels)
-                self.aside += sum(isinstance(entry, dict) and entry.get("accepted") is False for entry in labels)
+                self.rejected += sum(isinstance(entry, dict) and entry.get("accepted") is False for entry in labels)
                 continue
             progress = _read(label.progress(number))
             self.done += _integer(progress.get("done")) or 0
