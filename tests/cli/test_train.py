@@ -374,7 +374,7 @@ def test_a_training_whose_checkpoint_is_damaged_starts_over(tmp_path: Path, capl
     with pytest.raises(EngineError, match="the node went down"), caplog.at_level("INFO", "mlpwf"):
         mlpwf(*campaign.words(0))
     assert "goes on from its checkpoint of step 40" in caplog.text
-    assert "cannot go on from model.ckpt-40 (dp train ended with status 1; expected 0: Error: damaged" in caplog.text
+    assert "cannot resume from model.ckpt-40 (dp train ended with status 1; expected 0: Error: damaged" in caplog.text
     campaign.configure(dp=[sys.executable, "-c", REFUSES_RESTARTS], steps=300)
     caplog.clear()
     with pytest.raises(EngineError, match="the node went down"):

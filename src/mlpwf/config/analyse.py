@@ -22,7 +22,7 @@ class Analyse(Section):
     legendre_orders: Annotated[list[Order], EachOnce] = Field(
         [1, 2], description="ranks l of the rotational correlators C_l(t)"
     )
-    lags: int = Field(60, ge=5, le=1000, description="most lags, spaced evenly in their logarithm")
+    lags: int = Field(60, ge=5, le=1000, description="maximum number of lags, spaced evenly in their logarithm")
     blocks: int = Field(
         20,
         ge=3,

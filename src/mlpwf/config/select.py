@@ -56,8 +56,8 @@ class Select(Section):
         0.15,
         ge=0,
         le=10,
-        description="two molecules may come so much closer than in any label, in Å: a frame beyond is broken, those of "
-        "its walker that come later are not; null: not asked",
+        description="reject a frame whose molecules approach closer than in any label by more than this, in Å; later "
+        "frames of its walker are judged by themselves; null disables the check",
     )
     budget: int = Field(200, ge=1, le=100_000, description="labels a cycle may buy")
     maximum_cycles: int = Field(10, ge=1, le=200, description="cycles before the campaign ends unconverged")

@@ -27,7 +27,7 @@ MIN_BLOCKS = 3  # fewer give no error bar
 MAX_BLOCKS = 50  # more would sharpen the error of an error only
 BLOCK_TAUS = 2.5  # relaxation times that make a block independent of the next
 SIGNIFICANT = 3.0  # standard errors that count as a difference
-MIN_P_VALUE = 0.01  # of a drift that is none
+MIN_P_VALUE = 0.01  # above it no drift is assumed
 
 AGING = "aging: slower in the second half"
 QUICKENING = "faster in the second half"

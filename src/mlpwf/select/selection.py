@@ -32,7 +32,7 @@ def classify(
 ) -> list[str]:
     """Verdict on each explored frame.
 
-    ``broken``: the frame is none of whole molecules. ``failed``: a deviation is above its
+    ``broken``: the frame has a fault of its own. ``failed``: a deviation is above its
     upper level or infinite, or the force deviation is missing. ``candidate``: a deviation
     is above its lower level. ``accurate``: none of these. A virial level that is None,
     and a virial deviation that is missing, do not count.

@@ -73,7 +73,7 @@ def train(job: TrainingJob, progress: Progress) -> Trained:
     except EngineError as error:
         if found is None or latest_checkpoint(job.folder) != found:
             raise
-        log.warning("train model %d: cannot go on from %s (%s); it starts over", job.member, found[0], error)
+        log.warning("train model %d: cannot resume from %s (%s); restarting", job.member, found[0], error)
         _forget(job.folder)
         program.train(job.folder, settings, parent, None, say)
     write_text(job.folder / DeePMD.curve, curve_csv(job.folder / CURVE))
