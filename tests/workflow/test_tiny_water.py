@@ -131,10 +131,10 @@ def test_killed_in_four_stages_the_same_labels_and_none_twice(tiny_water, workpl
         return any(len(p.read_text().splitlines()) > 3 for p in work.glob("cycle/000/train/model/*/work/lcurve.out"))
 
     def exploring():
-        return running("lammps_worker", f"{here}/results/tiny_water/cycle/000/explore")
+        return running("mlpwf.md.worker", f"{here}/results/tiny_water/cycle/000/explore")
 
     def simulating():
-        return running("lammps_worker", f"{here}/results/tiny_water/simulate")
+        return running("mlpwf.md.worker", f"{here}/results/tiny_water/simulate")
 
     for stage, condition, whole in (
         ("label", some_labels, False),
