@@ -289,21 +289,6 @@ class Segment(Folder):
         """Where the segment begins and ends, and how."""
         return self / "summary.json"
 
-    @property
-    def trajectory(self) -> Path:
-        """Centres and axes of all molecules."""
-        return self / "trajectory.trr"
-
-    @property
-    def thermo(self) -> Path:
-        """Temperature, energies, pressure and volume."""
-        return self / "thermo.csv"
-
-    @property
-    def stress(self) -> Path:
-        """Pressure tensors."""
-        return self / "stress.npz"
-
 
 class State(Folder):
     """The production run of one state."""
@@ -332,11 +317,6 @@ class Analyse(Folder):
     def table(self, name: str) -> Path:
         """A table."""
         return self / f"{name}.csv"
-
-    @property
-    def figures(self) -> Path:
-        """Folder of the figures."""
-        return self / "figures"
 
     @property
     def summary(self) -> Path:

@@ -164,10 +164,6 @@ def _best_errors(record: Record) -> tuple[Mapping[str, Any] | None, str]:
     return None, "not known yet"
 
 
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]
-
-
 def _figures(value: float | None) -> str:
     return "–" if value is None else f"{value:#,.3g}".rstrip(".")
 

@@ -93,7 +93,8 @@ def select(
             settings,
         )
         closest = DEFAULT_MINIMUM_DISTANCE if label is None else load_section(Label, label)[0].minimum_distance_angstrom
-        trained_on = [atoms for path in labels for atoms in read_frames(path)]
+        sets = [read_frames(path) for path in labels]
+        trained_on = [atoms for one in sets for atoms in one]
         met = {} if settings.contact_margin_angstrom is None else closest_contacts(trained_on)
         frames = examined(_read_explored(explored), species, closest, met, settings)
         frames = classified(rating.rated(frames), settings)
@@ -119,10 +120,10 @@ def select(
             "seed": seed,
             "inputs": {str(path): sha256(path) for path in given},
         }
+        first = dataclasses.replace(diversity, labelled=sets[0])
         for arm in settings.arm_lines:
             known = [atoms for folder in earlier or [] for atoms in read_frames(_arm_file(folder, arm))]
             rng = np.random.default_rng([seed, cycle, int(arm.rsplit("/", 1)[1])])
-            first = dataclasses.replace(diversity, labelled=read_frames(labels[0]))
             others = baseline(arm, frames, known, first, status["selected"], rng)
             write_frames(_arm_file(out, arm), [_to_label(frame, cycle) for frame in others])
         _write(out, frames, cycle, status)
