@@ -299,7 +299,7 @@ class Executor(RemoteExecutor):
         partition = str(one.job.resources.get("slurm_partition") or "")
         asked = minutes_asked(one.job)
         if partition not in self.longest:
-            self.longest[partition] = slurm.longest_minutes(partition)
+            self.longest[partition] = slurm.max_minutes(partition)
         longest = self.longest[partition]
         if not 1 <= longest < asked:
             return asked
@@ -356,7 +356,7 @@ class Executor(RemoteExecutor):
             return self._succeeded(info, one)
         if listed.active:
             if listed.state == "PENDING" and slurm.STUCK.search(listed.reason):
-                remedy = "; set slurm.longest_minutes in the site file" if "Wall" in listed.reason else ""
+                remedy = "; set slurm.max_minutes in the site file" if "Wall" in listed.reason else ""
                 self._tell(one, f"waits, says Slurm: {listed.reason}{remedy}")
             return False
         if listed.state in slurm.BLAMELESS and one.blameless_ends < BLAMELESS_ENDS:

@@ -172,7 +172,7 @@ def minutes_of(limit: str) -> float:
     return 1440 * float(days or 0) + 60 * hours + minutes + seconds / 60
 
 
-def longest_minutes(partition: str) -> float:
+def max_minutes(partition: str) -> float:
     """The longest run time a partition allows (of several, the longest), the default one's for an empty name."""
     printed = ask(["sinfo", "-h", "-o", "%P|%l", *(["-p", partition] if partition else [])])
     found = [line.split("|") for line in printed.splitlines() if "|" in line]

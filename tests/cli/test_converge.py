@@ -1,4 +1,4 @@
-"""`mlpwf label converge`, `layout` and `pseudopotentials` with the real pw.x."""
+"""`mlpwf label converge`, `parallel` and `pseudopotentials` with the real pw.x."""
 
 import csv
 import os
@@ -281,11 +281,11 @@ def test_what_cannot_be_studied_is_one_line(study):
     with pytest.raises(ConfigError, match="no file for H"):
         study.run("converge", "--pseudopotentials", study.root / "set.yaml")
     study.configure([], engine="gfn1")
-    for verb in ("converge", "layout", "pseudopotentials"):
+    for verb in ("converge", "parallel", "pseudopotentials"):
         with pytest.raises(ConfigError, match=r"label\.engine is gfn1"):
             study.run(verb)
     study.configure([])
-    for verb in ("converge", "layout"):
+    for verb in ("converge", "parallel"):
         with pytest.raises(DataError, match="no frames"):
             study.run(verb)
     for more, frames, reason in (
@@ -298,10 +298,10 @@ def test_what_cannot_be_studied_is_one_line(study):
     assert study.starts == 0
 
 
-def test_layout_measures_labels_alone_and_side_by_side(study):
+def test_parallel_measures_labels_alone_and_side_by_side(study):
     study.configure([hydrogen(0.74, 3.2), water()], cutoff_ry=20, density_cutoff_ry=80)
-    printed = study.run("layout", "--cores", 2)
-    found = read_json(study.out / "layout.json")
+    printed = study.run("parallel", "--cores", 2)
+    found = read_json(study.out / "parallel.json")
     assert found["formula"] == "H2O", "the largest frame"
     alone, beside, *ranks = found["tried"]
     assert (alone["layout"]["labels"], beside["layout"]["labels"]) == (1, 2)
@@ -315,7 +315,7 @@ def test_layout_measures_labels_alone_and_side_by_side(study):
     Site(**found["site"])
     study.configure([water(length=6.5)])
     with pytest.raises(ConfigError, match=r"a label takes \d+ MiB; expected at most 90% of 61 MiB"):
-        study.run("layout", "--memory", 0.06)
+        study.run("parallel", "--memory", 0.06)
 
 
 def test_a_broken_mpirun_loses_to_serial_labels(study, monkeypatch):
@@ -325,16 +325,16 @@ def test_a_broken_mpirun_loses_to_serial_labels(study, monkeypatch):
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     study.configure([hydrogen(0.74, 3.2)])
-    printed = study.run("layout", "--cores", 2)
+    printed = study.run("parallel", "--cores", 2)
     assert "-n 2 " in printed
     assert "ended with exit status 3 and said: nothing" in printed
-    assert read_json(study.out / "layout.json")["site"]["pw"] == [str(study.root / "pw.sh")]
+    assert read_json(study.out / "parallel.json")["site"]["pw"] == [str(study.root / "pw.sh")]
 
 
 def test_layout_of_labels_that_fail_is_one_line(study):
     study.configure([hydrogen(0.74, 3.2)], maximum_scf_steps=10, mixing_beta=0.001)
     with pytest.raises(DataError, match="the label to be timed was rejected: not converged"):
-        study.run("layout")
+        study.run("parallel")
 
 
 def test_the_set_is_checked_before_any_job(study):

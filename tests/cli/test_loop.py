@@ -57,7 +57,7 @@ def test_a_cycle_learns_what_its_deviations_were_worth(tmp_path: Path, water_mod
     write_frames(tmp_path / "molecules.extxyz", [WATER])
     walkers = Explore(temperatures_kelvin=[500], walkers=2, steps=240, steps_between_frames=20)
     # The few labels are of boxes at rest, whose molecules meet less closely than those of any walker.
-    wanted = Select(budget=BUDGET, target_error_mev_angstrom=20, arms=["random"], contact_margin_angstrom=None)
+    wanted = Select(budget=BUDGET, target_error_mev_angstrom=20, baselines=["random"], contact_margin_angstrom=None)
     for name, section in (("explore", walkers), ("select", wanted)):
         write_json(tmp_path / f"{name}.json", {**section.model_dump(mode="json"), "seed": 1})
     write_json(tmp_path / "system.json", SYSTEM | {"seed": 1})

@@ -20,10 +20,10 @@ app.command()(plan)
 def price(tmp_path):
     """The plan's lines for the shipped water campaign, with changes to its label and build sections."""
 
-    def run(arms=(), build=None, **label):
+    def run(baselines=(), build=None, **label):
         values = yaml.safe_load((PROJECT / "config/systems/tiny_water.yaml").read_text())
         values["label"] |= label
-        values["select"]["arms"] = list(arms)
+        values["select"]["baselines"] = list(baselines)
         values["build"] |= build or {}
         (tmp_path / "system.yaml").write_text(yaml.safe_dump(values))
         (tmp_path / "site.yaml").write_text(f"label_store: {tmp_path / 'store'}\n")
@@ -85,7 +85,7 @@ def test_kpoints_and_what_error_they_leave_are_foreseen(price):
 
 
 def test_arms_cost_their_labels_and_committees(price):
-    plain, two = price(error_frames=0), price(arms=["random", "diversity"], error_frames=0)
+    plain, two = price(error_frames=0), price(baselines=["random", "diversity"], error_frames=0)
     assert hours(two, "train") > 1.5 * hours(plain, "train")
     assert hours(two, "label") == pytest.approx(hours(plain, "label") * (48 + 3 * 8) / (48 + 8), rel=0.1)
 

@@ -207,7 +207,7 @@ def test_arms_are_drawn_beside_the_committee(tmp_path: Path, drawn: set[str]) ->
     drawn.add("arms")
     root = campaign(tmp_path, cycles=3)
     section = root / "config" / "select.json"
-    section.write_text(json.dumps(json.loads(section.read_text()) | {"arms": ["random"]}))
+    section.write_text(json.dumps(json.loads(section.read_text()) | {"baselines": ["random"]}))
     for cycle in ("001", "002"):
         target = root / "arm" / "random" / "1" / cycle / "train"
         target.mkdir(parents=True)
@@ -244,7 +244,7 @@ def test_seeds_of_an_arm_give_it_error_bars(tmp_path: Path, drawn: set[str]) -> 
     drawn.add("arms")
     root = campaign(tmp_path, cycles=2)
     section = root / "config" / "select.json"
-    section.write_text(json.dumps(json.loads(section.read_text()) | {"arms": ["random"], "arm_seeds": 3}))
+    section.write_text(json.dumps(json.loads(section.read_text()) | {"baselines": ["random"], "baseline_seeds": 3}))
     document = json.loads((root / "cycle" / "001" / "train" / "errors.json").read_text())
     frames = np.array(document["test"]["frame_force_mse_ev2_angstrom2"])
     for seed, factor in ((1, 1.1), (2, 1.2), (3, 1.3)):

@@ -413,7 +413,7 @@ def test_all_walkers_explode_in_the_first_picosecond(calibrated: Campaign) -> No
 
 def test_no_walker_lives_to_its_first_frame(calibrated: Campaign) -> None:
     """A verdict with its remedy, not the end of the campaign in an error."""
-    calibrated.configure(target_error_mev_angstrom=100, arms=["random", "diversity"])
+    calibrated.configure(target_error_mev_angstrom=100, baselines=["random", "diversity"])
     calibrated.explore(cold=[], hot=[])
     status, rows, chosen = calibrated.select()
     assert (status["verdict"], status["explored"], rows, chosen) == ("exhausted", 0, [], [])
@@ -521,7 +521,7 @@ def test_the_frame_before_a_blow_up_comes_first(calibrated: Campaign) -> None:
 
 
 def test_arms_choose_as_many_from_the_same_frames(calibrated: Campaign) -> None:
-    calibrated.configure(target_error_mev_angstrom=100, arms=["random", "diversity"])
+    calibrated.configure(target_error_mev_angstrom=100, baselines=["random", "diversity"])
     calibrated.explore(cold=[explored(seed, "cold", 0.3 if seed % 2 else 0.01) for seed in range(10)])
     calibrated.select()
     first = {arm: calibrated.out / f"{arm}.extxyz" for arm in ("arm/random/1", "arm/diversity/1")}
@@ -542,7 +542,7 @@ def test_arms_choose_as_many_from_the_same_frames(calibrated: Campaign) -> None:
 
 
 def test_each_seed_of_an_arm_chooses_anew(calibrated: Campaign) -> None:
-    calibrated.configure(target_error_mev_angstrom=100, arms=["random", "diversity"], arm_seeds=3)
+    calibrated.configure(target_error_mev_angstrom=100, baselines=["random", "diversity"], baseline_seeds=3)
     calibrated.explore(cold=[explored(seed, "cold", 0.3) for seed in range(40)])
     calibrated.select()
     for arm in ("random", "diversity"):
@@ -553,7 +553,7 @@ def test_each_seed_of_an_arm_chooses_anew(calibrated: Campaign) -> None:
 
 
 def test_arms_buy_nothing_once_the_cycles_have_ended(calibrated: Campaign) -> None:
-    calibrated.configure(target_error_mev_angstrom=100, arms=["random", "diversity"])
+    calibrated.configure(target_error_mev_angstrom=100, baselines=["random", "diversity"])
     calibrated.explore(cold=[explored(seed, "cold", 0.01) for seed in range(5)])
     calibrated.rate(0.05)
     assert calibrated.select(cycle=1)[0]["verdict"] == "converged"

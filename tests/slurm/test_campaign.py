@@ -37,7 +37,7 @@ SMALLER = {
 }  # fmt: skip
 SITE = {
     "pseudopotential_folder": "/usr/share/espresso/pseudo",
-    "slurm": {"most_memory_mb": 32000, "longest_minutes": 120},
+    "slurm": {"max_memory_mb": 32000, "max_minutes": 120},
     "slurm_stages": {"simulate": {"partition": "urgent"}},
 }
 

@@ -61,7 +61,7 @@ def test_a_job_that_fits(here: Cluster) -> None:
 @pytest.mark.parametrize(
     ("demand", "words"),
     [
-        (ask(memory_mb=32001), "slurm.most_memory_mb: 32000"),
+        (ask(memory_mb=32001), "slurm.max_memory_mb: 32000"),
         (ask(threads=5), "at most 4 cores"),
         (ask(partition="nowhere"), "nowhere"),
         (ask(constraint="skylake"), "a job that Slurm takes"),
@@ -78,8 +78,8 @@ def test_a_job_that_does_not(here: Cluster, demand: Ask, words: str) -> None:
 def test_a_job_that_outgrows_its_partition(here: Cluster) -> None:
     finding = one(ask(memory_mb=10000), retries=3)
     assert finding.level is Level.WARNING
-    assert "slurm.most_memory_mb: 32000" in finding.line
-    capped = Site.model_validate({"slurm": {"most_memory_mb": 32000}})
+    assert "slurm.max_memory_mb: 32000" in finding.line
+    capped = Site.model_validate({"slurm": {"max_memory_mb": 32000}})
     assert one(ask(memory_mb=10000), capped, retries=3).level is Level.OK
 
 
@@ -99,7 +99,7 @@ def test_a_slurm_that_does_not_answer(here: Cluster, monkeypatch: pytest.MonkeyP
 
 def test_what_the_rules_ask_for_is_snakemakes_own_word(here: Cluster, tmp_path: Path) -> None:
     (tmp_path / "site.yaml").write_text(
-        "slurm: {partition: cpu, longest_minutes: 100}\ntrain_threads: 3\n"
+        "slurm: {partition: cpu, max_minutes: 100}\ntrain_threads: 3\n"
         "slurm_stages: {train: {partition: urgent, gpus: 1}}\n"
     )
     asks = doctor.planned(Path("config/systems/tiny_water.yaml"), Path("site.yaml"), Path("results"))
@@ -117,7 +117,7 @@ def test_the_checks_come_back_from_a_node(here: Cluster, tmp_path: Path) -> None
     """The whole command, with programs that fail at once: what it finds on the node jobs may go to, and here."""
     here.features("n2", "a100")
     Path("site.yaml").write_text(
-        "slurm: {partition: cpu, longest_minutes: 100, constraint: a100}\n"
+        "slurm: {partition: cpu, max_minutes: 100, constraint: a100}\n"
         "pw: ['false']\ndp: ['false']\npseudopotential_folder: .\n"
     )
     command = [str(BIN / "mlpwf"), "doctor", "config/systems/tiny_water.yaml", "--site", "site.yaml", "--slurm"]

@@ -22,7 +22,7 @@ from slurm.workflow import Project
 from toy_water import DENSITY, WATER
 
 PMIX = Path("/usr/lib/x86_64-linux-gnu/pmix2/lib/libpmix.so")  # what Slurm's plugin opens
-SITE = {"slurm": {"longest_minutes": 120}, "pseudopotential_folder": "/usr/share/espresso/pseudo"}
+SITE = {"slurm": {"max_minutes": 120}, "pseudopotential_folder": "/usr/share/espresso/pseudo"}
 COUNTED_PW = '#!/bin/sh\necho "${OMPI_COMM_WORLD_RANK:-$SLURM_PROCID}" >>ranks\nexec pw.x "$@"\n'
 
 
@@ -66,7 +66,7 @@ def label(project: Project, *pw: str) -> int:
 @pytest.mark.engine
 @pytest.mark.skipif(mpirun_of("pw.x") is None, reason="no mpirun of pw.x")
 def test_labels_of_two_processes_under_mpirun(cluster: Cluster, tmp_path: Path) -> None:
-    """As `mlpwf label layout` writes it; before, with a launcher that cannot start this pw.x."""
+    """As `mlpwf label parallel` writes it; before, with a launcher that cannot start this pw.x."""
     project = label_jobs(tmp_path / "water $(touch pwned)", cluster)
     program = str(project.folder / "pw.sh")
     assert label(project, "srun", "--mpi=none", "-n", "2", program) != 0
@@ -112,7 +112,7 @@ def test_production_in_jobs_of_a_minute_is_the_uninterrupted_run(tmp_path: Path,
         system = {"name": "water", "system": liquid, "simulate": settings | {"length_ps": 5000}}
         (project.folder / "config/systems/mine.yaml").write_text(yaml.safe_dump(system))
         (project.folder / "late.sh").write_text(LATE)
-        site = SITE | {"slurm": {"longest_minutes": 1}, "lammps_launcher": ["bash", str(project.folder / "late.sh")]}
+        site = SITE | {"slurm": {"max_minutes": 1}, "lammps_launcher": ["bash", str(project.folder / "late.sh")]}
         (project.folder / "config/sites/slurm.yaml").write_text(yaml.safe_dump(site))
         target = "results/water/simulate/300K/run/5000ps.json"
         process = project.snakemake(target, "--config", "system=config/systems/mine.yaml")

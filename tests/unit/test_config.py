@@ -242,13 +242,13 @@ def test_labels_at_gamma_by_an_older_default_are_neither_mixed_nor_paid_for_agai
 def test_arms_begin_with_the_first_cycle(tmp_path):
     campaign = Cycles(tmp_path)
     campaign.run(0, "continue")
-    campaign.write(select={"arms": ["random"]})
+    campaign.write(select={"baselines": ["random"]})
     (campaign.folder / "cycle" / "001").mkdir()
     before = campaign.times()
-    with pytest.raises(ConfigError, match=r"asks for arm/diversity/1, and cycle 0 was done without; arms begin"):
-        campaign.write(select={"arms": ["random", "diversity"]})
+    with pytest.raises(ConfigError, match=r"asks for arm/diversity/1, and cycle 0 was done without; baselines begin"):
+        campaign.write(select={"baselines": ["random", "diversity"]})
     assert not campaign.touched(before)
-    campaign.write(select={"arms": []})
+    campaign.write(select={"baselines": []})
 
 
 def test_a_plan_of_more_cycles_has_settings_for_them(tmp_path):

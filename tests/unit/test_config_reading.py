@@ -1,8 +1,10 @@
 """The reader of YAML: what may mean two things is one line with key and line; what means one thing is read."""
 
+import json
+
 import pytest
 
-from mlpwf.config import load_campaign, load_site, read_yaml
+from mlpwf.config import Select, load_campaign, load_section, load_site, read_yaml
 from mlpwf.errors import ConfigError
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -104,3 +106,35 @@ def test_what_is_no_file_of_text(tmp_path):
     (tmp_path / "empty.yaml").write_text("# nothing\n")
     with pytest.raises(ConfigError, match="found NoneType; expected a mapping"):
         load_campaign(tmp_path / "empty.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "old", "new"),
+    [
+        ("select: {arms: [random], arm_seeds: 2}", "arms", "baselines"),
+        ("train: {conversion_tolerance_ev_angstrom: 0.01}", "conversion_tolerance", "compression_tolerance"),
+    ],
+)
+def test_a_key_by_its_earlier_name_is_read_with_one_warning(tmp_path, caplog, text, old, new):
+    file = tmp_path / "system.yaml"
+    file.write_text(f"name: x\nsystem: {{molecules: {{water: {{smiles: O, count: 2}}}}, density_g_cm3: 1}}\n{text}\n")
+    campaign = load_campaign(file)
+    assert campaign.select.baselines == (["random"] if "arms" in text else [])
+    (record,) = caplog.records
+    assert old in record.message
+    assert new in record.message
+    assert str(file) in record.message
+
+
+def test_a_key_by_both_names_is_refused(tmp_path):
+    file = tmp_path / "site.yaml"
+    file.write_text("slurm: {most_cores: 4, max_cores: 8}\n")
+    with pytest.raises(ConfigError, match="most_cores is called max_cores now, and both are given"):
+        load_site(file)
+
+
+def test_a_resolved_section_of_the_version_before_is_read_without_a_word(tmp_path, caplog):
+    file = tmp_path / "select.json"
+    file.write_text(json.dumps({"arms": ["diversity"], "seed": 1}))
+    assert load_section(Select, file)[0].baselines == ["diversity"]
+    assert not caplog.records

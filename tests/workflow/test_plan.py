@@ -36,7 +36,7 @@ def test_a_force_field_needs_no_labels_and_no_training(tmp_path):
 
 def test_arms_share_the_first_cycle_and_train_committees_of_their_own(tmp_path):
     values = yaml.safe_load((PROJECT / "config" / "systems" / "tiny_water.yaml").read_text())
-    values["select"] |= {"arms": ["random", "diversity"], "arm_seeds": 2}
+    values["select"] |= {"baselines": ["random", "diversity"], "baseline_seeds": 2}
     system = tmp_path / "arms.yaml"
     system.write_text(yaml.safe_dump(values))
     done = plan(tmp_path, system, "plan=2")

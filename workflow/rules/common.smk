@@ -44,7 +44,7 @@ LINE = PATHS.line("{line}").cycle("{cycle}")
 SET = PATHS.set("{set}")
 LOGS = f"logs/{CAMPAIGN.name}"
 PLAN = RUN.plan
-ARMS = CAMPAIGN.select.arm_lines  # such as arm/random/1
+BASELINES = CAMPAIGN.select.baseline_lines  # such as arm/random/1
 FORCE_FIELD = (
     CAMPAIGN.simulate.force_field
 )  # where there is one, nothing is labelled, trained or validated
@@ -80,7 +80,7 @@ def memory(stage, megabytes):
     """A resource function: memory that grows with each attempt, up to what a node of the stage has."""
 
     def most(wildcards, attempt):
-        return min(megabytes * attempt, SITE.placed(stage).most_memory_mb or 10**9)
+        return min(megabytes * attempt, SITE.placed(stage).max_memory_mb or 10**9)
 
     return most
 
@@ -89,7 +89,7 @@ def minutes(stage, once):
     """A resource function: run time that grows with each attempt, up to what the partition of the stage allows."""
 
     def most(wildcards, attempt):
-        return min(once * attempt, SITE.placed(stage).longest_minutes or 10**6)
+        return min(once * attempt, SITE.placed(stage).max_minutes or 10**6)
 
     return most
 
@@ -98,7 +98,7 @@ def cores(stage, once):
     """A threads function: cores that grow with each attempt, where the site allows more."""
 
     def most(wildcards, attempt):
-        return max(once, min(once * attempt, SITE.placed(stage).most_cores or once))
+        return max(once, min(once * attempt, SITE.placed(stage).max_cores or once))
 
     return most
 
@@ -124,7 +124,7 @@ def settings(section, cycle):
 
 
 def models_of(cycle, file, line="cycle"):
-    """The files of a cycle's whole committee; the arms of `select.arms` share the first cycle."""
+    """The files of a cycle's whole committee; the baselines of `select.baselines` share the first cycle."""
     line = "cycle" if cycle == "000" else line
     return [
         PATHS.line(line).cycle(cycle).train.model(k) / file
@@ -133,7 +133,7 @@ def models_of(cycle, file, line="cycle"):
 
 
 def labels_until(cycle, line="cycle"):
-    """Labels of this cycle and all before it; the arms of `select.arms` share the first cycle."""
+    """Labels of this cycle and all before it; the baselines of `select.baselines` share the first cycle."""
     return [
         PATHS.line(line if c else "cycle").cycle(c).label.labels
         for c in range(int(cycle) + 1)
@@ -176,9 +176,9 @@ def final_model(wildcards):
     return str(earlier if kept and not ended_anew else deployed)
 
 
-def arms_errors(wildcards):
-    """Errors of every arm of `select.arms` in every cycle after the first."""
-    cycles = range(1, int(final_cycle(wildcards)) + 1) if ARMS else []
+def baseline_errors(wildcards):
+    """Errors of every baseline of `select.baselines` in every cycle after the first."""
+    cycles = range(1, int(final_cycle(wildcards)) + 1) if BASELINES else []
     return [
-        PATHS.line(arm).cycle(cycle).train.errors for arm in ARMS for cycle in cycles
+        PATHS.line(line).cycle(cycle).train.errors for line in BASELINES for cycle in cycles
     ]

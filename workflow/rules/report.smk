@@ -12,7 +12,7 @@ rule report_page:
         errors=[] if FORCE_FIELD else PATHS.validate.errors,
         dynamics=PATHS.analyse.summary,
         label_error=LABEL_ERROR,
-        arms=[] if FORCE_FIELD else arms_errors,
+        baselines=[] if FORCE_FIELD else baseline_errors,
         config=PATHS.config("report"),
     output:
         page=PATHS.report.page,

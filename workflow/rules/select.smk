@@ -37,7 +37,7 @@ checkpoint select_frames:
         frames=CYCLE.select.frames,
         decisions=CYCLE.select.decisions,
         status=CYCLE.select.status,
-        arms=[CYCLE.select.selected(arm) for arm in ARMS],
+        baselines=[CYCLE.select.selected(line) for line in BASELINES],
     log:
         f"{LOGS}/cycle/{{cycle}}/select/frames.log",
     resources:
@@ -56,7 +56,7 @@ checkpoint select_frames:
         label_error=["--label-error", str(LABEL_ERROR)] if LABEL_ERROR else [],
         earlier=lambda wildcards: [
             word
-            for cycle in range(int(wildcards.cycle) if ARMS else 0)
+            for cycle in range(int(wildcards.cycle) if BASELINES else 0)
             for word in ("--earlier", str(PATHS.cycle(cycle).select))
         ],
         cycle=lambda wildcards: int(wildcards.cycle),

@@ -13,7 +13,7 @@ that Snakemake must not delete before a job: by them the verb knows a finished t
 
 
 def line_before(wildcards):
-    """Where the previous cycle stands: the first is shared by all arms."""
+    """Where the previous cycle stands: the first is shared by all baselines."""
     return "cycle" if wildcards.cycle == "001" else wildcards.line
 
 

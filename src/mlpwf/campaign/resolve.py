@@ -38,7 +38,7 @@ def write_sections(campaign: Campaign, site: Site, results: Path | str, cycles: 
     Raises
     ------
     ConfigError
-        If `select.arms` asks for an arm that a settled cycle did not select for, or if the labels of a
+        If `select.baselines` asks for a baseline that a settled cycle did not select for, or if the labels of a
         campaign were computed at Γ because that was the default.
     """
     folder = Path(results) / campaign.name / "config"
@@ -99,7 +99,7 @@ def _write_cycles(campaign: Campaign, folder: Path, sections: dict[str, dict[str
                 path.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(before, path)
     for name in sorted(settled):
-        _check_arms(campaign, folder, name)
+        _check_baselines(campaign, folder, name)
     for name in names - settled:
         for section in OF_A_CYCLE:
             _write(folder / "cycle" / name / f"{section}.json", section, _of_a_cycle(section, sections[section]))
@@ -125,13 +125,14 @@ def _check_kpoints(campaign: Campaign, folder: Path) -> None:
         )
 
 
-def _check_arms(campaign: Campaign, folder: Path, cycle: str) -> None:
-    known = cycle_section(folder, "select", cycle).arm_lines
-    new = [arm for arm in campaign.select.arm_lines if arm not in known]
+def _check_baselines(campaign: Campaign, folder: Path, cycle: str) -> None:
+    known = cycle_section(folder, "select", cycle).baseline_lines
+    new = [line for line in campaign.select.baseline_lines if line not in known]
     if new:
         raise ConfigError(
-            f"select.arms asks for {', '.join(new)}, and cycle {int(cycle)} was done without; arms begin with the "
-            f"first cycle: leave them out, or remove {folder.parent}/cycle to begin again (labels stay in the store)"
+            f"select.baselines asks for {', '.join(new)}, and cycle {int(cycle)} was done without; baselines begin "
+            f"with the first cycle: leave them out, or remove {folder.parent}/cycle to begin again (labels stay in the "
+            "store)"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +30,7 @@ __all__ = [
 ]  # fmt: skip
 
 S = TypeVar("S", bound=Section)
+log = logging.getLogger(__name__)
 
 
 class Campaign(Section):
@@ -98,14 +100,21 @@ def _suggestion(error: ValidationError, model: type[Section]) -> str:
     return f"; expected one of {', '.join(sorted(known))}" if known else ""
 
 
-def parse(model: type[S], values: Any, source: Path | str) -> S:
-    """Check values of a file, or of wherever `source` says, against a model (ConfigError as for `load_campaign`)."""
+def parse(model: type[S], values: Any, source: Path | str, *, written_by_hand: bool = True) -> S:
+    """Check values of a file, or of wherever `source` says, against a model (ConfigError as for `load_campaign`).
+
+    A key under the name it had in the version before is read, with a warning where a user wrote it.
+    """
     if not isinstance(values, dict):
         raise ConfigError(f"{source}: found {type(values).__name__}; expected a mapping of keys to values")
+    renamed: list[str] = []
     try:
-        return model.model_validate(values)
+        checked = model.model_validate(values, context=renamed)
     except ValidationError as error:
         raise ConfigError(f"{source}: {one_line(error)}{_suggestion(error, model)}") from None
+    if renamed and written_by_hand:
+        log.warning("%s: %s; change it: the old name will be unknown in version 0.4", source, ", ".join(renamed))
+    return checked
 
 
 def load_campaign(source: Path | str) -> Campaign:
@@ -158,4 +167,4 @@ def load_section(model: type[S], source: Path | str) -> tuple[S, int]:
 
     values = read_json(source)
     seed = values.pop("seed")
-    return parse(model, values, source), seed
+    return parse(model, values, source, written_by_hand=False), seed

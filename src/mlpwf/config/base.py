@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeVar, get_args
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 T = TypeVar("T")
 
@@ -38,6 +39,21 @@ class Section(BaseModel):
     """A config section: unknown keys are refused, values are frozen, true and false are no numbers."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
+
+    earlier: ClassVar[Mapping[str, str]] = {}
+    """Names of keys in the version before, and their present names."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _present_names(cls, values: Any, info: ValidationInfo) -> Any:
+        """Read keys of the version before; each is noted in the context, for a warning."""
+        old = [key for key in cls.earlier if isinstance(values, dict) and key in values]
+        for key in old:
+            if cls.earlier[key] in values:
+                raise ValueError(f"{key} is called {cls.earlier[key]} now, and both are given; expected one of them")
+            if info.context is not None:
+                info.context.append(f"{key} is called {cls.earlier[key]} now")
+        return {cls.earlier.get(key, key): value for key, value in values.items()} if old else values
 
     @field_validator("*", mode="before")
     @classmethod

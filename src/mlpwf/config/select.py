@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -12,6 +12,8 @@ from mlpwf.config.base import Section
 
 class Select(Section):
     """Trust levels, budget and convergence."""
+
+    earlier: ClassVar[Mapping[str, str]] = {"arms": "baselines", "arm_seeds": "baseline_seeds"}
 
     target_error_mev_angstrom: float = Field(
         80,
@@ -77,13 +79,13 @@ class Select(Section):
         description="last cycles whose models must give the same density, g(r) and diffusion within errors in the runs "
         "of section `validate` when converged; 0: not asked",
     )
-    arms: list[Literal["random", "diversity"]] = Field(
+    baselines: list[Literal["random", "diversity"]] = Field(
         [],
         description="other selections from the same frames with the same budget, each labelled and trained beside the "
         "committee's, for a learning curve to compare with",
     )
-    arm_seeds: int = Field(
-        1, ge=1, le=100, description="runs of each arm, each with a seed of its own: they give the arms error bars"
+    baseline_seeds: int = Field(
+        1, ge=1, le=100, description="runs of each baseline, each with a seed of its own: they give its error bars"
     )
     duplicate_distance: float = Field(
         1e-6, ge=0, le=1e6, description="frames closer than this in descriptor space are one"
@@ -93,8 +95,8 @@ class Select(Section):
     def _ordered(self) -> Self:
         if self.liquid_cycles == 1:
             raise ValueError("liquid_cycles is 1; expected at least 2 to compare, or 0 for no comparison")
-        if len(set(self.arms)) < len(self.arms):
-            raise ValueError(f"arms are {', '.join(self.arms)}; expected each once")
+        if len(set(self.baselines)) < len(self.baselines):
+            raise ValueError(f"baselines are {', '.join(self.baselines)}; expected each once")
         if (self.force_trust_lower_ev_angstrom is None) != (self.force_trust_upper_ev_angstrom is None):
             raise ValueError("one force trust level is given; expected both, or none so that they follow the target")
         for kind, low, high in (
@@ -106,9 +108,9 @@ class Select(Section):
         return self
 
     @property
-    def arm_lines(self) -> list[str]:
-        """Every run of every arm, such as ``arm/random/1``."""
-        return [f"arm/{arm}/{seed}" for arm in self.arms for seed in range(1, self.arm_seeds + 1)]
+    def baseline_lines(self) -> list[str]:
+        """Every run of every baseline, by its folder, such as ``arm/random/1``."""
+        return [f"arm/{name}/{seed}" for name in self.baselines for seed in range(1, self.baseline_seeds + 1)]
 
     @property
     def force_trust(self) -> tuple[float, float] | None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -24,17 +24,23 @@ def launched(command: Sequence[str]) -> bool:
 class Slurm(Section):
     """Where jobs go on a Slurm cluster and what they may ask for; no result depends on it."""
 
+    earlier: ClassVar[Mapping[str, str]] = {
+        "longest_minutes": "max_minutes",
+        "most_memory_mb": "max_memory_mb",
+        "most_cores": "max_cores",
+    }
+
     partition: Word | None = Field(None, description="partition; unset: the cluster's default")
     account: Word | None = Field(None, description="account the jobs are booked on; unset: your default account")
     qos: Word | None = Field(None, description="quality of service")
     constraint: Word | None = Field(None, description="features the nodes must have, for example skylake&ib")
     reservation: Word | None = Field(None, description="reservation to run in")
     gpus: int | None = Field(None, ge=0, le=64, description="GPUs of each job")
-    longest_minutes: int | None = Field(
+    max_minutes: int | None = Field(
         None, ge=1, le=1_000_000, description="longest run time the partition allows, in minutes"
     )
-    most_memory_mb: int | None = Field(None, ge=100, le=10**9, description="memory of a node of the partition, in MB")
-    most_cores: int | None = Field(
+    max_memory_mb: int | None = Field(None, ge=100, le=10**9, description="memory of a node of the partition, in MB")
+    max_cores: int | None = Field(
         None, ge=1, le=MOST_CORES, description="cores a repeated training may grow to; unset: they stay"
     )
     options: list[Word] | None = Field(None, description="more options of sbatch, for example [--mail-type=FAIL]")

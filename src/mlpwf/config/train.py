@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from collections.abc import Mapping
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -11,6 +12,8 @@ from mlpwf.config.base import MOST_STEPS, Neurons, Section
 
 class Train(Section):
     """se_e2_a models that differ only in their seed."""
+
+    earlier: ClassVar[Mapping[str, str]] = {"conversion_tolerance_ev_angstrom": "compression_tolerance_ev_angstrom"}
 
     models: int = Field(4, ge=2, le=16, description="models of the committee")
     cutoff_angstrom: float = Field(6.0, ge=2, le=12, description="descriptor cut-off in Å")
@@ -58,7 +61,7 @@ class Train(Section):
         description="the same for the net force on each molecule and the torque on it, over the root mean square "
         "distance of its atoms from its centre; 0: none",
     )
-    conversion_tolerance_ev_angstrom: float = Field(
+    compression_tolerance_ev_angstrom: float = Field(
         1e-3, gt=0, le=10, description="largest force difference between a compressed model and its original, in eV/Å"
     )
 

@@ -209,7 +209,7 @@ def fits(ask: Ask, site: Site, profile: Mapping[str, Any]) -> Iterator[Finding]:
         return
     cores, memory = max(kind.cores for kind in kinds), max(kind.memory_mb for kind in kinds)
     if ask.memory_mb > memory:
-        remedy = f"set slurm.most_memory_mb: {memory} in the site file, or name a partition of larger nodes"
+        remedy = f"set slurm.max_memory_mb: {memory} in the site file, or name a partition of larger nodes"
         yield failed(name, ask.words, f"at most {memory} MB a node of {partition}", remedy)
     elif ask.threads > cores:
         remedy = "set label_threads, train_threads and md_threads in the site file"
@@ -223,10 +223,10 @@ def fits(ask: Ask, site: Site, profile: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _grown(ask: Ask, site: Site, partition: str, memory: int, longest: float, attempts: int) -> Iterator[Finding]:
     """What repeated jobs grow to; their time ends at the partition's limit by itself."""
-    if ask.memory_mb * attempts > memory and site.slurm.most_memory_mb is None:
+    if ask.memory_mb * attempts > memory and site.slurm.max_memory_mb is None:
         found = f"{ask.words}, repeated up to {ask.memory_mb * attempts} MB"
         expected = f"at most {memory} MB in {partition}"
-        yield warning("Slurm: job", found, expected, f"set slurm.most_memory_mb: {memory} in the site file")
+        yield warning("Slurm: job", found, expected, f"set slurm.max_memory_mb: {memory} in the site file")
     else:
         yield ok("Slurm: job", f"{ask.words}; the partition allows {memory} MB and {longest:.0f} min")
 

@@ -97,7 +97,7 @@ class _Plan:
                     jobs["label"] += 1
                     converged = c.label.error_frames
                 work["build"] += sampler_s(frames * c.build.steps_between_frames, atoms)
-            lines = 1 + len(c.select.arm_lines) if cycle else 1
+            lines = 1 + len(c.select.baseline_lines) if cycle else 1
             labels += lines * start
             jobs["label"] += lines * -(-start // c.label.batch_frames)
             steps = c.train.steps if cycle == 0 or not c.train.continue_models else c.train.steps_continued

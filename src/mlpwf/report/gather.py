@@ -134,7 +134,7 @@ class Record:
     costs: Sequence[Mapping[str, Any]]
     snakemake: Sequence[Mapping[str, Any]] = ()
     arms: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]] = field(default_factory=dict)
-    """Errors of each seed of each arm of `select.arms`, cycle by cycle after the first, which all share."""
+    """Errors of each seed of each baseline of `select.baselines`, cycle by cycle after the first, which all share."""
     missing: Sequence[str] = field(default=())
 
     @property
@@ -232,7 +232,7 @@ def gather(folder: Path | str) -> Record:
         analysis=_analysis(reader),
         costs=[entry for entry in read_costs(folder) if entry["stage"] != "report" or entry["finished"] is not None],
         snakemake=read_snakemake(folder),
-        arms=_arms(reader, sections["select"].get("arms") or []),
+        arms=_arms(reader, sections["select"].get("baselines") or []),
         missing=tuple(path for path in reader.missing if not (classical and path.startswith(OF_A_MODEL))),
     )
 

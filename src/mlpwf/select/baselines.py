@@ -1,4 +1,4 @@
-"""Baselines: what other rules of selection would have chosen, for comparison (`select.arms`)."""
+"""Baselines: what other rules of selection would have chosen, for comparison (`select.baselines`)."""
 
 from __future__ import annotations
 

@@ -121,11 +121,11 @@ def select(
             "inputs": {str(path): sha256(path) for path in given},
         }
         first = dataclasses.replace(diversity, labelled=sets[0])
-        for arm in settings.arm_lines:
-            known = [atoms for folder in earlier or [] for atoms in read_frames(_arm_file(folder, arm))]
-            rng = np.random.default_rng([seed, cycle, int(arm.rsplit("/", 1)[1])])
-            others = baseline(arm, frames, known, first, status["selected"], rng)
-            write_frames(_arm_file(out, arm), [_to_label(frame, cycle) for frame in others])
+        for line in settings.baseline_lines:
+            known = [atoms for folder in earlier or [] for atoms in read_frames(_line_file(folder, line))]
+            rng = np.random.default_rng([seed, cycle, int(line.rsplit("/", 1)[1])])
+            others = baseline(line, frames, known, first, status["selected"], rng)
+            write_frames(_line_file(out, line), [_to_label(frame, cycle) for frame in others])
         _write(out, frames, cycle, status)
     log.info("select: %d of %d frames selected; %s", status["selected"], len(frames), reason)
 
@@ -224,8 +224,8 @@ def _read_explored(sources: Sequence[Path]) -> list[Explored]:
     return sorted(found, key=lambda frame: frame.key)
 
 
-def _arm_file(folder: Path, arm: str) -> Path:
-    return folder / f"{arm}.extxyz"
+def _line_file(folder: Path, line: str) -> Path:
+    return folder / f"{line}.extxyz"
 
 
 def _to_label(frame: Explored, cycle: int) -> Atoms:

@@ -105,7 +105,7 @@ def _train(
         log.info("train model %d: step %d/%d, force error %.2f eV/Å", index, step, steps, error)
 
     trained = by.train(TrainingJob(work, frames, settings, site, recipe["seed"], index, origin), say)
-    difference = _conversion_difference(by, work, frames, settings.conversion_tolerance_ev_angstrom)
+    difference = _conversion_difference(by, work, frames, settings.compression_tolerance_ev_angstrom)
     changed = difference["force_ev_angstrom"]
     log.info("train model %d: done, compression changes forces by at most %.1e eV/Å", index, changed)
     for name in names:
@@ -170,7 +170,7 @@ def _deployed_again(out: Path, settings: Train, site: Site, labels: list[Path], 
     by.deploy(work, site)
     check = read_json(out / RECORD)
     check["conversion_difference"] = _conversion_difference(
-        by, work, _read_labels(labels), settings.conversion_tolerance_ev_angstrom
+        by, work, _read_labels(labels), settings.compression_tolerance_ev_angstrom
     )
     _copy(work / deployed, out / deployed)
     check["sha256"][deployed] = sha256(out / deployed)
@@ -191,7 +191,7 @@ def _conversion_difference(by: Engine, work: Path, frames: Sequence[Atoms], tole
         raise EngineError(
             f"{files[Role.DEPLOYED]}: forces differ by {difference.force_ev_angstrom:.3g} eV/Å from "
             f"{files[Role.ORIGINAL].name}; expected at most {tolerance:g}: "
-            "train longer, or raise train.conversion_tolerance_ev_angstrom"
+            "train longer, or raise train.compression_tolerance_ev_angstrom"
         )
     return dataclasses.asdict(difference)
 

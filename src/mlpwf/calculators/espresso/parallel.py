@@ -314,7 +314,7 @@ def benchmark(
         lines.append("on several processes pw.x 6.7 spends the time of D3's three-body term although it is off")
     lines.append(f"lines of the site file, for {cores} cores:")
     lines.append(yaml.safe_dump(wanted, sort_keys=False, default_flow_style=None).rstrip())
-    return Report(lines, {"layout.json": document})
+    return Report(lines, {"parallel.json": document})
 
 
 def _row(timing: Timing) -> tuple[str, ...]:

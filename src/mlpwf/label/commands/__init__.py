@@ -19,5 +19,6 @@ app.command("export")(label_export)
 app.command("check")(label_check)
 app.command("converge")(label_converge)
 app.command("error")(label_error)
-app.command("layout")(label_parallel)
+app.command("parallel")(label_parallel)
+app.command("layout", hidden=True, deprecated=True)(label_parallel)  # its name before 0.3
 app.command("pseudopotentials")(label_pseudopotentials)

@@ -1,4 +1,4 @@
-"""`mlpwf label layout`: serial or MPI, and how many labels side by side, measured on this machine."""
+"""`mlpwf label parallel`: serial or MPI, and how many labels side by side, measured on this machine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def label_parallel(
     memory: Annotated[float | None, typer.Option(min=0.01, help="memory to use, GiB; unset: all there is")] = None,
     ranks: Annotated[int | None, typer.Option(min=1, help="processes a label; unset: few as memory allows")] = None,
 ) -> None:
-    """Propose a layout of labels for this machine, and measure it and others with one label of the system."""
+    """Measure how labels of this system share this machine best, and print the lines for the site file."""
     from mlpwf.calculators.registry import calculator
     from mlpwf.structures.frames import element_order, read_frames
 
@@ -34,7 +34,7 @@ def label_parallel(
     found = read_frames(frames)
     if not found:
         raise DataError(f"{frames}: no frames; expected at least one")
-    atoms, folder = max(found, key=len), out / "layout.work"
+    atoms, folder = max(found, key=len), out / "parallel.work"
     timed = calculator(settings, place, element_order([atoms]))
     memory_mib = memory * 1024 if memory else None
     with sole_writer(folder), accounted(folder, "label"):
