@@ -180,5 +180,7 @@ def baseline_errors(wildcards):
     """Errors of every baseline of `select.baselines` in every cycle after the first."""
     cycles = range(1, int(final_cycle(wildcards)) + 1) if BASELINES else []
     return [
-        PATHS.line(line).cycle(cycle).train.errors for line in BASELINES for cycle in cycles
+        PATHS.line(line).cycle(cycle).train.errors
+        for line in BASELINES
+        for cycle in cycles
     ]
