@@ -57,6 +57,7 @@ from ase import Atoms
 from matplotlib.figure import Figure
 
 from mlpwf.calculators import xtb
+from mlpwf.campaign.records import write
 from mlpwf.campaign.states import states
 from mlpwf.config import Label, Select, Site, Train
 from mlpwf.files import read_json, sole_writer, write_json, write_text
@@ -67,13 +68,13 @@ from mlpwf.potentials.deepmd.data import most_neighbours, neighbour_slots, rigid
 from mlpwf.potentials.deepmd.program import thread_settings
 from mlpwf.potentials.deepmd.settings import seeds, training_input
 from mlpwf.potentials.metrics import error_measures
-from mlpwf.potentials.metrics import labelled as quantities
 from mlpwf.potentials.record import open_model
 from mlpwf.select.selection import farthest_points
 from mlpwf.structures import boxes, species
 from mlpwf.structures.frames import element_order, minimum_distance, quantised, read_frames, write_frames
 from mlpwf.structures.lammps_data import box_matrix
 from mlpwf.structures.molecules import bonds, intact, molecules_in_cell
+from mlpwf.structures.properties import of_frame
 
 HERE = Path(__file__).parent
 START_FRAMES, BUDGET, CYCLES = 6, 6, 4
@@ -442,7 +443,7 @@ def published(unit: Unit, steps: int) -> None:
 def rate_model(folder: Path, test: list[Atoms]) -> None:
     """Errors of the model in `folder`."""
     found = open_model(folder / "model.pb").predict(test)
-    write_json(folder / "errors.json", error_measures(test, [quantities(atoms) for atoms in test], found))
+    write(folder / "errors.json", error_measures(test, [of_frame(atoms) for atoms in test], found))
 
 
 def rate(unit: Unit) -> None:

@@ -28,9 +28,8 @@ from mlpwf.config import Label, Site
 from mlpwf.files import write_text
 from mlpwf.label.labeller import Labeller
 from mlpwf.label.store import canonical, labelled
-from mlpwf.potentials.metrics import Quantities, error_measures
-from mlpwf.potentials.metrics import labelled as quantities
-from mlpwf.units import BAR_PER_EV_A3
+from mlpwf.potentials.metrics import errors_of_labels
+from mlpwf.structures.properties import Properties, of_frame
 
 HERE = Path(__file__).parent
 SYSTEMS = ("water2", "water4", "water8", "toluene2", "toluene4", "toluene8")
@@ -59,7 +58,7 @@ class Bench:
         work.mkdir(exist_ok=True)
         self.work, self.site = work, Site(label_store=str(work / "store"))
 
-    def label(self, atoms: Atoms, distance: float | None) -> tuple[Quantities, float]:
+    def label(self, atoms: Atoms, distance: float | None) -> tuple[Properties, float]:
         """A label and its CPU-s."""
         points = {"kpoints": "gamma"} if distance is None else {"kpoints": "auto", "image_distance_angstrom": distance}
         labeller = Labeller(SETTINGS.model_copy(update=points), self.site, self.work, sorted(set(atoms.symbols)))
@@ -67,7 +66,7 @@ class Bench:
         record = labeller.store.get(outcome["key"])
         if record is None:
             raise SystemExit(f"{atoms.get_chemical_formula()} was rejected: {outcome['reason']} ({outcome['detail']})")
-        return quantities(labelled(atoms, canonical(atoms), record)), outcome["cpu_s"]
+        return of_frame(labelled(atoms, canonical(atoms), record)), outcome["cpu_s"]
 
 
 def rows(bench: Bench, system: str) -> Iterator[tuple[str, ...]]:
@@ -77,20 +76,16 @@ def rows(bench: Bench, system: str) -> Iterator[tuple[str, ...]]:
     cell = frames[0].cell.array
     for asked, distance in {**DISTANCES, "reference": REFERENCE_ANGSTROM}.items():
         found, costs = zip(*(bench.label(atoms, distance) for atoms in frames), strict=True)
-        errors = error_measures(frames, expected, found)
+        errors = errors_of_labels(frames, expected, found)
         largest = max(float(np.abs(a.forces - b.forces).max()) for a, b in zip(found, expected, strict=True))
-        pressures = [
-            np.trace(a.virial - b.virial) / 3 / atoms.get_volume()
-            for a, b, atoms in zip(found, expected, frames, strict=True)
-        ]
         settings = {"kpoints": "gamma"} if distance is None else {"image_distance_angstrom": distance}
         points = kpoints_of(SETTINGS.model_copy(update=settings), cell)
         yield (
             system, f"{np.cbrt(frames[0].get_volume()):.2f}", asked, f"{len(points.points)}",
-            f"{points.image_distance(cell):.1f}", f"{1e3 * errors['force_rmse_ev_angstrom']:.2f}",
+            f"{points.image_distance(cell):.1f}", f"{1e3 * errors.force_rmse_ev_angstrom:.2f}",
             f"{1e3 * largest:.1f}",
-            f"{1e3 * errors['force_inter_rmse_ev_angstrom']:.2f}", f"{errors['energy_bias_mev_atom']:.2f}",
-            f"{1e3 * errors['virial_rmse_ev_atom']:.2f}", f"{1e-3 * BAR_PER_EV_A3 * np.mean(pressures):.2f}",
+            f"{1e3 * errors.force_inter_rmse_ev_angstrom:.2f}", f"{errors.energy_bias_mev_atom:.2f}",
+            f"{1e3 * errors.virial_rmse_ev_atom:.2f}", f"{errors.pressure_bias_kbar:.2f}",
             f"{np.mean(costs):.2f}",
         )  # fmt: skip
 

@@ -40,7 +40,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,6 @@ import numpy as np
 from ase import Atoms
 from ase.io import read, write
 from ase.io.espresso import write_espresso_in
-from ase.units import Bohr, GPa, Ry
 
 from mlpwf.calculators import xtb
 from mlpwf.calculators.espresso import pw
@@ -62,6 +61,7 @@ from mlpwf.errors import DataError
 from mlpwf.files import read_json, write_json, write_text
 from mlpwf.structures.boxes import generator, pack_box
 from mlpwf.structures.frames import quantised
+from mlpwf.structures.properties import Properties
 from mlpwf.structures.species import molecule_from_smiles
 
 HERE = Path(__file__).parent
@@ -128,7 +128,7 @@ class Bench:
         while not runs or (timed and len(runs) < 3 and sum(runs) < REPEATED_S):
             with tempfile.TemporaryDirectory() as folder:
                 output, cpu_s = _run(Path(folder), text, environment)
-            result = pw.read_output(output)
+            result = pw.read_output(output, float(atoms.get_volume()))
             record |= {"energy": result.energy, "forces": result.forces.tolist(), "stress": result.stress.tolist()}
             runs.append(round(cpu_s, 3))
             write_json(kept, record)
@@ -137,12 +137,11 @@ class Bench:
     def measure(self, frames: list[Atoms], way: Way, timed: bool = False) -> Measurement:
         """Labels of frames; the fastest run of each counts."""
         labels = [self.label(atoms, way, timed) for atoms in frames]
-        return Measurement(
-            np.array([label["energy"] for label in labels]),
-            [np.array(label["forces"]) for label in labels],
-            np.array([-np.array(one["stress"]) * a.get_volume() for one, a in zip(labels, frames, strict=True)]),
-            float(np.mean([min(label["runs_cpu_s"]) for label in labels])),
-        )
+        found = [
+            Properties(one["energy"], np.array(one["forces"]), np.array(one["stress"]), float(atoms.get_volume()))
+            for one, atoms in zip(labels, frames, strict=True)
+        ]
+        return Measurement(found, float(np.mean([min(label["runs_cpu_s"]) for label in labels])))
 
     def by_mlpwf(self, setting: Setting) -> Way:
         """What mlpwf writes."""
@@ -264,13 +263,13 @@ def _say(row: Any) -> None:
 
 
 def _threebody(labels: Measurement, frames: list[Atoms]) -> Measurement:
-    """Labels with the three-body term of D3: forces and virials."""
-    forces, virials = list(labels.forces), labels.virials.copy()
-    for k, atoms in enumerate(frames):
+    """Labels with the three-body term of D3: forces and stresses."""
+    found = []
+    for label, atoms in zip(labels.labels, frames, strict=True):
         two, three = (dispersion(atoms, Label(dispersion_threebody=on)) for on in (False, True))
-        forces[k] = forces[k] + (three.forces - two.forces) * Ry / Bohr
-        virials[k] += (three.stress - two.stress) * 0.1 * GPa * atoms.get_volume()
-    return Measurement(labels.energies, forces, virials, labels.cpu_s)
+        term = three - two
+        found.append(replace(label, forces=label.forces + term.forces, stress=label.stress + term.stress))
+    return Measurement(found, labels.cpu_s)
 
 
 @dataclass(frozen=True)

@@ -31,9 +31,10 @@ from mlpwf.files import read_json, write_json
 from mlpwf.potentials.deepmd.data import most_neighbours, neighbour_slots, rigid_coordinates, write_data
 from mlpwf.potentials.deepmd.program import thread_settings
 from mlpwf.potentials.deepmd.settings import seeds, training_input
-from mlpwf.potentials.metrics import error_measures, labelled
+from mlpwf.potentials.metrics import error_measures
 from mlpwf.potentials.record import open_model
 from mlpwf.structures.frames import element_order, read_frames
+from mlpwf.structures.properties import of_frame
 
 KEYS = ["schedule", "energy", "virial", "molecule", "rate", "labels", "steps", "seed"]
 MEASURES = {
@@ -85,8 +86,8 @@ def train(folder: Path, settings: dict[str, Any], frames: list[Atoms], elements:
 
 def errors(model: Path, frames: list[Atoms]) -> list[str]:
     """Root-mean-square errors of a model, as `MEASURES` names them."""
-    found = error_measures(frames, [labelled(atoms) for atoms in frames], open_model(model).predict(frames))
-    return [f"{factor * found[key]:.1f}" for factor, key in MEASURES.values()]
+    found = error_measures(frames, [of_frame(atoms) for atoms in frames], open_model(model).predict(frames))
+    return [f"{factor * getattr(found, key):.1f}" for factor, key in MEASURES.values()]
 
 
 def main() -> None:

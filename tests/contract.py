@@ -110,6 +110,7 @@ def check_derivatives(case: Case, folder: Path) -> None:
     along, under = (-np.subtract(*part.reshape(2, -1)) / (2 * STEP) for part in np.split(energies, [len(moved)]))
     forces = [here.forces[atom % len(atoms), axis] for atom, axis in coordinates]
     assert np.abs(here.forces).max() > 1e-3, "a case needs forces"
+    assert here.volume == pytest.approx(atoms.get_volume())
     assert along == pytest.approx(forces, abs=case.slope_ev)
     virial = (here.virial + here.virial.T) / 2
     assert under == pytest.approx([virial[pair] for pair in strains], abs=len(atoms) * case.slope_ev)
@@ -155,9 +156,9 @@ def check_calculator(case: Case, folder: Path) -> None:
     (expected,) = case.potential.predict([case.frame])
     assert atoms.get_potential_energy() == pytest.approx(expected.energy, abs=case.energy_ev)
     np.testing.assert_allclose(atoms.get_forces(), expected.forces, rtol=0, atol=case.energy_ev)
-    virial = -atoms.get_stress(voigt=False) * atoms.get_volume()
-    symmetric = (expected.virial + expected.virial.T) / 2
-    np.testing.assert_allclose(virial, symmetric, rtol=0, atol=10 * case.energy_ev)
+    symmetric = (expected.stress + expected.stress.T) / 2 * expected.volume
+    stress = atoms.get_stress(voigt=False) * expected.volume
+    np.testing.assert_allclose(stress, symmetric, rtol=0, atol=10 * case.energy_ev)
 
 
 def check_abilities(case: Case, folder: Path) -> None:

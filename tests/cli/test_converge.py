@@ -98,7 +98,7 @@ def test_the_recommended_settings_of_water_meet_the_target_against_a_label_of_fa
         folder.mkdir()
         status, text = pw.run(atoms, settings, Site(), folder)
         assert status == 0
-        result = pw.read_output(text)
+        result = pw.read_output(text, atoms.get_volume())
         forces.append(result.forces)
         virials.append(result.stress * atoms.get_volume() / 3)
     error = np.sqrt(np.mean((forces[0] - forces[1]) ** 2))
@@ -224,7 +224,7 @@ def test_boxes_of_two_sizes_are_rated_against_labels_converged_in_k_points_and_c
         folder = tmp_path / str(number)
         folder.mkdir()
         _, text = pw.run(atoms, settings, Site(), folder)
-        result = pw.read_output(text)
+        result = pw.read_output(text, atoms.get_volume())
         forces.append(result.forces)
         pressures.append(-np.trace(result.stress) / 3 * 1602.177)
     said = chosen[str(best["atoms"])]

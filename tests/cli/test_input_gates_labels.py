@@ -136,12 +136,12 @@ def test_an_output_is_taken_as_it_is_printed(name, settings, version):
     (found,) = outputs(CASES / name, settings)
     assert not isinstance(found, Refused), str(found)
     assert found.version == version
-    assert np.allclose(found.result.forces, printed_forces(CASES / name / "scf.out"), rtol=1e-5, atol=1e-6)
+    assert np.allclose(found.result.properties.forces, printed_forces(CASES / name / "scf.out"), rtol=1e-5, atol=1e-6)
 
 
 def test_two_versions_and_fixed_atoms_give_the_same_label():
     """pw.x holds atoms by no force: what it prints of them is what it prints where they are free."""
-    results = [outputs(CASES / name, LOW)[0].result for name in ("qe67_25ry", "qe72_default", "qe72_fixed")]
+    results = [outputs(CASES / name, LOW)[0].result.properties for name in ("qe67_25ry", "qe72_default", "qe72_fixed")]
     for result in results[1:]:
         assert result.energy == pytest.approx(results[0].energy, abs=1e-6)
         assert np.allclose(result.forces, results[0].forces, rtol=0, atol=1e-6)
@@ -236,10 +236,10 @@ def test_a_reader_that_fails_costs_one_label(tmp_path, monkeypatch):
     copy_outputs(tmp_path)
     read = pw.read_output
 
-    def failing(text):
+    def failing(text, volume):
         if text == (tmp_path / "water.out").read_text():
             raise RuntimeError("a reader\nthat fails")
-        return read(text)
+        return read(text, volume)
 
     monkeypatch.setattr(pw, "read_output", failing)
     bad, good = outputs(tmp_path, SETTINGS)

@@ -14,8 +14,8 @@ from mlpwf.label import import_export
 from mlpwf.label.asserted import read_extxyz, read_system
 from mlpwf.label.foreign import Refusal, Refused
 from mlpwf.label.store import Store
-from mlpwf.potentials.metrics import labelled
 from mlpwf.structures.frames import read_frames, write_frames
+from mlpwf.structures.properties import of_frame
 from real_outputs import PHYSICS, SETTINGS, espresso
 
 HEAD = (
@@ -86,9 +86,9 @@ TAKEN = {
 def test_a_frame_is_read_as_it_stands(name, tmp_path):
     (found,) = read(tmp_path, TAKEN[name])
     assert not isinstance(found, Refused), str(found)
-    assert found.result.energy == -467.11
-    assert np.array_equal(found.result.forces, FORCES)
-    assert np.allclose(found.result.stress, STRESS, rtol=0, atol=1e-9)
+    assert found.result.properties.energy == -467.11
+    assert np.array_equal(found.result.properties.forces, FORCES)
+    assert np.allclose(found.result.properties.stress, STRESS, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_a_rename_that_was_asked_for_is_enough(tmp_path):
         assert f"'REF_{name}'; expected by the name '{name}'" in refused.detail
         text = text.replace(f"REF_{name}", name)
     (found,) = read(tmp_path, text)
-    assert np.array_equal(found.result.forces, FORCES)
+    assert np.array_equal(found.result.properties.forces, FORCES)
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_what_a_refusal_asks_for_is_enough(name, asked, old, new, tmp_path):
     assert old in text
     (found,) = read(tmp_path, text.replace(old, new))
     assert not isinstance(found, Refused), str(found)
-    assert np.array_equal(found.result.forces, FORCES)
+    assert np.array_equal(found.result.properties.forces, FORCES)
 
 
 def test_one_bad_frame_does_not_end_a_file(tmp_path):
@@ -298,7 +298,7 @@ def test_constraints_of_a_campaigns_frame_never_zero_its_forces(tmp_path):
     atoms.set_constraint(FixAtoms([0]))
     write_frames(tmp_path / "fixed.extxyz", [atoms])
     assert "move_mask" in (tmp_path / "fixed.extxyz").read_text()
-    assert np.array_equal(labelled(read_frames(tmp_path / "fixed.extxyz")[0]).forces, FORCES)
+    assert np.array_equal(of_frame(read_frames(tmp_path / "fixed.extxyz")[0]).forces, FORCES)
 
 
 # ---------------------------------------------------------------- deepmd/npy
@@ -409,5 +409,5 @@ def test_the_gate_is_that_of_every_source(name, words, tmp_path):
     bad, good = read_system(folder, espresso())
     assert bad.reason is Refusal.CONTRADICTION
     assert words in bad.detail
-    assert np.allclose(good.result.stress, STRESS)
-    assert np.array_equal(good.result.forces, FORCES)
+    assert np.allclose(good.result.properties.stress, STRESS)
+    assert np.array_equal(good.result.properties.forces, FORCES)

@@ -20,6 +20,7 @@ from mlpwf.calculators.espresso.study_figure import panels
 from mlpwf.config import Label
 from mlpwf.errors import DataError
 from mlpwf.structures.frames import by_size
+from mlpwf.structures.properties import Properties
 
 TARGET = Errors(0.005, 0.002)
 CHEAP, HIGH = Setting(40, 161, 1e-6, 360), Setting(80, 800, 1e-10)
@@ -75,9 +76,14 @@ class Model:
         numbers = [len(self.points(setting, atoms).points) for atoms in self.frames]
         if setting in self.failing:
             raise DataError("rejected: not converged")
-        virials = np.array([np.eye(3) * len(a) * 0.1 * sum(self.sizes(setting, a)) for a in self.frames])
+        labels = [
+            Properties(
+                0.0, forces, -np.eye(3) * len(a) * 0.1 * sum(self.sizes(setting, a)) / a.get_volume(), a.get_volume()
+            )
+            for a, forces in zip(self.frames, self.forces(setting), strict=True)
+        ]
         cost = float(np.mean(numbers)) * len(self.frames[0]) ** 2 * setting.cutoff_ry
-        return Measurement(np.zeros(len(self.frames)), self.forces(setting), virials, cost)
+        return Measurement(labels, cost)
 
 
 def rms(values):

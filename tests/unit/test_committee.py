@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,9 @@ from mlpwf.errors import ConfigError, DataError
 from mlpwf.files import write_json
 from mlpwf.potentials.base import Engine, Potential, Role
 from mlpwf.potentials.committee import Committee, spread_of
-from mlpwf.potentials.metrics import Quantities
 from mlpwf.potentials.record import ModelRecord, engine_of, model_files
 from mlpwf.potentials.registry import engine
+from mlpwf.structures.properties import Properties
 
 FRAME = Atoms("HO", [[0, 0, 0], [1, 0, 0]], cell=[5] * 3, pbc=True)
 
@@ -29,12 +30,12 @@ class Given(Potential):
     elements = ("H", "O")  # type: ignore[assignment]
 
     def compute(self, frames):
-        return [Quantities(0.0, self.forces, np.eye(3)) for _ in frames]
+        return [Properties(0.0, self.forces, np.eye(3), 125.0) for _ in frames]
 
 
-def members(count: int = 4, atoms: int = 5) -> list[Quantities]:
+def members(count: int = 4, atoms: int = 5) -> list[Properties]:
     rng = np.random.default_rng(1)
-    return [Quantities(0.0, rng.normal(size=(atoms, 3)), rng.normal(size=(3, 3))) for _ in range(count)]
+    return [Properties(0.0, rng.normal(size=(atoms, 3)), rng.normal(size=(3, 3)), 20.0) for _ in range(count)]
 
 
 def test_the_spread_is_that_of_deepmd_kit():
@@ -51,7 +52,7 @@ def test_the_spread_is_that_of_deepmd_kit():
 
 def test_forces_do_not_depend_on_the_axes():
     turn, _ = np.linalg.qr(np.random.default_rng(2).normal(size=(3, 3)))
-    turned = [Quantities(0.0, one.forces @ turn, turn.T @ one.virial @ turn) for one in members()]
+    turned = [replace(one, forces=one.forces @ turn, stress=turn.T @ one.stress @ turn) for one in members()]
     assert spread_of(turned).max_force == pytest.approx(spread_of(members()).max_force)
 
 

@@ -66,6 +66,11 @@ def test_generated_files_are_fresh(path):
         (["label", "kpoints"], [2, 2, 2, 1, 1, 2], "label.kpoints: is [2, 2, 2, 1, 1, 2]; expected auto"),
         (["label", "kpoints"], [[0.25, 0.25]], "or points such as [[0.25, 0.25, 0.25]]"),
         (["label", "density_cutoff_ry"], 100, "expected at least 4 x cutoff_ry"),
+        (
+            ["label"],
+            {"engine": "gfn2", "timeout_seconds": 60},
+            "timeout_seconds is 60; expected none (or the default, 3600) with engine gfn2, which computes within",
+        ),
         (["label", "fft_grid_ry"], 300, "fft_grid_ry is 300; expected at least density_cutoff_ry = 400"),
         (["label", "pseudopotentials"], {"H": "../../etc/passwd"}, "label.pseudopotentials.H: is '../../etc/passwd'"),
         (["system", "molecules", "water", "smiles"], "", "an empty SMILES"),

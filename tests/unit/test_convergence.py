@@ -24,6 +24,7 @@ from mlpwf.calculators.espresso.study_figure import panels
 from mlpwf.config import Label
 from mlpwf.errors import DataError
 from mlpwf.label.study_boxes import choose_frames
+from mlpwf.structures.properties import Properties
 
 TARGET = Errors(0.005, 0.002)
 
@@ -75,10 +76,16 @@ class Model:
         self.asked.append(setting)
         if (setting.cutoff_ry, setting.density_cutoff_ry) in self.failing:
             raise DataError("rejected: not converged")
-        virials = np.array([np.eye(3) * len(atoms) * 0.2 * sum(self.sizes(setting)) for atoms in FRAMES])
-        energies = np.array([len(atoms) * 1.0 * sum(self.sizes(setting)) for atoms in FRAMES])
+        virials = [np.eye(3) * len(atoms) * 0.2 * sum(self.sizes(setting)) for atoms in FRAMES]
+        energies = [len(atoms) * 1.0 * sum(self.sizes(setting)) for atoms in FRAMES]
         cost = setting.density_cutoff_ry**1.5 + (setting.fft_grid_ry or setting.density_cutoff_ry) ** 1.5
-        return Measurement(energies, self.forces(setting), virials, cost / 1000)
+        return Measurement(labels(FRAMES, energies, self.forces(setting), virials), cost / 1000)
+
+
+def labels(frames, energies, forces, virials):
+    """Labels of frames from energies in eV, forces in eV/Å and virials in eV."""
+    numbers = zip(frames, energies, forces, virials, strict=True)
+    return [Properties(e, f, -v / atoms.get_volume(), atoms.get_volume()) for atoms, e, f, v in numbers]
 
 
 def _rms(values):
@@ -115,7 +122,7 @@ def test_the_reference_is_raised_until_two_agree_and_is_close_to_the_truth():
     assert tuple(tried) == REFERENCE_CUTOFFS_RY[: len(tried)]
     assert len(tried) > 2
     assert study.agreement.of(TARGET) <= 1 / 3
-    assert _rms(study.reference.forces[0] - model.truth[0]) < study.agreement.force
+    assert _rms(study.reference.labels[0].forces - model.truth[0]) < study.agreement.force
 
 
 def test_a_hard_set_has_no_reference_and_no_recommendation():
@@ -158,7 +165,7 @@ def _measured(energies=(0.0, 0.0, 0.0), shift=0.0, virial=0.0):
     forces = [np.full((len(atoms), 3), shift * (k == 1)) for k, atoms in enumerate(FRAMES)]
     virials = np.zeros((3, 3, 3))
     virials[2] = virial * np.eye(3)
-    return Measurement(np.array(energies), forces, virials, 1.0)
+    return Measurement(labels(FRAMES, energies, forces, virials), 1.0)
 
 
 def test_errors_are_those_of_the_worst_frame_and_per_atom():
@@ -177,7 +184,7 @@ def test_energies_are_compared_between_frames_of_one_composition_only():
 
 
 def _take(measured):
-    return replace(measured, energies=measured.energies[1:], forces=measured.forces[1:], virials=measured.virials[1:])
+    return replace(measured, labels=measured.labels[1:])
 
 
 def test_labels_of_other_frames_are_refused():
@@ -223,11 +230,11 @@ def test_the_net_force_on_a_molecule_and_the_pressure_have_errors_of_their_own()
     two = [water(6.0, count=2), water(6.0, count=2, seed=3)]
     for atoms in two:
         atoms.arrays["molecule"] = np.array([0, 0, 0, 1, 1, 1])
-    still = Measurement(np.zeros(2), [np.zeros((6, 3))] * 2, np.zeros((2, 3, 3)), 1.0)
+    still = Measurement(labels(two, np.zeros(2), [np.zeros((6, 3))] * 2, np.zeros((2, 3, 3))), 1.0)
     inside = np.array([[1.0, 0, 0], [-1.0, 0, 0], [0, 0, 0]] * 2)
     across = np.array([[0, 0.5, 0]] * 3 + [[0, -0.5, 0]] * 3)
     virials = np.array([np.diag([1.0, 2.0, 3.0]), np.zeros((3, 3))])
-    found = errors(Measurement(np.zeros(2), [inside, across], virials, 1.0), still, two)
+    found = errors(Measurement(labels(two, np.zeros(2), [inside, across], virials), 1.0), still, two)
     assert found.net_force == pytest.approx(1.5 / np.sqrt(3)), "the second frame's; what acts inside a molecule is none"
     assert found.pressure_kbar == pytest.approx(2.0 / 216 * 1602.1766 / 2, rel=1e-5), "1 eV/Å³ is 1602 kbar"
     assert errors(_measured(), _measured(), FRAMES).net_force is None

@@ -18,9 +18,10 @@ from mlpwf.potentials.deepmd.curve import curve_csv
 from mlpwf.potentials.deepmd.data import most_neighbours, neighbour_slots, rigid_coordinates, write_data
 from mlpwf.potentials.deepmd.program import Program
 from mlpwf.potentials.deepmd.settings import seeds, training_input
-from mlpwf.potentials.metrics import labelled, largest_differences
+from mlpwf.potentials.metrics import largest_differences
 from mlpwf.potentials.record import open_model
 from mlpwf.structures.molecules import rigid_motions
+from mlpwf.structures.properties import of_frame
 
 ELEMENTS = ["H", "O"]
 DP = [str(Path(sys.executable).parent / "dp")]
@@ -121,13 +122,13 @@ def test_molecules_must_be_numbered_where_they_count(frames: list[Atoms]) -> Non
 def test_labels_must_be_complete() -> None:
     bare = molecule("H2O", cell=[5, 5, 5], pbc=True)
     with pytest.raises(DataError, match="lacks a label"):
-        labelled(bare)
+        of_frame(bare)
     bare.calc = SinglePointCalculator(bare, energy=1.0, forces=np.full((3, 3), np.nan), stress=np.zeros(6))
     with pytest.raises(DataError, match="not finite"):
-        labelled(bare)
+        of_frame(bare)
     bare.pbc = False
     with pytest.raises(DataError, match="no periodic cell"):
-        labelled(bare)
+        of_frame(bare)
 
 
 def test_neighbours_equal_a_count_over_images(frames: list[Atoms]) -> None:

@@ -14,6 +14,7 @@ import dpdata
 import numpy as np
 import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.units import Ry
 
 from mlpwf.calculators.base import Reason
 from mlpwf.calculators.espresso import outputs, pw
@@ -61,7 +62,7 @@ def test_an_output_becomes_the_label_its_campaign_would_ask_for(name, store):
     atoms = given(name)
     key = label_key(canonical(atoms), PHYSICS)
     record = store.get(key)
-    result = accept(0, (DATA / f"{name}.out").read_text(), atoms, SETTINGS, HASHES)
+    result = accept(0, (DATA / f"{name}.out").read_text(), atoms, SETTINGS, HASHES).properties
     assert record["energy_ev"] == result.energy
     assert np.array_equal(record["forces_ev_angstrom"], result.forces[canonical(atoms).order])
     assert np.array_equal(record["stress_ev_angstrom3"], result.stress)
@@ -138,9 +139,9 @@ def test_atoms_too_close_are_a_clash(place):
 @pytest.mark.parametrize("name", NAMES)
 def test_simple_dftd3_gives_the_energy_pw_prints(name):
     printed = float(re.search(r"DFT-D3 Dispersion += +(\S+)", (DATA / f"{name}.out").read_text())[1])
-    assert dispersion(given(name), SETTINGS).energy == pytest.approx(printed, abs=1e-8)
+    assert dispersion(given(name), SETTINGS).energy / Ry == pytest.approx(printed, abs=1e-8)
     three = SETTINGS.model_copy(update={"dispersion_threebody": True})
-    assert abs(dispersion(given(name), three).energy - printed) > 1e-6
+    assert abs(dispersion(given(name), three).energy / Ry - printed) > 1e-6
 
 
 def test_elements_without_a_pseudopotential_are_refused(place):
@@ -192,11 +193,11 @@ def test_dpgen_data_are_the_same_labels_as_the_outputs(place, store):
     for item in found:
         assert item.asserted
         record = store.get(label_key(item.structure, PHYSICS))
-        assert item.result.energy == pytest.approx(record["energy_ev"], rel=2e-7)
+        assert item.result.properties.energy == pytest.approx(record["energy_ev"], rel=2e-7)
         order = item.structure.order
-        assert np.allclose(item.result.forces[order], record["forces_ev_angstrom"], rtol=0, atol=1e-5)
-        assert np.allclose(item.result.stress, record["stress_ev_angstrom3"], rtol=0, atol=4e-6)
-        assert np.abs(item.result.stress).max() > 1e-3, "a wrong sign would be seen"
+        assert np.allclose(item.result.properties.forces[order], record["forces_ev_angstrom"], rtol=0, atol=1e-5)
+        assert np.allclose(item.result.properties.stress, record["stress_ev_angstrom3"], rtol=0, atol=4e-6)
+        assert np.abs(item.result.properties.stress).max() > 1e-3, "a wrong sign would be seen"
         assert not import_export.keep(store, PHYSICS, item), "known, without conflict"
 
 

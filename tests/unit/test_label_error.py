@@ -8,7 +8,7 @@ from mlpwf.calculators.espresso.label_error import CUTOFFS, KPOINTS, converged
 from mlpwf.calculators.espresso.pw import kpoints_of
 from mlpwf.config import Label
 from mlpwf.label.error import TOTAL, label_errors, sample
-from mlpwf.potentials.metrics import Quantities
+from mlpwf.structures.properties import Properties
 
 
 def box(count, edge, kind="bulk"):
@@ -24,14 +24,14 @@ def changed(label, energy=0.0, force=0.0, virial=0.0):
     """A label whose first atom's x force, whose energy and whose virial's trace differ by so much."""
     forces = label.forces.copy()
     forces[0, 0] += force
-    return Quantities(label.energy + energy, forces, label.virial + np.eye(3) * virial)
+    return Properties(label.energy + energy, forces, label.stress - np.eye(3) * virial / label.volume, label.volume)
 
 
 def test_changes_of_the_levers_add_and_energies_lose_their_mean_per_atom():
     frames = [box(1, 5.0), box(2, 6.0)]
     labels = [
-        Quantities(-1.0, np.zeros((2, 3)), np.zeros((3, 3))),
-        Quantities(-2.0, np.zeros((4, 3)), np.zeros((3, 3))),
+        Properties(-1.0, np.zeros((2, 3)), np.zeros((3, 3)), 125.0),
+        Properties(-2.0, np.zeros((4, 3)), np.zeros((3, 3)), 216.0),
     ]
     better = {
         KPOINTS: [changed(labels[0], energy=0.02, force=0.3), changed(labels[1], energy=0.08, force=0.3)],

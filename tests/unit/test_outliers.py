@@ -1,5 +1,7 @@
 """Implausible labels are flagged, new ones are not."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from mlpwf.calculators.espresso import pw
 from mlpwf.calculators.espresso.retries import tighter
 from mlpwf.config import Label
 from mlpwf.label.outliers import disagreement, implausible, robust_z
-from mlpwf.potentials.metrics import Quantities
+from mlpwf.structures.properties import Properties
 
 ATOMS = 12
 
@@ -18,13 +20,15 @@ def ensemble():
 
     def frame():
         forces = random.normal(0, 1.0, (ATOMS, 3))
-        return Quantities(-100.0 + random.normal(0, 0.3), forces, np.zeros((3, 3)))
+        return Properties(-100.0 + random.normal(0, 0.3), forces, np.zeros((3, 3)), 100.0)
 
     labels = [frame() for _ in range(40)]
     committee = [
         [
-            Quantities(
-                q.energy + 0.2 + random.normal(0, 0.02), q.forces + random.normal(0, 0.1, q.forces.shape), q.virial
+            replace(
+                q,
+                energy=q.energy + 0.2 + random.normal(0, 0.02),
+                forces=q.forces + random.normal(0, 0.1, q.forces.shape),
             )
             for q in labels
         ]
@@ -33,10 +37,10 @@ def ensemble():
     return labels, committee
 
 
-def changed(quantities, energy=0.0, force=0.0):
-    forces = quantities.forces.copy()
+def changed(label, energy=0.0, force=0.0):
+    forces = label.forces.copy()
     forces[3] += [force, 0, 0]
-    return Quantities(quantities.energy + energy, forces, quantities.virial)
+    return replace(label, energy=label.energy + energy, forces=forces)
 
 
 def test_a_sound_ensemble_is_not_flagged(ensemble):
@@ -72,7 +76,7 @@ def test_a_frame_the_committee_knows_to_be_new_is_not_flagged(ensemble):
     labels, committee = ensemble
     random = np.random.default_rng(8)
     for model in committee:
-        model[5] = Quantities(model[5].energy, labels[5].forces + random.normal(0, 1.5, (ATOMS, 3)), model[5].virial)
+        model[5] = replace(model[5], forces=labels[5].forces + random.normal(0, 1.5, (ATOMS, 3)))
     assert implausible(labels, ["H2O"] * 40, committee)[5] == ""
 
 

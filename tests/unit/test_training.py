@@ -5,21 +5,25 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from ase import Atoms
+from msgspec.structs import asdict
 
+from mlpwf.campaign.records import Errors
 from mlpwf.errors import DataError
 from mlpwf.potentials.metrics import (
-    Quantities,
     committee_mean,
     error_measures,
     errors_by_state,
     largest_differences,
     parity_rows,
 )
+from mlpwf.structures.properties import Properties
 
 
-def some(seed: int, sizes: tuple[int, ...] = (6, 9, 6)) -> list[Quantities]:
+def some(seed: int, sizes: tuple[int, ...] = (6, 9, 6)) -> list[Properties]:
     rng = np.random.default_rng(seed)
-    return [Quantities(float(rng.normal()), rng.normal(size=(size, 3)), rng.normal(size=(3, 3))) for size in sizes]
+    return [
+        Properties(float(rng.normal()), rng.normal(size=(size, 3)), rng.normal(size=(3, 3)), 20.0) for size in sizes
+    ]
 
 
 def boxes(sizes: tuple[int, ...] = (6, 9, 6)) -> list[Atoms]:
@@ -63,62 +67,62 @@ def test_equals_naive_loops() -> None:
     def root(values: list[float]) -> float:
         return (sum(value**2 for value in values) / len(values)) ** 0.5
 
-    assert measures["frames"] == 3
-    assert measures["atoms"] == 21
-    assert measures["energy_rmse_mev_atom"] == pytest.approx(1e3 * root(energy), rel=1e-12)
-    assert measures["energy_bias_mev_atom"] == pytest.approx(1e3 * sum(energy) / 3, rel=1e-12)
-    assert measures["force_rmse_ev_angstrom"] == pytest.approx(root(force), rel=1e-12)
-    assert measures["force_inter_rmse_ev_angstrom"] == pytest.approx(root(inter), rel=1e-12)
-    assert measures["force_intra_rmse_ev_angstrom"] == pytest.approx(root(intra), rel=1e-12)
-    assert measures["torque_rmse_ev_angstrom"] == pytest.approx(root(torque), rel=1e-12)
-    assert measures["virial_rmse_ev_atom"] == pytest.approx(root(virial), rel=1e-12)
+    assert measures.frames == 3
+    assert measures.atoms == 21
+    assert measures.energy_rmse_mev_atom == pytest.approx(1e3 * root(energy), rel=1e-12)
+    assert measures.energy_bias_mev_atom == pytest.approx(1e3 * sum(energy) / 3, rel=1e-12)
+    assert measures.force_rmse_ev_angstrom == pytest.approx(root(force), rel=1e-12)
+    assert measures.force_inter_rmse_ev_angstrom == pytest.approx(root(inter), rel=1e-12)
+    assert measures.force_intra_rmse_ev_angstrom == pytest.approx(root(intra), rel=1e-12)
+    assert measures.torque_rmse_ev_angstrom == pytest.approx(root(torque), rel=1e-12)
+    assert measures.virial_rmse_ev_atom == pytest.approx(root(virial), rel=1e-12)
 
 
-def of_one_molecule(forces: np.ndarray) -> dict[str, float | int | None]:
+def of_one_molecule(forces: np.ndarray) -> Errors:
     """Errors of a model that says `forces` of the first three atoms where the label says zero."""
-    zero, said = (Quantities(0.0, one, np.zeros((3, 3))) for one in (np.zeros((3, 3)), forces))
+    zero, said = (Properties(0.0, one, np.zeros((3, 3)), 20.0) for one in (np.zeros((3, 3)), forces))
     return error_measures([FRAMES[0][:3]], [zero], [said])
 
 
 def test_net_push_on_a_molecule_is_inter_only() -> None:
     mass = FRAMES[0].get_masses()[:3]
     measures = of_one_molecule(np.outer(mass / mass.sum(), [0.3, 0.0, 0.0]))
-    assert measures["force_inter_rmse_ev_angstrom"] == pytest.approx(0.3 / 3**0.5)
-    assert measures["force_intra_rmse_ev_angstrom"] == pytest.approx(0.0, abs=1e-15)
-    assert measures["torque_rmse_ev_angstrom"] == pytest.approx(0.0, abs=1e-15)
+    assert measures.force_inter_rmse_ev_angstrom == pytest.approx(0.3 / 3**0.5)
+    assert measures.force_intra_rmse_ev_angstrom == pytest.approx(0.0, abs=1e-15)
+    assert measures.torque_rmse_ev_angstrom == pytest.approx(0.0, abs=1e-15)
 
 
 def test_a_stretched_bond_neither_pushes_nor_turns_its_molecule() -> None:
     along = FRAMES[0].positions[1] - FRAMES[0].positions[0]
     measures = of_one_molecule(np.array([-along, along, 0 * along]))
-    assert measures["force_inter_rmse_ev_angstrom"] == pytest.approx(0.0, abs=1e-15)
-    assert measures["torque_rmse_ev_angstrom"] == pytest.approx(0.0, abs=1e-15)
-    assert measures["force_intra_rmse_ev_angstrom"] > 0.1
+    assert measures.force_inter_rmse_ev_angstrom == pytest.approx(0.0, abs=1e-15)
+    assert measures.torque_rmse_ev_angstrom == pytest.approx(0.0, abs=1e-15)
+    assert measures.force_intra_rmse_ev_angstrom > 0.1
 
 
 def test_single_atoms_are_pushed_and_do_not_turn() -> None:
-    label, model = (Quantities(0.0, np.full((4, 3), value), np.zeros((3, 3))) for value in (0.0, 0.1))
+    label, model = (Properties(0.0, np.full((4, 3), value), np.zeros((3, 3)), 20.0) for value in (0.0, 0.1))
     argon = Atoms("Ar4", np.eye(4, 3))
     argon.arrays["molecule"] = np.arange(4)
     measures = error_measures([argon], [label], [model])
-    assert measures["force_inter_rmse_ev_angstrom"] == pytest.approx(0.1)
-    assert measures["torque_rmse_ev_angstrom"] is None
+    assert measures.force_inter_rmse_ev_angstrom == pytest.approx(0.1)
+    assert measures.torque_rmse_ev_angstrom is None
 
 
 def test_perfect_model_and_order_of_frames() -> None:
     labels, models = some(1), some(2)
-    assert error_measures(FRAMES, labels, labels)["force_rmse_ev_angstrom"] == 0.0
+    assert error_measures(FRAMES, labels, labels).force_rmse_ev_angstrom == 0.0
     backwards = error_measures(FRAMES[::-1], labels[::-1], models[::-1])
-    assert backwards == pytest.approx(error_measures(FRAMES, labels, models))
+    assert asdict(backwards) == pytest.approx(asdict(error_measures(FRAMES, labels, models)))
 
 
 def test_by_state_splits_frames() -> None:
     labels, models = some(1), some(2)
     result = errors_by_state(FRAMES, labels, models, ["hot", "cold", "hot"])
-    assert list(result["states"]) == ["cold", "hot"]
-    assert result["states"]["cold"] == error_measures(FRAMES[1:2], labels[1:2], models[1:2])
-    assert result["states"]["hot"]["frames"] == 2
-    assert result["overall"]["frames"] == 3
+    assert list(result.states) == ["cold", "hot"]
+    assert result.states["cold"] == error_measures(FRAMES[1:2], labels[1:2], models[1:2])
+    assert result.states["hot"].frames == 2
+    assert result.overall.frames == 3
 
 
 def test_committee_mean_and_differences() -> None:

@@ -41,7 +41,7 @@ def compute(tmp_path):
         status, text = pw.run(structure.atoms(), settings, Site(), tmp_path)
         folder = Path(Site().pseudopotential_folder)
         hashes = pw.pseudopotential_hashes(sorted(set(atoms.symbols)), settings, folder)
-        result = accept(status, text, structure.atoms(), settings, hashes)
+        result = accept(status, text, structure.atoms(), settings, hashes).properties
         forces = np.empty((len(atoms), 3))
         forces[structure.order] = result.forces
         return result.energy, forces, result.stress

@@ -13,9 +13,10 @@ from mlpwf.config import Train
 from mlpwf.potentials.deepmd.data import most_neighbours, neighbour_slots, rigid_coordinates, write_data
 from mlpwf.potentials.deepmd.program import Program
 from mlpwf.potentials.deepmd.settings import seeds, training_input
-from mlpwf.potentials.metrics import error_measures, labelled
+from mlpwf.potentials.metrics import error_measures
 from mlpwf.potentials.record import open_model
 from mlpwf.structures.frames import read_frames
+from mlpwf.structures.properties import of_frame
 
 PROJECT = Path(__file__).parents[2]
 DP = [str(Path(sys.executable).parent / "dp")]
@@ -53,8 +54,8 @@ def errors(folder: Path, weight: float, train: list[Atoms], test: list[Atoms]) -
         coordinates=coordinates,
     )
     Program(DP).train(folder, settings)
-    measures = error_measures(test, [labelled(atoms) for atoms in test], open_model(folder / "model.pb").predict(test))
-    return tuple(measures[f"{kind}_rmse_ev_angstrom"] for kind in ("force", "force_inter", "torque"))
+    measures = error_measures(test, [of_frame(atoms) for atoms in test], open_model(folder / "model.pb").predict(test))
+    return tuple(getattr(measures, f"{kind}_rmse_ev_angstrom") for kind in ("force", "force_inter", "torque"))
 
 
 @pytest.mark.engine

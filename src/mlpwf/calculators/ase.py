@@ -9,13 +9,18 @@ from typing import Any
 from ase import Atoms
 from ase.calculators.calculator import CalculatorError
 
-from mlpwf.calculators.base import Calculator, Reason, Rejected, Result
+from mlpwf.calculators.base import Calculator, Physics, Reason, Rejected, Result
 from mlpwf.campaign.accounting import as_engine
 from mlpwf.config.label import Label
+from mlpwf.structures.properties import Properties
 
 
 class AseCalculator(Calculator):
-    """Labels by a calculator of ASE within this process, which is why `label.timeout_seconds` does not end them."""
+    """Labels by a calculator of ASE within this process.
+
+    A process cannot end its own calculation, so these engines lack `Capability.TIME_LIMIT`, and the section `label`
+    refuses a `timeout_seconds` of the user's own.
+    """
 
     @abstractmethod
     def ase_calculator(self) -> Any:
@@ -26,7 +31,7 @@ class AseCalculator(Calculator):
         """Version of the program."""
 
     @property
-    def physics(self) -> dict[str, Any]:
+    def physics(self) -> Physics:
         """The name of the engine; a calculator with settings adds them."""
         return {"engine": self.engine.name}
 
@@ -37,7 +42,8 @@ class AseCalculator(Calculator):
         frame.calc = self.ase_calculator()
         try:
             energy, forces = float(frame.get_potential_energy()), frame.get_forces()
-            return Result(energy, forces, frame.get_stress(voigt=False), self.version())
+            stress = frame.get_stress(voigt=False)
+            return Result(Properties(energy, forces, stress, float(frame.get_volume())), self.version())
         except CalculatorError as error:
             raise Rejected(Reason.NOT_CONVERGED, " ".join(str(error).split())[:200]) from None
         except (ArithmeticError, LookupError, NotImplementedError, RuntimeError, ValueError) as error:

@@ -30,9 +30,16 @@ from mlpwf.config.site import Site
 from mlpwf.errors import DataError
 from mlpwf.findings import Finding, failed, made, ok
 from mlpwf.structures.frames import minimum_distance
+from mlpwf.structures.properties import Properties
 
 AS_ASKED = "as asked"
 """Name of the first attempt."""
+
+
+Physics = dict[str, object]
+"""What the numbers of a label depend on beside the structure, in plain JSON types."""
+Numerics = dict[str, object]
+"""What decides whether a label is reached, not its numbers, in plain JSON types."""
 
 
 class Reason(StrEnum):
@@ -69,16 +76,11 @@ class UnreadableError(DataError):
 
 @dataclass(frozen=True)
 class Result:
-    """The numbers of one label, in the order of the atoms it was computed of.
+    """The numbers of one label, in the order of the atoms it was computed of."""
 
-    energy in eV, forces in eV/Å (n_atoms, 3), stress in eV/Å³ (3, 3; ASE's sign:
-    the virial is −stress × volume); version of the program, None where it did not say.
-    """
-
-    energy: float
-    forces: NDArray[np.float64]
-    stress: NDArray[np.float64]
+    properties: Properties
     version: str | None = None
+    """Of the program; None where it did not say."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ class Report:
     """
 
     lines: Sequence[str]
-    files: Mapping[str, str | Mapping[str, Any] | None] = field(default_factory=dict)
+    files: Mapping[str, str | Mapping[str, object] | None] = field(default_factory=dict)
     failure: str | None = None
 
 
@@ -120,6 +122,20 @@ class Bench(Protocol):
     def label(self, settings: Label, frames: Sequence[Atoms]) -> list[tuple[Atoms, float]]:
         """Each frame with its label, and the CPU-s it cost; DataError if one is rejected."""
         ...
+
+
+@dataclass(frozen=True)
+class StudiedFrame:
+    """Which frame a study labels: where it is from, and what it is."""
+
+    file: str
+    index: int
+    formula: str
+    kind: str
+    density_g_cm3: float
+    atoms: int
+    molecules: int | None
+    """None where the frame does not say which atoms are a molecule."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +160,7 @@ class StudyRequest:
 
     sets: Mapping[str, Label]
     sizes: Mapping[int, list[Atoms]]
-    about: Sequence[Mapping[str, Any]]
+    about: Sequence[StudiedFrame]
     force_ev_angstrom: float
     virial_ev_atom: float
     highest_cutoff_ry: float
@@ -195,7 +211,7 @@ class Calculator(ABC):
 
     @property
     @abstractmethod
-    def physics(self) -> dict[str, Any]:
+    def physics(self) -> Physics:
         """What a label's numbers depend on beside the structure: part of its key in the store, so for ever.
 
         Plain JSON types. `engine` is the name of the engine. `pseudopotentials`, where it is there, maps elements to
@@ -209,12 +225,12 @@ class Calculator(ABC):
         """
 
     @classmethod
-    def in_cell(cls, physics: Mapping[str, Any], cell: NDArray[np.float64]) -> dict[str, Any]:
+    def in_cell(cls, physics: Mapping[str, object], cell: NDArray[np.float64]) -> Physics:
         """A physics in a cell (3, 3) in Å, its rules applied; one without rules is returned as it is."""
         return dict(physics)
 
     @property
-    def numerics(self) -> dict[str, Any]:
+    def numerics(self) -> Numerics:
         """What decides whether a label is reached, not its numbers; a rejected frame is tried again when it changes."""
         return {}
 
@@ -229,7 +245,7 @@ class Calculator(ABC):
         folder
             An empty scratch folder.
         settings
-            The section of this attempt, `timeout_seconds` among its numerics.
+            The section of this attempt. An engine with `Capability.TIME_LIMIT` ends after `timeout_seconds`.
 
         Raises
         ------
@@ -244,7 +260,7 @@ class Calculator(ABC):
         check_distance(atoms, settings)
         result = self.compute(atoms, folder, settings)
         try:
-            gate.check(result.energy, result.forces, result.stress, len(atoms))
+            gate.check_properties(result.properties, len(atoms))
         except DataError as error:
             raise Rejected(Reason.BAD_OUTPUT, str(error)) from None
         return result
@@ -313,7 +329,7 @@ class Calculator(ABC):
 
     # ------------------------------------------------------------ labels of other work
 
-    def other_physics(self, name: str, value: Any) -> str | None:
+    def other_physics(self, name: str, value: object) -> str | None:
         """What this physics has in the place of a value that a file states by a name; None where they agree.
 
         Parameters

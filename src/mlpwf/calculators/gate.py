@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mlpwf.errors import DataError
+from mlpwf.structures.properties import Properties
 
 FORCE_TOLERANCE_EV_ANGSTROM = 1e-3
 ENERGY_TOLERANCE_EV_ATOM = 1e-4
@@ -54,6 +55,11 @@ def check(energy: ArrayLike, forces: ArrayLike, stress: ArrayLike, count: int) -
             f"the forces add up to {net:.3g} eV/Å; at most {allowed:.2g} expected{why}: give the forces as computed"
         )
     same_stress("xy, xz, yz", stress, "yx, zx, zy", stress.T, stress)
+
+
+def check_properties(found: Properties, count: int) -> None:
+    """`check` of the numbers of a label of `count` atoms."""
+    check(found.energy, found.forces, found.stress, count)
 
 
 def numeric(what: str, value: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:

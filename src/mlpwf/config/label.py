@@ -14,7 +14,7 @@ from pydantic import (
 )
 
 from mlpwf.config.base import Section
-from mlpwf.config.label_engines import DEFAULT_LABEL_ENGINE, LABEL_ENGINES, Capability
+from mlpwf.config.label_engines import DEFAULT_LABEL_ENGINE, LABEL_ENGINES, WITHOUT, Capability
 from mlpwf.elements import Element
 
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
@@ -27,6 +27,7 @@ Grid = tuple[Count, Count, Count]
 ShiftedGrid = tuple[Count, Count, Count, Shift, Shift, Shift]
 Points = Annotated[list[tuple[Coordinate, Coordinate, Coordinate]], Field(min_length=1, max_length=1000)]
 
+DEFAULT_TIMEOUT_SECONDS = 3600
 DEFAULT_PSEUDOPOTENTIALS = {
     "H": "HUSPBE.RRKJ3",
     "C": "C.pbe-rrkjus.UPF",
@@ -87,7 +88,11 @@ class Label(Section):
     diagonalization: Literal["david", "cg"] = Field("david", description="eigenvalue solver; numerics only")
     maximum_scf_steps: int = Field(80, ge=10, le=1000, description="SCF steps before a frame is rejected")
     timeout_seconds: float = Field(
-        3600, gt=0, le=1e8, description="wall time of one pw.x run, in s, before the frame is rejected"
+        DEFAULT_TIMEOUT_SECONDS,
+        gt=0,
+        le=1e8,
+        description="wall time of one pw.x run, in s, before the frame is rejected; GFN-xTB has no such limit, "
+        "so another value is refused with it",
     )
     retries: int = Field(
         3, ge=0, le=5, description="attempts with other mixing or diagonalisation, never other physics, after a failure"
@@ -139,6 +144,16 @@ class Label(Section):
         if self.fft_grid_ry is not None and self.fft_grid_ry < self.density_cutoff_ry:
             raise ValueError(
                 f"fft_grid_ry is {self.fft_grid_ry:g}; expected at least density_cutoff_ry = {self.density_cutoff_ry:g}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _time_limit(self) -> Self:
+        if self.timeout_seconds != DEFAULT_TIMEOUT_SECONDS and not self.can(Capability.TIME_LIMIT):
+            raise ValueError(
+                f"timeout_seconds is {self.timeout_seconds:g}; expected none (or the default, "
+                f"{DEFAULT_TIMEOUT_SECONDS:g}) with engine {self.engine}, {WITHOUT[Capability.TIME_LIMIT]}: "
+                "leave it out"
             )
         return self
 

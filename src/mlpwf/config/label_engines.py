@@ -26,6 +26,8 @@ class Capability(StrEnum):
     """Check a file for each element."""
     OUTPUTS = "outputs"
     """Read the label in an output of the program."""
+    TIME_LIMIT = "time limit"
+    """End a label after `label.timeout_seconds`."""
 
 
 WITHOUT = {
@@ -34,6 +36,7 @@ WITHOUT = {
     Capability.PARALLEL: "which runs no pw.x",
     Capability.PSEUDOPOTENTIALS: "which has no pseudopotentials",
     Capability.OUTPUTS: "which leaves no outputs to read",
+    Capability.TIME_LIMIT: "which computes within the job and cannot be ended by itself",
 }
 """What is said of a calculator that lacks a capability."""
 

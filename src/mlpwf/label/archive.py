@@ -20,6 +20,7 @@ from mlpwf.errors import ConfigError
 from mlpwf.files import replacing
 from mlpwf.label.foreign import Found, Refusal, Refused, unfit
 from mlpwf.label.store import Store, canonical, check_numbers, checksum, physics_of, structure_of
+from mlpwf.structures.properties import Properties
 
 GZIP = b"\x1f\x8b"
 
@@ -89,7 +90,9 @@ def _found(source: str, record: Any, physics: Mapping[str, Any]) -> Found:
         detail = f"{names[0]} is {record['physics'].get(names[0])}, {wanted.get(names[0])} expected"
         raise Refused(source, Refusal.OTHER_PHYSICS, detail)
     forces, stress = (np.array(record[name]) for name in ("forces_ev_angstrom", "stress_ev_angstrom3"))
-    result = Result(record["energy_ev"], forces, stress, record["engine_version"])
+    atoms = structure_of(record)
+    properties = Properties(record["energy_ev"], forces, stress, float(atoms.get_volume()))
+    result = Result(properties, record["engine_version"])
     asserted = bool(record.get("asserted"))
-    structure = canonical(structure_of(record))
+    structure = canonical(atoms)
     return Found(source, structure, result, record["engine_version"], record["cpu_s"], asserted, record)

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+import msgspec
 import numpy as np
 from ase import Atoms
 
-from mlpwf.potentials.metrics import Quantities, error_measures
+from mlpwf.potentials.metrics import errors_of_labels
 from mlpwf.structures.frames import by_size
-from mlpwf.units import BAR_PER_EV_A3
+from mlpwf.structures.properties import Properties
 
 TOTAL = "total"
 """Beside the levers: all of them together."""
@@ -35,12 +37,12 @@ def sample(frames: Sequence[Atoms], count: int) -> list[int]:
 
 
 def label_errors(
-    frames: Sequence[Atoms], labels: Sequence[Quantities], better: Mapping[str, Sequence[Quantities]]
+    frames: Sequence[Atoms], labels: Sequence[Properties], better: Mapping[str, Sequence[Properties]]
 ) -> list[dict[str, Any]]:
     """Errors of labels by size of box, and over all (the last row).
 
     The error of a quantity is what converging each lever changes, summed over the levers; each measure
-    is a root mean square (`error_measures`). Energies are compared after the mean difference per atom over
+    is a root mean square (`metrics.error_measures`). Energies are compared after the mean difference per atom over
     all frames is taken off, which a model's atomic energies take up.
 
     Parameters
@@ -56,8 +58,7 @@ def label_errors(
     -------
     list of dict
         ``atoms`` (None: all), ``frames``, ``edge_angstrom`` (mean cube root of the volume) and ``errors`` by lever and
-        ``total``: those of `error_measures` (of energies None for a single frame), and ``pressure_bias_kbar``, the
-        mean of label less converged.
+        ``total``: those of `metrics.errors_of_labels` (of energies None for a single frame).
     """
     converged_labels = {lever: _aligned(labels, found) for lever, found in better.items()}
     converged_labels[TOTAL] = [_summed(label, found) for label, found in
@@ -90,33 +91,28 @@ def label_errors(
 
 
 def _measures(
-    frames: Sequence[Atoms], better: Sequence[Quantities], labels: Sequence[Quantities]
+    frames: Sequence[Atoms], better: Sequence[Properties], labels: Sequence[Properties]
 ) -> dict[str, float | int | None]:
-    """`error_measures` of the labels, and by how much their pressure is too high in the mean, in kbar."""
-    pressures = [
-        float(np.trace(label.virial - one.virial)) / 3 / atoms.get_volume()
-        for atoms, one, label in zip(frames, better, labels, strict=True)
-    ]
-    return {
-        **error_measures(frames, better, labels),
-        "pressure_bias_kbar": 1e-3 * BAR_PER_EV_A3 * float(np.mean(pressures)),
-    }
+    """`errors_of_labels` as error.json has them."""
+    found: dict[str, float | int | None] = msgspec.to_builtins(errors_of_labels(frames, better, labels))
+    return found
 
 
-def _aligned(labels: Sequence[Quantities], found: Sequence[Quantities]) -> list[Quantities]:
+def _aligned(labels: Sequence[Properties], found: Sequence[Properties]) -> list[Properties]:
     """Converged labels whose energies agree with the labels' in the mean, per atom."""
     counts = np.array([len(one.forces) for one in labels])
     apart = np.array([a.energy - b.energy for a, b in zip(labels, found, strict=True)]) / counts
     return [
-        Quantities(one.energy + float(apart.mean()) * count, one.forces, one.virial)
+        replace(one, energy=one.energy + float(apart.mean()) * count)
         for one, count in zip(found, counts.tolist(), strict=True)
     ]
 
 
-def _summed(label: Quantities, better: Sequence[Quantities]) -> Quantities:
+def _summed(label: Properties, better: Sequence[Properties]) -> Properties:
     """The label with the changes of every lever."""
-    return Quantities(
+    return Properties(
         label.energy + sum(one.energy - label.energy for one in better),
         label.forces + np.sum([one.forces - label.forces for one in better], axis=0),
-        label.virial + np.sum([one.virial - label.virial for one in better], axis=0),
+        label.stress + np.sum([one.stress - label.stress for one in better], axis=0),
+        label.volume,
     )

@@ -77,8 +77,7 @@ class Found:
     """The key of the label in the store it was exported from, where the source says it."""
 
     def __post_init__(self) -> None:
-        result = self.result
         try:
-            gate.check(result.energy, result.forces, result.stress, len(self.structure.numbers))
+            gate.check_properties(self.result.properties, len(self.structure.numbers))
         except DataError as error:
             raise unfit(self.source, error) from None

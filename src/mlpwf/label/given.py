@@ -21,6 +21,7 @@ from mlpwf.calculators.gate import (
 )
 from mlpwf.errors import DataError
 from mlpwf.label.store import canonical
+from mlpwf.structures.properties import Properties
 
 MEANING = {
     "energy": "the total energy in eV",
@@ -88,7 +89,7 @@ def label_of(atoms: Atoms, given: Mapping[str, Any], calculator: Calculator) -> 
         same_stress("'stress'", stress, "'virial', as −virial / volume,", own, own)
     if stress is None:
         raise _missing("stress", given)
-    return Result(float(energy), forces, stress), notes
+    return Result(Properties(float(energy), forces, stress, float(atoms.get_volume()))), notes
 
 
 def _read(

@@ -106,8 +106,8 @@ def keep(store: Store, physics: dict[str, Any], found: Found) -> bool:
 def _check_conflict(found: Found, key: str, known: Mapping[str, Any]) -> None:
     """Refused if the store's label of the same structure and physics has other numbers."""
     structure = found.structure
-    force = float(np.abs(found.result.forces[structure.order] - known["forces_ev_angstrom"]).max())
-    energy = abs(found.result.energy - known["energy_ev"]) / len(structure.numbers)
+    force = float(np.abs(found.result.properties.forces[structure.order] - known["forces_ev_angstrom"]).max())
+    energy = abs(found.result.properties.energy - known["energy_ev"]) / len(structure.numbers)
     if force > FORCE_TOLERANCE_EV_ANGSTROM or energy > ENERGY_TOLERANCE_EV_ATOM:
         detail = (
             f"the store's label {key[:12]} differs by {force:.2g} eV/Å and {energy:.2g} eV/atom; at most "
@@ -115,14 +115,14 @@ def _check_conflict(found: Found, key: str, known: Mapping[str, Any]) -> None:
         )
         raise Refused(found.source, Refusal.CONFLICT, detail)
     try:
-        mine, theirs = found.result.stress, np.array(known["stress_ev_angstrom3"])
+        mine, theirs = found.result.properties.stress, np.array(known["stress_ev_angstrom3"])
         same_stress("this label", mine, f"the store's {key:.12}", theirs, theirs)
     except ContradictionError as error:
         raise Refused(found.source, Refusal.CONFLICT, str(error)) from None
 
 
 def _record(physics: dict[str, Any], found: Found) -> dict[str, Any]:
-    result = replace(found.result, forces=found.result.forces[found.structure.order])
+    result = replace(found.result, properties=found.result.properties.in_order(found.structure.order))
     record = record_of(found.structure, physics, found.version, found.cpu_s, result=result)
     record["source"] = found.source
     return record | {"asserted": True} if found.asserted else record

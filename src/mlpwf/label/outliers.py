@@ -10,7 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mlpwf.potentials.metrics import Array, Quantities
+from mlpwf.potentials.calibration import spread
+from mlpwf.potentials.metrics import Array
+from mlpwf.structures.properties import Properties
 
 SPREADS = 8.0  # robust standard deviations from the median; a false flag costs one label
 FEWEST = 8  # labels of one composition below which there is no ensemble to compare with
@@ -39,9 +41,9 @@ def robust_z(values: Array, floor: float) -> Array:
 
 
 def implausible(
-    labels: Sequence[Quantities],
+    labels: Sequence[Properties],
     compositions: Sequence[str],
-    committee: Sequence[Sequence[Quantities]] = (),
+    committee: Sequence[Sequence[Properties]] = (),
 ) -> list[str]:
     """Why each label is implausible; an empty string for those that are not.
 
@@ -54,7 +56,7 @@ def implausible(
     Parameters
     ----------
     labels
-        Energies, forces and virials of n frames.
+        Labels of n frames.
     compositions
         Composition of each frame; frames of different ones are not compared.
     committee
@@ -76,7 +78,7 @@ def implausible(
 
 
 def _measures(
-    labels: Sequence[Quantities], committee: Sequence[Sequence[Quantities]]
+    labels: Sequence[Properties], committee: Sequence[Sequence[Properties]]
 ) -> list[tuple[str, Array, float]]:
     atoms = np.array([len(label.forces) for label in labels])
     energies = np.array([label.energy for label in labels])
@@ -89,7 +91,7 @@ def _measures(
         mean = np.array([np.mean([one.energy for one in frame]) for frame in zip(*committee, strict=True)])
         forces = [np.array([one.forces for one in frame]) for frame in zip(*committee, strict=True)]
         errors = np.array([_largest(label.forces - f.mean(0)) for label, f in zip(labels, forces, strict=True)])
-        deviations = np.array([np.sqrt(f.var(0).sum(-1)).max() for f in forces])
+        deviations = np.array([spread(f).max() for f in forces])
         floor = float(np.median(deviations))
         measures += [
             ("the committee's energy error", (energies - mean) / atoms, SPREAD_FLOORS["energy"]),
@@ -102,7 +104,7 @@ def _largest(forces: Array) -> float:
     return float(np.linalg.norm(forces, axis=-1).max()) + 1e-12
 
 
-def disagreement(one: Quantities, other: Quantities) -> str:
+def disagreement(one: Properties, other: Properties) -> str:
     """How two labels of one frame differ by more than their thresholds explain; empty if they do not."""
     force = float(np.abs(one.forces - other.forces).max())
     energy = abs(one.energy - other.energy) / len(one.forces)

@@ -303,9 +303,9 @@ def record_of(
         "finished": round(time.time(), 3),
     }
     if result is not None:
-        record["energy_ev"] = result.energy
-        record["forces_ev_angstrom"] = result.forces.tolist()
-        record["stress_ev_angstrom3"] = result.stress.tolist()
+        record["energy_ev"] = result.properties.energy
+        record["forces_ev_angstrom"] = result.properties.forces.tolist()
+        record["stress_ev_angstrom3"] = result.properties.stress.tolist()
     return record
 
 

@@ -1,6 +1,6 @@
 """The protocol of potentials: an engine trains and opens models; an opened potential predicts and moves atoms.
 
-Energies in eV, lengths in Å, virials -dE/d(strain) in eV. Rules read file names here in every job: nothing above the
+What is predicted is `structures.properties.Properties`. Rules read file names here in every job: nothing above the
 standard library is imported until a model is opened.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from mlpwf.campaign.accounting import as_engine
 from mlpwf.errors import DataError, EngineError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from mlpwf.config import Site, Train
     from mlpwf.potentials.lammps import LammpsExport
-    from mlpwf.potentials.metrics import Quantities
+    from mlpwf.structures.properties import Properties
 
 NAN = float("nan")
 Progress = Callable[[int, int, float], None]
@@ -94,7 +94,7 @@ class Trained:
     cutoff_angstrom: float
     parent: Path | None
     """The model it continued; None where the parent did not fit and new weights were trained."""
-    details: Mapping[str, Any]
+    details: Mapping[str, object]
     """More entries of the record, in JSON types, by the engine's own names."""
 
 
@@ -206,12 +206,12 @@ class Potential(ABC):
         """Symbols of the elements it knows."""
 
     @abstractmethod
-    def compute(self, frames: Sequence[Atoms]) -> list[Quantities]:
-        """Energy, forces and virial of each frame, of any compositions; values may be not finite."""
+    def compute(self, frames: Sequence[Atoms]) -> list[Properties]:
+        """Energy, forces and stress of each frame, of any compositions; values may be not finite."""
 
     @as_engine()
-    def evaluate(self, frames: Sequence[Atoms]) -> list[Quantities]:
-        """Energy, forces and virial of each frame; values may be not finite, as where atoms overlap.
+    def evaluate(self, frames: Sequence[Atoms]) -> list[Properties]:
+        """Energy, forces and stress of each frame; values may be not finite, as where atoms overlap.
 
         Raises
         ------
@@ -224,8 +224,8 @@ class Potential(ABC):
             raise DataError(f"{self.name}: the model knows {known}; a frame holds {', '.join(unknown)} as well")
         return self.compute(frames)
 
-    def predict(self, frames: Sequence[Atoms]) -> list[Quantities]:
-        """Energy, forces and virial of each frame, all finite.
+    def predict(self, frames: Sequence[Atoms]) -> list[Properties]:
+        """Energy, forces and stress of each frame, all finite.
 
         Raises
         ------

@@ -9,7 +9,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from mlpwf.potentials.metrics import Quantities
+from mlpwf.structures.properties import Properties
 
 
 class PotentialCalculator(Calculator):
@@ -17,7 +17,7 @@ class PotentialCalculator(Calculator):
 
     implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012
 
-    def __init__(self, predict: Callable[[Sequence[Atoms]], list[Quantities]]) -> None:
+    def __init__(self, predict: Callable[[Sequence[Atoms]], list[Properties]]) -> None:
         super().__init__()
         self.predict = predict
 
@@ -28,7 +28,7 @@ class PotentialCalculator(Calculator):
         super().calculate(atoms, properties, system_changes)
         assert self.atoms is not None
         (found,) = self.predict([self.atoms])
-        stress = -(found.virial + found.virial.T) / 2 / self.atoms.get_volume()
+        stress = (found.stress + found.stress.T) / 2
         self.results = {
             "energy": found.energy,
             "free_energy": found.energy,

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from mlpwf.errors import ConfigError
 from mlpwf.potentials.base import Potential, Spread
 from mlpwf.potentials.calibration import spread
-from mlpwf.potentials.metrics import Quantities
 from mlpwf.potentials.record import open_model
+from mlpwf.structures.properties import Properties
 
 Array = NDArray[np.float64]
 
 
-def spread_of(members: Sequence[Quantities]) -> Spread:
+def spread_of(members: Sequence[Properties]) -> Spread:
     """Spread of the members' predictions of one frame.
 
     The deviation of the force on atom i is sqrt(<|F_i - <F_i>|²>), of an element of the virial the standard deviation
@@ -50,7 +50,7 @@ class Committee:
         """The committee of these model files."""
         return cls([open_model(model, molecules) for model in models])
 
-    def predict(self, frames: Sequence[Atoms]) -> list[list[Quantities]]:
+    def predict(self, frames: Sequence[Atoms]) -> list[list[Properties]]:
         """Predictions of each member, each a list over frames; EngineError where one is not finite."""
         return [member.predict(frames) for member in self.members]
 

@@ -17,8 +17,8 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from mlpwf.errors import EngineError
-from mlpwf.potentials.metrics import Quantities
 from mlpwf.structures.lammps_data import box_matrix
+from mlpwf.structures.properties import Properties
 
 Array = NDArray[np.float64]
 
@@ -85,7 +85,7 @@ def open_lammps(log: str = "none") -> Any:
 
 
 class SinglePoints:
-    """Energies, forces and virials of frames by LAMMPS in this process."""
+    """Energies, forces and stresses of frames by LAMMPS in this process."""
 
     def __init__(self, export: LammpsExport) -> None:
         self.export = export
@@ -94,8 +94,8 @@ class SinglePoints:
     def _lammps(self) -> Any:
         return open_lammps()
 
-    def of(self, atoms: Atoms) -> Quantities:
-        """Energy (eV), forces (eV/Å) and virial (eV) of a frame.
+    def of(self, atoms: Atoms) -> Properties:
+        """Energy, forces and stress of a frame.
 
         Raises
         ------
@@ -107,7 +107,7 @@ class SinglePoints:
         except Exception as error:
             raise EngineError(f"LAMMPS gives no single point: {' '.join(str(error).split())[:300]}") from None
 
-    def _of(self, atoms: Atoms) -> Quantities:
+    def _of(self, atoms: Atoms) -> Properties:
         lammps, export = self._lammps, self.export
         _, rotation = box_matrix(atoms.cell.array)
         with tempfile.TemporaryDirectory(prefix="mlpwf-") as folder:
@@ -127,10 +127,10 @@ class SinglePoints:
         )
         count, ev = len(atoms), export.units.ev
         forces = np.ctypeslib.as_array(lammps.gather_atoms("f", 1, 3)).reshape(count, 3) / ev
-        volume, to_pressure = lammps.get_thermo("vol"), lammps.extract_global("nktv2p")
-        xx, yy, zz, xy, xz, yz = (lammps.get_thermo(name) * volume / to_pressure / ev for name in PRESSURE)
-        virial = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
-        return Quantities(lammps.get_thermo("pe") / ev, forces @ rotation.T, rotation @ virial @ rotation.T)
+        to_pressure = lammps.extract_global("nktv2p")  # nothing moves: the pressure is that of the forces alone
+        xx, yy, zz, xy, xz, yz = (-lammps.get_thermo(name) / to_pressure / ev for name in PRESSURE)
+        stress = rotation @ np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]) @ rotation.T
+        return Properties(lammps.get_thermo("pe") / ev, forces @ rotation.T, stress, float(atoms.get_volume()))
 
 
 def _run(lammps: Any, commands: Sequence[str]) -> None:

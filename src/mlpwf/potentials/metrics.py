@@ -1,4 +1,4 @@
-"""Labels and predictions of frames, and how far they are from each other."""
+"""How far predictions of frames are from their labels."""
 
 from __future__ import annotations
 
@@ -6,31 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from mlpwf.campaign.records import Errors, ErrorsByState, ErrorsOfLabels
 from mlpwf.errors import DataError
 from mlpwf.structures.molecules import split_forces, torques
+from mlpwf.structures.properties import Properties, mean
+from mlpwf.units import BAR_PER_EV_A3
 
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Quantities:
-    """What a label or a model says of one frame."""
-
-    energy: float
-    """Energy in eV."""
-    forces: Array
-    """Forces in eV/Å, shape (n_atoms, 3)."""
-    virial: Array
-    """Virial -stress * volume in eV, shape (3, 3)."""
-
-    @property
-    def finite(self) -> bool:
-        """Whether all values are finite."""
-        return all(bool(np.isfinite(values).all()) for values in (self.energy, self.forces, self.virial))
 
 
 @dataclass(frozen=True)
@@ -42,35 +29,17 @@ class Differences:
     virial_ev_atom: float
 
 
-def labelled(atoms: Atoms) -> Quantities:
-    """Energy (eV), forces (eV/Å) and virial (eV) of a labelled frame.
-
-    Raises
-    ------
-    DataError
-        If a label is missing or not finite, or the frame has no periodic cell.
-    """
-    if not atoms.pbc.all() or atoms.get_volume() <= 0:
-        raise DataError("a labelled frame has no periodic cell; expected three cell vectors: label it again")
-    try:
-        energy, forces = atoms.get_potential_energy(), atoms.get_forces(apply_constraint=False)
-        stress = atoms.get_stress(voigt=False)
-    except Exception as error:
-        raise DataError(
-            f"a frame of {atoms.get_chemical_formula()} lacks a label ({error}); expected energy, forces and stress"
-        ) from None
-    if not (np.isfinite(energy) and np.isfinite(forces).all() and np.isfinite(stress).all()):
-        raise DataError(f"a label of {atoms.get_chemical_formula()} is not finite; remove it from the store")
-    return Quantities(float(energy), np.array(forces, float), -np.array(stress, float) * atoms.get_volume())
-
-
-def _checked(reference: Sequence[Quantities], predicted: Sequence[Quantities]) -> None:
+def _differences(reference: Sequence[Properties], predicted: Sequence[Properties]) -> list[Properties]:
+    """Predicted less reference, frame by frame."""
     if len(reference) != len(predicted):
         raise DataError(f"{len(predicted)} predictions for {len(reference)} labels; expected as many")
+    found = []
     for frame, (label, model) in enumerate(zip(reference, predicted, strict=True)):
-        if label.forces.shape != model.forces.shape or label.forces.ndim != 2:
-            shapes = f"{model.forces.shape} and {label.forces.shape}"
-            raise DataError(f"frame {frame}: forces have shapes {shapes}; expected (n_atoms, 3) twice")
+        try:
+            found.append(model - label)
+        except DataError as error:
+            raise DataError(f"frame {frame}: {error}") from None
+    return found
 
 
 def rmse(values: Array) -> float:
@@ -78,32 +47,22 @@ def rmse(values: Array) -> float:
     return float(np.sqrt(np.mean(np.square(values))))
 
 
-def committee_mean(models: Sequence[Sequence[Quantities]]) -> list[Quantities]:
+def committee_mean(models: Sequence[Sequence[Properties]]) -> list[Properties]:
     """Mean prediction for each frame over models, each a list over frames."""
-    return [
-        Quantities(
-            float(np.mean([one.energy for one in frame])),
-            np.mean([one.forces for one in frame], axis=0),
-            np.mean([one.virial for one in frame], axis=0),
-        )
-        for frame in zip(*models, strict=True)
-    ]
+    return [mean(frame) for frame in zip(*models, strict=True)]
 
 
-def largest_differences(one: Sequence[Quantities], other: Sequence[Quantities]) -> Differences:
+def largest_differences(one: Sequence[Properties], other: Sequence[Properties]) -> Differences:
     """Largest absolute differences: energy per atom (eV), force component (eV/Å), virial per atom (eV)."""
-    _checked(one, other)
-    pairs = list(zip(one, other, strict=True))
+    apart = _differences(one, other)
     return Differences(
-        max(abs(a.energy - b.energy) / len(a.forces) for a, b in pairs),
-        max(float(np.abs(a.forces - b.forces).max()) for a, b in pairs),
-        max(float(np.abs(a.virial - b.virial).max()) / len(a.forces) for a, b in pairs),
+        max(abs(frame.energy) / len(frame.forces) for frame in apart),
+        max(float(np.abs(frame.forces).max()) for frame in apart),
+        max(float(np.abs(frame.virial).max()) / len(frame.forces) for frame in apart),
     )
 
 
-def error_measures(
-    frames: Sequence[Atoms], reference: Sequence[Quantities], predicted: Sequence[Quantities]
-) -> dict[str, float | int | None]:
+def error_measures(frames: Sequence[Atoms], reference: Sequence[Properties], predicted: Sequence[Properties]) -> Errors:
     """Root-mean-square errors over frames; components, atoms and molecules count equally.
 
     Parameters
@@ -115,7 +74,7 @@ def error_measures(
 
     Returns
     -------
-    dict
+    Errors
         ``frames`` and ``atoms``, counts; ``energy_rmse_mev_atom``, of the total energy per
         atom with nothing subtracted, and its mean error ``energy_bias_mev_atom``;
         ``force_rmse_ev_angstrom``; ``force_inter_rmse_ev_angstrom``, of the net force on a
@@ -123,43 +82,65 @@ def error_measures(
         mass, over the root mean square distance of its atoms from there, None where all
         molecules are single atoms; ``force_intra_rmse_ev_angstrom``, of the force on an atom
         less its mass share of the net force; ``virial_rmse_ev_atom``.
+
+    Raises
+    ------
+    DataError
+        If there are no frames, or predictions are not of these.
     """
-    _checked(reference, predicted)
-    if not reference:
+    apart = _differences(reference, predicted)
+    if not apart:
         raise DataError("no frames to rate a model on; expected at least one labelled frame")
-    energies, virials, forces, inter, intra, turning = [], [], [], [], [], []
-    for atoms, label, model in zip(frames, reference, predicted, strict=True):
-        difference, molecule = model.forces - label.forces, atoms.arrays["molecule"]
-        net, rest = split_forces(difference, atoms.get_masses(), molecule)
-        energies.append((model.energy - label.energy) / len(difference))
-        virials.append((model.virial - label.virial) / len(difference))
-        forces.append(difference)
+    energies, virials, inter, intra, turning = [], [], [], [], []
+    for atoms, error in zip(frames, apart, strict=True):
+        molecule = atoms.arrays["molecule"]
+        net, rest = split_forces(error.forces, atoms.get_masses(), molecule)
+        energies.append(error.energy / len(atoms))
+        virials.append(error.virial / len(atoms))
         inter.append(net)
         intra.append(rest)
-        turning.append(torques(atoms, difference)[np.bincount(molecule) > 1])
-    return {
-        "frames": len(reference),
-        "atoms": sum(len(one) for one in forces),
-        "energy_rmse_mev_atom": 1e3 * rmse(np.array(energies)),
-        "energy_bias_mev_atom": 1e3 * float(np.mean(energies)),
-        "force_rmse_ev_angstrom": rmse(np.concatenate(forces)),
-        "force_inter_rmse_ev_angstrom": rmse(np.concatenate(inter)),
-        "torque_rmse_ev_angstrom": rmse(np.concatenate(turning)) if any(map(len, turning)) else None,
-        "force_intra_rmse_ev_angstrom": rmse(np.concatenate(intra)),
-        "virial_rmse_ev_atom": rmse(np.array(virials)),
-    }
+        turning.append(torques(atoms, error.forces)[np.bincount(molecule) > 1])
+    return Errors(
+        frames=len(apart),
+        atoms=sum(len(error.forces) for error in apart),
+        energy_rmse_mev_atom=1e3 * rmse(np.array(energies)),
+        energy_bias_mev_atom=1e3 * float(np.mean(energies)),
+        force_rmse_ev_angstrom=rmse(np.concatenate([error.forces for error in apart])),
+        force_inter_rmse_ev_angstrom=rmse(np.concatenate(inter)),
+        torque_rmse_ev_angstrom=rmse(np.concatenate(turning)) if any(map(len, turning)) else None,
+        force_intra_rmse_ev_angstrom=rmse(np.concatenate(intra)),
+        virial_rmse_ev_atom=rmse(np.array(virials)),
+    )
 
 
-def frame_force_errors(reference: Sequence[Quantities], predicted: Sequence[Quantities]) -> list[float]:
+def errors_of_labels(
+    frames: Sequence[Atoms], converged: Sequence[Properties], labels: Sequence[Properties]
+) -> ErrorsOfLabels:
+    """`error_measures` of labels against converged ones, and by how much their pressure is too high in the mean.
+
+    Parameters
+    ----------
+    frames
+        Frames of whole molecules, with the array ``molecule``.
+    converged, labels
+        Their converged labels, and those of the campaign.
+    """
+    pressures = [error.pressure for error in _differences(converged, labels)]
+    return ErrorsOfLabels(
+        **msgspec.structs.asdict(error_measures(frames, converged, labels)),
+        pressure_bias_kbar=1e-3 * BAR_PER_EV_A3 * float(np.mean(pressures)),
+    )
+
+
+def frame_force_errors(reference: Sequence[Properties], predicted: Sequence[Properties]) -> list[float]:
     """Mean square error of a force component in each frame, in (eV/Å)²."""
-    _checked(reference, predicted)
-    return [float(np.mean((b.forces - a.forces) ** 2)) for a, b in zip(reference, predicted, strict=True)]
+    return [float(np.mean(error.forces**2)) for error in _differences(reference, predicted)]
 
 
 def errors_by_state(
-    frames: Sequence[Atoms], reference: Sequence[Quantities], predicted: Sequence[Quantities], states: Sequence[str]
-) -> dict[str, Any]:
-    """`error_measures` over all frames (``overall``) and for each state (``states``)."""
+    frames: Sequence[Atoms], reference: Sequence[Properties], predicted: Sequence[Properties], states: Sequence[str]
+) -> ErrorsByState:
+    """`error_measures` over all frames, and for each state."""
     by_state = {}
     for state in sorted(set(states)):
         chosen = [index for index, name in enumerate(states) if name == state]
@@ -168,12 +149,12 @@ def errors_by_state(
             [reference[index] for index in chosen],
             [predicted[index] for index in chosen],
         )
-    return {"overall": error_measures(frames, reference, predicted), "states": by_state}
+    return ErrorsByState(overall=error_measures(frames, reference, predicted), states=by_state)
 
 
 def parity_rows(
-    reference: Sequence[Quantities],
-    predicted: Sequence[Quantities],
+    reference: Sequence[Properties],
+    predicted: Sequence[Properties],
     states: Sequence[str],
     limit: int = 6000,
 ) -> list[tuple[str, str, float, float]]:
@@ -181,7 +162,7 @@ def parity_rows(
 
     Energies and virials are per atom, in eV; forces in eV/Å.
     """
-    _checked(reference, predicted)
+    _differences(reference, predicted)  # refuses those of other frames
     kept: dict[str, list[tuple[str, str, float, float]]] = {"energy": [], "virial": [], "force": []}
     for label, model, state in zip(reference, predicted, states, strict=True):
         atoms = len(label.forces)

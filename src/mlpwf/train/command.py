@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from mlpwf.potentials.calibration import Pairs
-    from mlpwf.potentials.metrics import Quantities
+    from mlpwf.structures.properties import Properties
 
 log = logging.getLogger(__name__)
 app = typer.Typer(help="A committee of models and its errors.", no_args_is_help=True)
@@ -255,20 +255,23 @@ class _Rated:
     """Labelled frames and what is needed to rate predictions of them."""
 
     def __init__(self, sources: list[Path]) -> None:
-        from mlpwf.potentials.metrics import labelled
+        from mlpwf.structures.properties import of_frame
 
         self.frames = _read_labels(sources)
-        self.labels = [labelled(atoms) for atoms in self.frames]
+        self.labels = [of_frame(atoms) for atoms in self.frames]
         self.states = [str(atoms.info.get("state", atoms.info.get("kind", ""))) for atoms in self.frames]
 
-    def errors(self, predicted: list[Quantities]) -> dict[str, Any]:
+    def errors(self, predicted: list[Properties]) -> dict[str, Any]:
         """Errors of these predictions, overall and by state."""
+        import msgspec
+
         from mlpwf.potentials.metrics import errors_by_state
 
-        return errors_by_state(self.frames, self.labels, predicted, self.states)
+        found: dict[str, Any] = msgspec.to_builtins(errors_by_state(self.frames, self.labels, predicted, self.states))
+        return found
 
 
-def _new_labels(new: Path | None, previous: list[Path]) -> tuple[_Rated, list[list[Quantities]]] | None:
+def _new_labels(new: Path | None, previous: list[Path]) -> tuple[_Rated, list[list[Properties]]] | None:
     """Labels that the previous committee has not seen, and what its models make of them."""
     from mlpwf.structures.frames import read_frames
 
@@ -282,7 +285,7 @@ def _new_labels(new: Path | None, previous: list[Path]) -> tuple[_Rated, list[li
 
 
 def _previous_on_new(
-    found: tuple[_Rated, list[list[Quantities]]], new: Path | None, previous: list[Path]
+    found: tuple[_Rated, list[list[Properties]]], new: Path | None, previous: list[Path]
 ) -> dict[str, Any]:
     """Errors of the previous committee on labels it has not seen: its first model and its mean."""
     from mlpwf.potentials.metrics import committee_mean
@@ -295,7 +298,7 @@ def _previous_on_new(
     }
 
 
-def _calibrate(folder: Path, found: tuple[_Rated, list[list[Quantities]]], new: bool, earlier: Path | None) -> None:
+def _calibrate(folder: Path, found: tuple[_Rated, list[list[Properties]]], new: bool, earlier: Path | None) -> None:
     """calibration.json from labels the models have not seen, with how the earlier one did on them; and the pairs."""
     from mlpwf.potentials.calibration import COVERAGE, as_document, calibrate, check, from_document, reliability
 
@@ -334,7 +337,7 @@ def _calibrate(folder: Path, found: tuple[_Rated, list[list[Quantities]]], new: 
     write_json(folder / "calibration.json", document)
 
 
-def _pairs(rated: _Rated, predictions: list[list[Quantities]]) -> dict[str, Pairs]:
+def _pairs(rated: _Rated, predictions: list[list[Properties]]) -> dict[str, Pairs]:
     """Pairs of deviation and error of all frames, by channel."""
     import numpy as np
 
@@ -352,7 +355,7 @@ def _pairs(rated: _Rated, predictions: list[list[Quantities]]) -> dict[str, Pair
     return {channel: joined([one[channel] for one in found]) for channel in (INTER, INTRA)}
 
 
-def _predict(model: Path, frames: Sequence[Atoms]) -> list[Quantities]:
+def _predict(model: Path, frames: Sequence[Atoms]) -> list[Properties]:
     sound_model(model)
     return open_model(model).predict(frames)
 
@@ -414,14 +417,14 @@ def train_final(
 
 
 def _read_labels(sources: list[Path]) -> list[Atoms]:
-    from mlpwf.potentials.metrics import labelled
     from mlpwf.structures.frames import read_frames
+    from mlpwf.structures.properties import of_frame
 
     frames = []
     for source in sources:
         for number, atoms in enumerate(read_frames(source)):
             try:
-                labelled(atoms)
+                of_frame(atoms)
             except MlpwfError as error:
                 raise DataError(f"{source}: frame {number}: {error}") from None
             frames.append(atoms)

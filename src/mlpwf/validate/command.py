@@ -87,18 +87,22 @@ def _taken_over(known: Path, asked: dict[str, Any], out: Path) -> dict[str, Any]
 
 def _errors(model: Path, species: list[Atoms], frames: list[Atoms], source: Path, out: Path) -> dict[str, Any]:
     """Errors by state; the pairs behind them go to parity.csv."""
+    import msgspec
+
     from mlpwf.errors import DataError
     from mlpwf.files import write_text
-    from mlpwf.potentials.metrics import errors_by_state, labelled, parity_rows
+    from mlpwf.potentials.metrics import errors_by_state, parity_rows
     from mlpwf.potentials.record import open_model
+    from mlpwf.structures.properties import of_frame
 
     if not frames:
         raise DataError(f"{source}: no held-out labels; expected at least one: label the test set first")
     states = [str(atoms.info.get("state", "test")) for atoms in frames]
-    labels, predictions = [labelled(atoms) for atoms in frames], open_model(model, species).predict(frames)
+    labels, predictions = [of_frame(atoms) for atoms in frames], open_model(model, species).predict(frames)
     rows = [f"{quantity},{state},{a:.8g},{b:.8g}" for quantity, state, a, b in parity_rows(labels, predictions, states)]
     write_text(out / "parity.csv", "\n".join(["quantity,state,label,model", *rows]) + "\n")
-    return errors_by_state(frames, labels, predictions, states)
+    found: dict[str, Any] = msgspec.to_builtins(errors_by_state(frames, labels, predictions, states))
+    return found
 
 
 def _runs(

@@ -16,11 +16,12 @@ from ase.units import Bohr, Ry
 from mlpwf.calculators import gate
 from mlpwf.calculators.base import Reason, Rejected, Result
 from mlpwf.calculators.espresso import pw
-from mlpwf.calculators.espresso.dispersion import KBAR_PER_RY_BOHR3, Dispersion, dispersion, other_energy
+from mlpwf.calculators.espresso.dispersion import dispersion, other_energy
 from mlpwf.calculators.espresso.kpoints import KPoints
 from mlpwf.config.label import Label
 from mlpwf.errors import DataError
 from mlpwf.process import TIMED_OUT
+from mlpwf.structures.properties import Properties
 
 # whole or not at all
 _NUMBER = r"[-+]?\d+\.\d+(?:[Ee][-+]?\d+)?(?![\w.+-])"
@@ -48,6 +49,7 @@ KILLED = (-9, 137)  # by the kernel, for memory: nothing else kills a label and 
 TOTAL = "forces"
 DETAILED = "Crystallographic axes"
 """Printed with verbosity 'high', as are the contributions to the stress and, before pw.x 7 only then, to the forces."""
+KBAR_PER_RY_BOHR3 = 147105.08
 D3_FORCE_RY_BOHR = 2e-7  # 4e-8 was seen in dense toluene; another structure's differ by 1e-4
 IN_PART = "contributions to forces and stress are there in part"
 SCF_TERM_RY_BOHR = 1e-3
@@ -239,19 +241,19 @@ def _check_kpoints(text: str, alat: float, expected: KPoints, atoms: Atoms) -> N
         raise Rejected(Reason.BAD_OUTPUT, "k-points are Γ by complex wave functions, K_POINTS gamma expected")
 
 
-def _check_dispersion(text: str, atoms: Atoms, label: Label) -> Dispersion | None:
+def _check_dispersion(text: str, atoms: Atoms, label: Label) -> Properties | None:
     """The D3 energy depends on the structure alone, and so ties the energy to it."""
     if label.dispersion == "none":
         return None
     printed = float(_once(rf"^ +DFT-D3 Dispersion += +({_NUMBER}) Ry", text, "the D3 energy")[1])
     expected = dispersion(atoms, label)
-    other = other_energy(printed, expected.energy, label)
+    other = other_energy(printed, expected.energy / Ry, label)
     if other:
         raise Rejected(Reason.BAD_OUTPUT, other)
     return expected
 
 
-def _forces(text: str, atoms: Atoms, d3: Dispersion | None) -> np.ndarray:
+def _forces(text: str, atoms: Atoms, d3: Properties | None) -> np.ndarray:
     """The forces in Ry/bohr; where their contributions are printed their sum, that of D3 as recomputed."""
     count = len(atoms)
     block = _once(
@@ -269,7 +271,7 @@ def _forces(text: str, atoms: Atoms, d3: Dispersion | None) -> np.ndarray:
         if NO_SYMMETRY in text and not np.all(_unexplained(forces, list(tables.values()), atoms) <= allowed):
             raise Rejected(Reason.BAD_OUTPUT, "the contributions to the forces do not add up to them")
         found = [table for what, table in tables.items() if "DFT-D3" in what]
-        if d3 is not None and not _same(found, d3.forces, D3_FORCE_RY_BOHR, 1e-6):
+        if d3 is not None and not _same(found, d3.forces * Bohr / Ry, D3_FORCE_RY_BOHR, 1e-6):
             raise Rejected(Reason.BAD_OUTPUT, "the D3 forces are not those of the structure")
     return forces
 
@@ -324,8 +326,11 @@ def _same(found: list[np.ndarray], expected: np.ndarray, absolute: float, relati
     return len(found) == 1 and np.allclose(found[0], expected, atol=absolute, rtol=relative)
 
 
-def _stress(text: str, d3: Dispersion | None) -> np.ndarray:
-    """The stress in Ry/bohr³; with verbosity 'high' the sum of its contributions, that of D3 as recomputed."""
+def _stress(text: str, d3: Properties | None) -> np.ndarray:
+    """The stress in Ry/bohr³, of the sign of pw.x, which is positive under compression.
+
+    With verbosity 'high' it is the sum of its contributions, that of D3 as recomputed.
+    """
     block = _once(
         rf"total +stress +\(Ry/bohr\*\*3\) +\(kbar\) +P= +({_NUMBER})\n((?:.*\n){{3}})",
         text,
@@ -348,7 +353,8 @@ def _stress(text: str, d3: Dispersion | None) -> np.ndarray:
         parts = {what: np.array(numbers.split(), float).reshape(3, 3) for what, numbers in found}
         if NO_SYMMETRY in text and np.abs(sum(parts.values()) - kbar).max() > 0.006 * (len(parts) + 1):
             raise Rejected(Reason.BAD_OUTPUT, "the contributions to the stress do not add up to it")
-        if d3 is not None and not _same([parts[what] for what in parts if "DFT-D" in what], d3.stress, 0.011, 1e-6):
+        found_d3 = [parts[what] for what in parts if "DFT-D" in what]
+        if d3 is not None and not _same(found_d3, -d3.stress * Bohr**3 / Ry * KBAR_PER_RY_BOHR3, 0.011, 1e-6):
             raise Rejected(Reason.BAD_OUTPUT, "the D3 stress is not that of the structure")
     return stress
 
@@ -377,7 +383,7 @@ def accept(status: int, text: str, atoms: Atoms, label: Label, pseudopotentials:
     """
     try:
         result = _accepted(status, text, atoms, label, pseudopotentials)
-        gate.check(result.energy, result.forces, result.stress, len(atoms))
+        gate.check_properties(result.properties, len(atoms))
     except (DataError, ValueError, ArithmeticError, LookupError, RuntimeError) as error:  # of whatever read the text
         raise Rejected(Reason.BAD_OUTPUT, " ".join(str(error).split())[:200]) from None
     return result
@@ -393,13 +399,13 @@ def _accepted(status: int, text: str, atoms: Atoms, label: Label, pseudopotentia
     _check_statements(text, atoms, label)
     d3 = _check_dispersion(text, atoms, label)
     forces, stress = _forces(text, atoms, d3), _stress(text, d3)
-    result = pw.read_output(text)
+    found = pw.read_output(text, atoms.get_volume())
     agree = (
-        result.forces.shape == forces.shape
-        and np.isclose(result.energy, energy * Ry, rtol=1e-6, atol=0)
-        and np.allclose(result.forces, forces * Ry / Bohr, rtol=1e-5, atol=1e-7)
-        and np.allclose(result.stress, -stress * Ry / Bohr**3, rtol=1e-5, atol=1e-7)
+        found.forces.shape == forces.shape
+        and np.isclose(found.energy, energy * Ry, rtol=1e-6, atol=0)
+        and np.allclose(found.forces, forces * Ry / Bohr, rtol=1e-5, atol=1e-7)
+        and np.allclose(found.stress, -stress * Ry / Bohr**3, rtol=1e-5, atol=1e-7)
     )
     if not agree:
         raise Rejected(Reason.BAD_OUTPUT, "two readers disagree about energy, forces or stress")
-    return result
+    return Result(found, pw.version(text))

@@ -13,7 +13,18 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from mlpwf.calculators.base import Attempt, Bench, Calculator, Output, Rejected, Report, Result, StudyRequest
+from mlpwf.calculators.base import (
+    Attempt,
+    Bench,
+    Calculator,
+    Numerics,
+    Output,
+    Physics,
+    Rejected,
+    Report,
+    Result,
+    StudyRequest,
+)
 from mlpwf.calculators.espresso import foresight, label_error, outputs, parallel, pseudopotentials, pw, retries
 from mlpwf.calculators.espresso.acceptance import accept
 from mlpwf.calculators.espresso.study import study
@@ -45,17 +56,17 @@ class Espresso(Calculator):
         return pw.pseudopotential_hashes(list(self.elements), self.label, self.folder)
 
     @property
-    def physics(self) -> dict[str, Any]:
+    def physics(self) -> Physics:
         """Functional, cut-offs, k-points, smearing, threshold and pseudopotentials."""
         return pw.physics(self.label, self.hashes)
 
     @classmethod
-    def in_cell(cls, physics: Mapping[str, Any], cell: NDArray[np.float64]) -> dict[str, Any]:
+    def in_cell(cls, physics: Mapping[str, object], cell: NDArray[np.float64]) -> Physics:
         """The physics with the k-points that its rule gives in a cell."""
         return pw.kpoints_in(physics, cell)
 
     @property
-    def numerics(self) -> dict[str, Any]:
+    def numerics(self) -> Numerics:
         """Mixing, diagonalisation, steps, time and number of retries."""
         return pw.numerics(self.label)
 
@@ -135,7 +146,7 @@ class Espresso(Calculator):
 
     # ------------------------------------------------------------ labels of other work
 
-    def other_physics(self, name: str, value: Any) -> str | None:
+    def other_physics(self, name: str, value: object) -> str | None:
         """What is expected in the place of another functional or cut-off."""
         return outputs.stated_otherwise(name, value, self.label)
 

@@ -9,17 +9,19 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from ase import Atoms
-from ase.units import GPa
 from numpy.typing import NDArray
 
 from mlpwf.calculators.espresso.pw import grid_cutoff, kpoints_of
+from mlpwf.campaign.records import Settings
 from mlpwf.config.label import Label
 from mlpwf.errors import ConfigError, DataError
 from mlpwf.structures.molecules import split_forces
+from mlpwf.structures.properties import Properties
+from mlpwf.units import BAR_PER_EV_A3
 
 Floats = NDArray[np.float64]
 Lever = Literal[
@@ -54,7 +56,7 @@ class Setting:
     convergence_ry: float
     fft_grid_ry: float | None = None
     image_distance_angstrom: float | None = None
-    kpoints: Any = field(default=None, hash=False)
+    kpoints: Sequence[int] | Sequence[tuple[float, float, float]] | None = field(default=None, hash=False)
 
     @classmethod
     def of(cls, label: Label) -> Setting:
@@ -69,9 +71,9 @@ class Setting:
             None if isinstance(asked, str) else asked,
         )
 
-    def section(self) -> dict[str, Any]:
+    def section(self) -> Settings:
         """The keys of section `label`."""
-        found: dict[str, Any] = {
+        found: Settings = {
             "cutoff_ry": self.cutoff_ry,
             "density_cutoff_ry": self.density_cutoff_ry,
             "convergence_ry": self.convergence_ry,
@@ -93,15 +95,9 @@ class Setting:
 
 @dataclass(frozen=True)
 class Measurement:
-    """Labels of the same frames, in the same order of atoms, with one setting.
+    """Labels of the same frames, in the same order of atoms, with one setting; cpu_s is the mean cost of one."""
 
-    energies (frames,) in eV; forces of each frame (atoms, 3) in eV/Å; virials
-    (frames, 3, 3) in eV; cpu_s, the mean cost of a label in CPU-s.
-    """
-
-    energies: Floats
-    forces: Sequence[Floats]
-    virials: Floats
+    labels: Sequence[Properties]
     cpu_s: float
 
 
@@ -198,20 +194,22 @@ def rate(
         sampled = [kpoints_of(Label().model_copy(update=setting.section()), atoms.cell.array) for atoms in frames]
     except ConfigError as error:  # a cell that needs too many, under the user's own rule
         return Row(lever, setting, failure=str(error), atoms=len(frames[0])), None
-    where: dict[str, Any] = {
-        "atoms": round(float(np.mean([len(atoms) for atoms in frames]))),
-        "edge_angstrom": float(np.mean([np.cbrt(atoms.get_volume()) for atoms in frames])),
-        "points": float(np.mean([0 if points.is_gamma else len(points.points) for points in sampled])),
-        "image_distance_angstrom": min(
+    row = Row(
+        lever,
+        setting,
+        atoms=round(float(np.mean([len(atoms) for atoms in frames]))),
+        edge_angstrom=float(np.mean([np.cbrt(atoms.get_volume()) for atoms in frames])),
+        points=float(np.mean([0 if points.is_gamma else len(points.points) for points in sampled])),
+        image_distance_angstrom=min(
             points.image_distance(atoms.cell.array) for points, atoms in zip(sampled, frames, strict=True)
         ),
-    }
+    )
     try:
         found = measure(setting)
     except DataError as error:
-        return Row(lever, setting, failure=str(error), **where), None
+        return replace(row, failure=str(error)), None
     rating = None if reference is None else errors(found, reference, frames)
-    return Row(lever, setting, rating, found.cpu_s, **where), found
+    return replace(row, errors=rating, cpu_s=found.cpu_s), found
 
 
 def errors(found: Measurement, expected: Measurement, frames: Sequence[Atoms]) -> Errors:
@@ -220,8 +218,7 @@ def errors(found: Measurement, expected: Measurement, frames: Sequence[Atoms]) -
     Forces and virials are compared as they are, in the same cell. Absolute energies carry an error of
     each atom that cancels between frames of the same composition, so energies are
     compared by their deviation from the mean of all frames of that composition. The net force on a molecule is
-    there where every frame has the array ``molecule``; the pressure is the trace of the virial over
-    three volumes, and its error the mean over the frames.
+    there where every frame has the array ``molecule``; the error of the pressure is the mean over the frames.
 
     Parameters
     ----------
@@ -235,46 +232,46 @@ def errors(found: Measurement, expected: Measurement, frames: Sequence[Atoms]) -
     ValueError
         If the measurements are not of these frames.
     """
-    shapes = [[np.shape(part) for part in one.forces] for one in (found, expected)]
+    shapes = [[label.forces.shape for label in one.labels] for one in (found, expected)]
     if shapes[0] != shapes[1] or len(shapes[0]) != len(frames):
         raise ValueError(f"forces have shapes {shapes[0]} and {shapes[1]} for {len(frames)} frames; expected the same")
-    counts = np.array([len(atoms) for atoms in frames])
-    force = max(float(_rms(a - b)) for a, b in zip(found.forces, expected.forces, strict=True))
-    virial = max(float(_rms(part)) for part in (found.virials - expected.virials) / counts[:, None, None])
-    alike: dict[str, list[int]] = defaultdict(list)
-    for index, atoms in enumerate(frames):
-        alike[atoms.get_chemical_formula()].append(index)
-    difference = found.energies - expected.energies
-    deviations = [
-        abs(difference[index] - difference[group].mean()) / counts[index]
-        for group in alike.values()
-        if len(group) > 1
-        for index in group
-    ]
-    volumes = np.array([atoms.get_volume() for atoms in frames])
-    pressure = np.trace(found.virials - expected.virials, axis1=1, axis2=2) / (3 * volumes) / (0.1 * GPa)
+    apart = [one - other for one, other in zip(found.labels, expected.labels, strict=True)]
     return Errors(
-        force,
-        virial,
-        float(max(deviations)) if deviations else None,
-        _net_force(found, expected, frames),
-        float(np.mean(pressure)),
+        max(_rms(error.forces) for error in apart),
+        max(_rms(error.virial / len(error.forces)) for error in apart),
+        _energy(apart, frames),
+        _net_force(apart, frames),
+        1e-3 * BAR_PER_EV_A3 * float(np.mean([error.pressure for error in apart])),
     )
 
 
-def _net_force(found: Measurement, expected: Measurement, frames: Sequence[Atoms]) -> float | None:
+def _energy(apart: Sequence[Properties], frames: Sequence[Atoms]) -> float | None:
+    """Largest deviation from the mean of a composition, in eV per atom; None where no two frames are of one."""
+    alike: dict[str, list[Properties]] = defaultdict(list)
+    for atoms, error in zip(frames, apart, strict=True):
+        alike[atoms.get_chemical_formula()].append(error)
+    deviations = [
+        abs(error.energy - float(np.mean([one.energy for one in group]))) / len(error.forces)
+        for group in alike.values()
+        if len(group) > 1
+        for error in group
+    ]
+    return max(deviations, default=None)
+
+
+def _net_force(apart: Sequence[Properties], frames: Sequence[Atoms]) -> float | None:
     """Error of the net force on a molecule in eV/Å (`mlpwf.potentials.metrics.error_measures`); the worst frame's."""
     if not all("molecule" in atoms.arrays for atoms in frames):
         return None
     parts = [
-        split_forces(a - b, atoms.get_masses(), atoms.arrays["molecule"])[0]
-        for a, b, atoms in zip(found.forces, expected.forces, frames, strict=True)
+        split_forces(error.forces, atoms.get_masses(), atoms.arrays["molecule"])[0]
+        for error, atoms in zip(apart, frames, strict=True)
     ]
-    return max(float(_rms(part)) for part in parts)
+    return max(_rms(part) for part in parts)
 
 
-def _rms(values: Floats) -> Floats:
-    return np.asarray(np.sqrt(np.mean(np.square(values))))
+def _rms(values: Floats) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))
 
 
 def converge(

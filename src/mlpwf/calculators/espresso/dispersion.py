@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from ase import Atoms
-from ase.units import Bohr
-from numpy.typing import NDArray
+from ase.units import Bohr, Hartree
 
 from mlpwf.config.label import Label
-
-KBAR_PER_RY_BOHR3 = 147105.08
-
-
-@dataclass(frozen=True)
-class Dispersion:
-    """D3 energy in Ry, forces (atoms, 3) in Ry/bohr and stress (3, 3) in kbar, of the sign pw.x prints."""
-
-    energy: float
-    forces: NDArray[np.float64]
-    stress: NDArray[np.float64]
+from mlpwf.structures.properties import Properties
 
 
-def dispersion(atoms: Atoms, label: Label) -> Dispersion:
+def dispersion(atoms: Atoms, label: Label) -> Properties:
     """D3(BJ) of `label`'s functional by simple-dftd3, with the cut-offs of pw.x.
 
     DOI 10.21105/joss.07169. pw.x prints the same energy to 1e-8 Ry and 2e-7 of it.
@@ -34,12 +21,13 @@ def dispersion(atoms: Atoms, label: Label) -> Dispersion:
     model.set_realspace_cutoff(disp2=float(np.sqrt(9000.0)), disp3=40.0, cn=40.0)
     damping = RationalDampingParam(method=label.functional, atm=label.dispersion_threebody)
     found = model.get_dispersion(damping, grad=True)
-    stress = -2.0 * found["virial"] / (atoms.get_volume() / Bohr**3) * KBAR_PER_RY_BOHR3
-    return Dispersion(2.0 * float(found["energy"]), -2.0 * found["gradient"], stress)
+    volume = float(atoms.get_volume())
+    stress = found["virial"] * Hartree / volume  # what simple-dftd3 calls virial is dE/d(strain)
+    return Properties(float(found["energy"]) * Hartree, -found["gradient"] * Hartree / Bohr, stress, volume)
 
 
 def other_energy(printed: float, expected: float, label: Label) -> str | None:
-    """Why a printed D3 energy in Ry is not the expected one; None if it is.
+    """Why a printed D3 energy is not the expected one, both in Ry; None if it is.
 
     pw.x tells neither damping nor three-body term in words.
     """

@@ -15,6 +15,7 @@ import ase.io
 import numpy as np
 from ase import Atoms
 from ase.io.espresso import convert_constraint_flags, get_atomic_positions, read_espresso_out, read_fortran_namelist
+from ase.units import Ry
 
 from mlpwf.calculators.base import ForeignError, Output, Reason, Rejected, UnreadableError, check_distance
 from mlpwf.calculators.espresso.acceptance import accept, check_end, species
@@ -99,7 +100,7 @@ def read_output(path: Path, label: Label, hashes: Mapping[str, str]) -> Output:
     return Output(atoms, result, _cpu_s(text))
 
 
-def stated_otherwise(name: str, value: Any, label: Label) -> str | None:
+def stated_otherwise(name: str, value: object, label: Label) -> str | None:
     """What `label` has in the place of a functional or a cut-off that a file states; None where they agree.
 
     Parameters
@@ -117,7 +118,7 @@ def stated_otherwise(name: str, value: Any, label: Label) -> str | None:
     return None
 
 
-def _all_near(value: Any, asked: float) -> bool:
+def _all_near(value: object, asked: float) -> bool:
     try:
         return bool(np.all(np.isclose(np.asarray(value, float), asked)))
     except (TypeError, ValueError):
@@ -206,4 +207,4 @@ def _other_dispersion(text: str, atoms: Atoms, label: Label) -> str | None:
     printed = re.findall(rf"^ +DFT-D3 Dispersion += +({_NUMBER}) Ry", text, re.M)
     if label.dispersion == "none" or len(printed) != 1 or len(atoms) == 0:
         return None
-    return other_energy(float(printed[0]), dispersion(atoms, label).energy, label)
+    return other_energy(float(printed[0]), dispersion(atoms, label).energy / Ry, label)

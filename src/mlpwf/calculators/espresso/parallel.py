@@ -61,6 +61,38 @@ class Timing:
         return 0.0 if self.failure else sum(3600 / wall for wall in self.wall_s)
 
 
+@dataclass(frozen=True)
+class Trial:
+    """A timing as layout.json has it."""
+
+    layout: Layout
+    command: tuple[str, ...]
+    wall_s: tuple[float, ...]
+    memory_mib: float
+    failure: str | None
+    labels_per_hour: float
+
+
+@dataclass(frozen=True)
+class Document:
+    """The content of layout.json: what was tried, and the lines of the site file for the fastest."""
+
+    mlpwf: str
+    formula: str
+    cores: int
+    memory_mib: int
+    tried: list[Trial]
+    site: SiteLines
+
+
+@dataclass(frozen=True)
+class SiteLines:
+    """Keys of the site file."""
+
+    label_threads: int
+    pw: list[str]
+
+
 def propose(atoms: int, cores: int, memory_mib: float, label_mib: float, ranks: int | None = None) -> Layout:
     """The layout to try first.
 
@@ -299,22 +331,23 @@ def benchmark(
     commands.pop(alone.layout, None)
     timings = [alone, *(tried(layout, command) for layout, command in commands.items())]
     best = max(timings, key=lambda timing: timing.labels_per_hour)
-    wanted = {"label_threads": best.layout.threads, "pw": list(best.command)}
-    document = {
-        "mlpwf": __version__,
-        "formula": atoms.get_chemical_formula(),
-        "cores": cores,
-        "memory_mib": round(memory_mib),
-        "tried": [asdict(timing) | {"labels_per_hour": timing.labels_per_hour} for timing in timings],
-        "site": wanted,
-    }
+    wanted = SiteLines(best.layout.threads, list(best.command))
+    document = Document(
+        __version__, atoms.get_chemical_formula(), cores, round(memory_mib), [_trial(one) for one in timings], wanted
+    )
     lines = list(table([HEADER, *map(_row, timings)]))
     several = any(timing.layout.ranks > 1 and not timing.failure for timing in timings)
     if several and settings.dispersion != "none" and not settings.dispersion_threebody:
         lines.append("on several processes pw.x 6.7 spends the time of D3's three-body term although it is off")
     lines.append(f"lines of the site file, for {cores} cores:")
-    lines.append(yaml.safe_dump(wanted, sort_keys=False, default_flow_style=None).rstrip())
-    return Report(lines, {"parallel.json": document})
+    lines.append(yaml.safe_dump(asdict(wanted), sort_keys=False, default_flow_style=None).rstrip())
+    return Report(lines, {"parallel.json": asdict(document)})
+
+
+def _trial(timing: Timing) -> Trial:
+    return Trial(
+        timing.layout, timing.command, timing.wall_s, timing.memory_mib, timing.failure, timing.labels_per_hour
+    )
 
 
 def _row(timing: Timing) -> tuple[str, ...]:

@@ -8,19 +8,20 @@ import re
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from mlpwf.calculators.base import Result
+from mlpwf.calculators.base import Numerics, Physics
 from mlpwf.calculators.espresso import kpoints
 from mlpwf.calculators.espresso.kpoints import KPoints
 from mlpwf.config.label import Label
 from mlpwf.config.site import Site
 from mlpwf.errors import ConfigError, EngineError
 from mlpwf.process import run_engine
+from mlpwf.structures.properties import Properties
 
 _VERSION = re.compile(r"Program PWSCF v\.(\S+) starts")
 _SIGNALLED = 128  # a shell's, mpirun's and srun's exit status from here on: killed by a signal
@@ -104,7 +105,7 @@ def kpoints_of(label: Label, cell: NDArray[np.float64]) -> KPoints:
     return kpoints.grid(asked[:3], asked[3:] or (0, 0, 0))
 
 
-def kpoints_rule(label: Label) -> Any:
+def kpoints_rule(label: Label) -> object:
     """How a record names k-points; for 'auto' the rule, which `kpoints_in` applies to a cell.
 
     Γ and grids through Γ have the names they had before other points could be asked for.
@@ -118,7 +119,7 @@ def kpoints_rule(label: Label) -> Any:
     return kpoints_of(label, np.eye(3)).rows()
 
 
-def kpoints_in(physics: Mapping[str, Any], cell: NDArray[np.float64]) -> dict[str, Any]:
+def kpoints_in(physics: Mapping[str, object], cell: NDArray[np.float64]) -> Physics:
     """The physics of a label in a cell (3, 3) in Å: what `physics` says, with the points its rule gives there."""
     rule = physics.get("kpoints")
     if not isinstance(rule, Mapping):
@@ -127,7 +128,7 @@ def kpoints_in(physics: Mapping[str, Any], cell: NDArray[np.float64]) -> dict[st
     return {**physics, "kpoints": "gamma" if points.is_gamma else points.rows()}
 
 
-def physics(label: Label, pseudopotentials: dict[str, str]) -> dict[str, Any]:
+def physics(label: Label, pseudopotentials: dict[str, str]) -> Physics:
     """What a label's numbers depend on beside the structure; part of its key in the store."""
     smearing = None if label.smearing == "none" else [label.smearing, label.smearing_width_ry]
     grid = {} if label.fft_grid_ry is None else {"fft_grid_ry": float(label.fft_grid_ry)}
@@ -145,7 +146,7 @@ def physics(label: Label, pseudopotentials: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def numerics(label: Label) -> dict[str, Any]:
+def numerics(label: Label) -> Numerics:
     """Settings that decide whether the SCF gets there, not where it gets."""
     return {
         "mixing_beta": label.mixing_beta,
@@ -232,7 +233,7 @@ def write_input(target: Path, atoms: Atoms, label: Label, pseudopotential_folder
     link.unlink(missing_ok=True)
     link.symlink_to(pseudopotential_folder.resolve())
 
-    system: dict[str, Any] = {
+    system: dict[str, object] = {
         "ecutwfc": label.cutoff_ry,
         "ecutrho": label.density_cutoff_ry,
         "input_dft": label.functional,
@@ -323,8 +324,15 @@ def version(text: str) -> str | None:
     return match[1] if match else None
 
 
-def read_output(text: str) -> Result:
-    """Energy, forces and stress through ASE's reader.
+def read_output(text: str, volume: float) -> Properties:
+    """Energy, forces and stress through ASE's reader, which turns the stress of pw.x into ASE's sign.
+
+    Parameters
+    ----------
+    text
+        All that pw.x printed.
+    volume
+        Of the cell, in Å³.
 
     Raises
     ------
@@ -345,4 +353,4 @@ def read_output(text: str) -> Result:
         raise ValueError(f"no {', '.join(missing)}")
     xx, yy, zz, yz, xz, xy = found["stress"]
     stress = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]], dtype=float)
-    return Result(float(found["energy"]), np.asarray(found["forces"], dtype=float), stress, version(text))
+    return Properties(float(found["energy"]), np.asarray(found["forces"], dtype=float), stress, volume)

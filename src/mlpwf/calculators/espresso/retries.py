@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from mlpwf.calculators.base import Attempt, Reason, Rejected
 from mlpwf.config.label import Label
@@ -22,7 +21,7 @@ class Remedy:
     """A named change of numerics; `more_steps` multiplies the SCF steps allowed."""
 
     name: str
-    changes: Mapping[str, Any] = field(default_factory=dict)
+    changes: Mapping[str, object] = field(default_factory=dict)
     more_steps: int = 1
 
     def attempt(self, label: Label) -> Attempt:

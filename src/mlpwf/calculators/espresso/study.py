@@ -15,6 +15,7 @@ from mlpwf.calculators.espresso.convergence import Errors, Measurement, Row, Set
 from mlpwf.calculators.espresso.cost import Size, label_price, size_of
 from mlpwf.calculators.espresso.study_report import Result, report
 from mlpwf.config.label import Label
+from mlpwf.structures.properties import of_frame
 
 log = logging.getLogger(__name__)
 
@@ -91,13 +92,7 @@ class _Measuring:
             )  # fmt: skip
         found = self.bench.label(varied, frames)
         self.known += [(self._size(atoms, setting), cpu_s) for atoms, (_, cpu_s) in zip(frames, found, strict=True)]
-        labels = [label for label, _ in found]
-        return Measurement(
-            np.array([label.get_potential_energy() for label in labels]),
-            [label.get_forces() for label in labels],
-            np.array([-label.get_stress(voigt=False) * label.get_volume() for label in labels]),
-            float(np.mean([cpu_s for _, cpu_s in found])),
-        )
+        return Measurement([of_frame(label) for label, _ in found], float(np.mean([cpu_s for _, cpu_s in found])))
 
     def price(self, frames: Sequence[Atoms], setting: Setting) -> float:
         """CPU-s of labels, from those of this study."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -53,16 +53,16 @@ def panels(studies: Mapping[str, Study], boxes: Mapping[str, Sequence[Box]], tar
     def of_threshold(row: Row, chosen: Row) -> bool:
         return replace(row.setting, convergence_ry=chosen.setting.convergence_ry) == chosen.setting
 
-    layout: list[tuple[str, str, Callable[[Row], float], Callable[[Row, Row], bool], dict[str, Any]]] = [
-        ("Wave-function cut-off", "cut-off, Ry", lambda row: row.setting.cutoff_ry, of_cutoff, {}),
-        ("Density cut-off", "density cut-off / wave-function cut-off", ratio, of_density, {}),
-        ("FFT grid", "cut-off of the FFT grid / wave-function cut-off", grid_ratio, of_grid, {}),
-        ("SCF threshold", "threshold, Ry", lambda row: row.setting.convergence_ry, of_threshold, {"x_log": True}),
-        (COST, "CPU-s a label", lambda row: row.cpu_s or 0.0, lambda row, chosen: True, {"x_log": True}),
+    layout: list[tuple[str, str, Callable[[Row], float], Callable[[Row, Row], bool], bool]] = [
+        ("Wave-function cut-off", "cut-off, Ry", lambda row: row.setting.cutoff_ry, of_cutoff, False),
+        ("Density cut-off", "density cut-off / wave-function cut-off", ratio, of_density, False),
+        ("FFT grid", "cut-off of the FFT grid / wave-function cut-off", grid_ratio, of_grid, False),
+        ("SCF threshold", "threshold, Ry", lambda row: row.setting.convergence_ry, of_threshold, True),
+        (COST, "CPU-s a label", lambda row: row.cpu_s or 0.0, lambda row, chosen: True, True),
     ]
     drawn = [
-        Panel(title, x_label, "error / target", _curves(studies, target, x, shown, title), y_log=True, **options)
-        for title, x_label, x, shown, options in layout
+        Panel(title, x_label, "error / target", _curves(studies, target, x, shown, title), y_log=True, x_log=x_log)
+        for title, x_label, x, shown, x_log in layout
     ]
     return [_of_kpoints(boxes, target), _of_boxes(boxes, target), *drawn]
 

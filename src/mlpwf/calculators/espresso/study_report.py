@@ -6,16 +6,16 @@ import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import yaml
 from ase import Atoms
 
 from mlpwf import __version__
-from mlpwf.calculators.base import Report
+from mlpwf.calculators.base import Report, StudiedFrame
 from mlpwf.calculators.espresso.box_convergence import Box, cheapest
 from mlpwf.calculators.espresso.convergence import MARGIN, Errors, Row, Study, errors
 from mlpwf.calculators.espresso.study_figure import panels
+from mlpwf.campaign.records import Settings
 from mlpwf.config.label import Label
 from mlpwf.figures import lines, to_svg
 from mlpwf.tables import table
@@ -48,7 +48,7 @@ class Result:
     sets: Mapping[str, Label]
     target: Errors
     sizes: Mapping[int, list[Atoms]]
-    about: Sequence[Mapping[str, Any]]
+    about: Sequence[StudiedFrame]
     studies: dict[str, Study] = field(default_factory=dict)
     boxes: dict[str, list[Box]] = field(default_factory=dict)
     multiples: Mapping[int, int | None] = field(default_factory=dict)
@@ -68,10 +68,10 @@ def report(result: Result) -> Report:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([HEADER, *_rows(result)])
     summary = _summary(result)
-    drawn = summary["recommended"] is not None
+    drawn = summary.recommended is not None
     files = {
         "converge.csv": text.getvalue(),
-        "converge.json": summary,
+        "converge.json": asdict(summary),
         "converge.svg": to_svg(lines(panels(result.studies, result.boxes, result.target)), "converge")
         if drawn
         else None,
@@ -88,7 +88,7 @@ def _rows(result: Result) -> Iterator[tuple[str, ...]]:
             varied, found = row.setting, row.errors
             setting = (varied.cutoff_ry, varied.density_cutoff_ry, varied.fft_grid_ry, varied.convergence_ry)
             rated = (None, None, None) if found is None else (found.force, found.virial, found.energy)
-            cost = (row.cpu_s, row.cpu_s / whole if row.cpu_s and whole else None)
+            cost = (row.cpu_s, _relative(row.cpu_s, whole))
             where = (row.atoms, row.edge_angstrom, row.points, row.image_distance_angstrom)
             further = (None, None) if found is None else (found.net_force, found.pressure_kbar)
             yield (
@@ -104,69 +104,126 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
 
 
-def _summary(result: Result) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Place:
+    """Boxes of one size."""
+
+    atoms: int
+    molecules: int | None
+    edge_angstrom: float | None
+    box_multiple: int | None
+    """How many times the molecules of the system."""
+
+
+@dataclass(frozen=True)
+class OfBox(Place):
+    """What was found in boxes of one size."""
+
+    kpoints_differ: Errors | None
+    """How far the last k-points are from those nearer."""
+    kpoints_converged: bool
+    cheapest: Row | None
+    configured: Row | None
+
+
+@dataclass(frozen=True)
+class OfSet:
+    """What was found of one set of pseudopotentials."""
+
+    pseudopotentials: Mapping[str, str]
+    reference: Settings
+    references_differ: Errors | None
+    forces_differ_from_configured_set: float | None
+    """In eV/Å."""
+    cheapest: Row | None
+    boxes: list[OfBox]
+
+
+@dataclass(frozen=True)
+class Target:
+    """The errors allowed, and the share of them that a lever may take."""
+
+    force_ev_angstrom: float
+    virial_ev_atom: float
+    margin: float
+
+
+@dataclass(frozen=True)
+class Summary:
     """The content of converge.json: each set's cheapest setting, and the cheapest of all."""
-    target, first = result.target, result.present(min(result.sizes))
-    best = cheapest(result.boxes, target)
-    recommended: dict[str, Any] | None = None
-    present = None
-    if best is not None:
-        name, box, row = best
-        recommended = row.setting.section()
-        if name != result.configured:
-            recommended["pseudopotentials"] = result.sets[name].pseudopotentials
-        present = result.present(box.atoms)
-    return {
-        "mlpwf": __version__,
-        "target": {"force_ev_angstrom": target.force, "virial_ev_atom": target.virial, "margin": MARGIN},
-        "sets": {name: _of_set(result, name) for name in result.studies},
-        "configured": None if first is None else asdict(first),
-        "recommended_set": None if best is None else best[0],
-        "recommended": recommended,
-        "recommended_box": None if best is None else _box(result, best[1]),
-        "cpu_s": None if best is None else best[2].cpu_s,
-        "cpu_s_atom": None if best is None else best[2].cpu_s_atom,
-        "relative_cost": (
-            None
-            if best is None or present is None or not present.cpu_s or best[2].cpu_s is None
-            else best[2].cpu_s / present.cpu_s
-        ),
-        "frames": result.about,
-    }
+
+    mlpwf: str
+    target: Target
+    sets: Mapping[str, OfSet]
+    configured: Row | None
+    recommended_set: str | None
+    recommended: Settings | None
+    recommended_box: Place | None
+    cpu_s: float | None
+    cpu_s_atom: float | None
+    relative_cost: float | None
+    frames: Sequence[StudiedFrame]
 
 
-def _box(result: Result, box: Box) -> dict[str, Any]:
-    """What box that is."""
-    members = [one for one in result.about if one["atoms"] == box.atoms]
-    return {
-        "atoms": box.atoms,
-        "molecules": members[0]["molecules"],
-        "edge_angstrom": box.rows[-1].edge_angstrom,
-        "box_multiple": result.multiples.get(box.atoms),
-    }
+def _summary(result: Result) -> Summary:
+    """All that was found."""
+    best = cheapest(result.boxes, result.target)
+    name, box, row = best if best is not None else (None, None, None)
+    present = None if box is None else result.present(box.atoms)
+    return Summary(
+        mlpwf=__version__,
+        target=Target(result.target.force, result.target.virial, MARGIN),
+        sets={name: _of_set(result, name) for name in result.studies},
+        configured=result.present(min(result.sizes)),
+        recommended_set=name,
+        recommended=None if name is None or row is None else _recommended(result, name, row),
+        recommended_box=None if box is None else _place(result, box),
+        cpu_s=None if row is None else row.cpu_s,
+        cpu_s_atom=None if row is None else row.cpu_s_atom,
+        relative_cost=None if row is None else _relative(row.cpu_s, None if present is None else present.cpu_s),
+        frames=result.about,
+    )
 
 
-def _of_set(result: Result, name: str) -> dict[str, Any]:
+def _recommended(result: Result, name: str, row: Row) -> Settings:
+    """The keys of section `label` for a row of a set."""
+    section = row.setting.section()
+    other = {} if name == result.configured else {"pseudopotentials": result.sets[name].pseudopotentials}
+    return section | other
+
+
+def _relative(cpu_s: float | None, present_s: float | None) -> float | None:
+    """A cost in units of that of the present settings."""
+    return cpu_s / present_s if cpu_s and present_s else None
+
+
+def _place(result: Result, box: Box) -> Place:
+    """What boxes those are."""
+    first = next(one for one in result.about if one.atoms == box.atoms)
+    return Place(box.atoms, first.molecules, box.rows[-1].edge_angstrom, result.multiples.get(box.atoms))
+
+
+def _of_set(result: Result, name: str) -> OfSet:
     """What was found of one set of pseudopotentials."""
     study, boxes = result.studies[name], result.boxes[name]
     found = cheapest({name: boxes}, result.target)
-    return {
-        "pseudopotentials": result.sets[name].pseudopotentials,
-        "reference": study.highest.setting.section(),
-        "references_differ": None if study.agreement is None else asdict(study.agreement),
-        "forces_differ_from_configured_set": _difference(result, study),
-        "cheapest": None if found is None else asdict(found[2]),
-        "boxes": [
-            {
-                **_box(result, box),
-                "kpoints_differ": None if box.agreement is None else asdict(box.agreement),
-                "kpoints_converged": box.converged,
-                "cheapest": None if (best := box.best(result.target)) is None else asdict(best),
-                "configured": None if box.configured is None else asdict(box.configured),
-            }
-            for box in boxes
-        ],
-    }
+    return OfSet(
+        pseudopotentials=result.sets[name].pseudopotentials,
+        reference=study.highest.setting.section(),
+        references_differ=study.agreement,
+        forces_differ_from_configured_set=_difference(result, study),
+        cheapest=None if found is None else found[2],
+        boxes=[_of_size(result, box) for box in boxes],
+    )
+
+
+def _of_size(result: Result, box: Box) -> OfBox:
+    """What was found in boxes of one size."""
+    place = _place(result, box)
+    return OfBox(
+        place.atoms, place.molecules, place.edge_angstrom, place.box_multiple,
+        box.agreement, box.converged, box.best(result.target), box.configured,
+    )  # fmt: skip
 
 
 def _difference(result: Result, study: Study) -> float | None:
@@ -187,7 +244,7 @@ def _lines(result: Result) -> Iterator[str]:
     summary = _summary(result)
     wanted = f"{result.target.force:g} eV/Å and {result.target.virial:g} eV/atom"
     for name, study in result.studies.items():
-        differ = summary["sets"][name]["forces_differ_from_configured_set"]
+        differ = summary.sets[name].forces_differ_from_configured_set
         if study.chosen is None:
             yield f"{name}: nothing meets {wanted}; {_best(study)}"
             continue
@@ -195,22 +252,26 @@ def _lines(result: Result) -> Iterator[str]:
             yield f"{name}: forces differ from the configured set's by {differ:.4f} eV/Å RMS, which is physics"
         for box in result.boxes[name]:
             yield f"{name}, boxes of {box.atoms} atoms: {_of_box(box, result.target, wanted)}"
-    if summary["recommended"] is None:
+    yield from _recommendation(result, summary, wanted)
+
+
+def _recommendation(result: Result, summary: Summary, wanted: str) -> Iterator[str]:
+    """The cheapest settings of all, and the lines of the campaign's file that have them; none: nothing is printed."""
+    best, where, share = cheapest(result.boxes, result.target), summary.recommended_box, summary.relative_cost
+    if best is None or where is None or best[2].errors is None:
         return
-    share, where = summary["relative_cost"], summary["recommended_box"]
-    found = summary["sets"][summary["recommended_set"]]["cheapest"]["errors"]
-    count = "" if where["molecules"] is None else f", {where['molecules']} molecules"
+    found, count = best[2].errors, "" if where.molecules is None else f", {where.molecules} molecules"
     yield (
-        f"cheapest settings within {wanted}: {summary['cpu_s']:.1f} CPU-s a label"
+        f"cheapest settings within {wanted}: {summary.cpu_s:.1f} CPU-s a label"
         + ("" if share is None else f", {share:.2f} of the present settings' cost")
-        + f"; force {found['force']:.4f} eV/Å, virial {found['virial']:.4f} eV/atom"
-        + f", measured in boxes of {where['atoms']} atoms{count}, {where['edge_angstrom']:.2f} Å"
+        + f"; force {found.force:.4f} eV/Å, virial {found.virial:.4f} eV/atom"
+        + f", measured in boxes of {where.atoms} atoms{count}, {where.edge_angstrom:.2f} Å"
     )
-    section: dict[str, Any] = {"label": summary["recommended"]}
-    if where["box_multiple"] is not None:
-        section["build"] = {"box_multiples": [where["box_multiple"]]}
+    section: dict[str, Settings | None] = {"label": summary.recommended}
+    if where.box_multiple is not None:
+        section["build"] = {"box_multiples": [where.box_multiple]}
     elif result.multiples:
-        yield f"boxes of {where['atoms']} atoms are no multiple of the molecules of --system: change their counts"
+        yield f"boxes of {where.atoms} atoms are no multiple of the molecules of --system: change their counts"
     elif len(result.sizes) > 1:
         yield "give --system, the resolved section, to have this box as build.box_multiples"
     yield yaml.safe_dump(section, sort_keys=False).rstrip()

@@ -160,12 +160,12 @@ def _second_look(
     from mlpwf.label.labeller import Labeller
     from mlpwf.label.store import canonical, labelled
     from mlpwf.potentials.committee import Committee
-    from mlpwf.potentials.metrics import labelled as quantities
+    from mlpwf.structures.properties import of_frame
 
     second = calculator.second_opinion()
     if second is None or not frames:
         return []
-    labels = [quantities(frame) for frame in frames]
+    labels = [of_frame(frame) for frame in frames]
     compositions = [f"{frame.info.get('kind')} {frame.get_chemical_formula()}" for frame in frames]
     committee = Committee.opened(previous).predict(frames) if previous else []
     why = outliers.implausible(labels, compositions, committee)
@@ -179,7 +179,7 @@ def _second_look(
         if outcome["accepted"]:
             record = labeller.store.get(outcome["key"])
             assert record is not None
-            found = outliers.disagreement(labels[index], quantities(labelled(frame, canonical(frame), record)))
+            found = outliers.disagreement(labels[index], of_frame(labelled(frame, canonical(frame), record)))
         else:
             found = f"the second calculation was rejected: {outcome['reason']}"
         doubts.append({"frame": entry["frame"], "why": why[index], "second": outcome["key"], "disagreement": found})

@@ -25,6 +25,8 @@ from mlpwf.process import live_with
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from mlpwf.calculators.base import StudiedFrame
+
 log = logging.getLogger(__name__)
 
 PRESENT = "configured"
@@ -94,7 +96,7 @@ def label_converge(
 
 def _sizes(
     files: list[Path], system: Path | None, multiples: list[int], sample: int, out: Path
-) -> tuple[dict[int, list[Atoms]], list[dict[str, Any]]]:
+) -> tuple[dict[int, list[Atoms]], list[StudiedFrame]]:
     """Frames to label by number of atoms, and where each is from."""
     from mlpwf.label.study_boxes import boxes, choose_frames
     from mlpwf.structures.frames import by_size, read_frames
@@ -109,28 +111,32 @@ def _sizes(
         sources = [(file, index) for file, found in read.items() for index in range(len(found))]
     if not everything:
         raise DataError(f"{', '.join(map(str, files))}: no frames to choose from; expected at least one")
-    sizes, about = {}, []
+    sizes: dict[int, list[Atoms]] = {}
+    about: list[StudiedFrame] = []
     for size, members in by_size(everything).items():
         chosen = [members[index] for index in choose_frames([everything[index] for index in members], sample)]
         sizes[size] = [everything[index] for index in chosen]
-        about += [{"file": str(sources[k][0]), "index": sources[k][1], **_about(everything[k])} for k in chosen]
+        about += [_about(everything[k], *sources[k]) for k in chosen]
         log.info("converge: boxes of %d atoms: %d of %d frames, chosen as different as can be",
                  size, len(chosen), len(members))  # fmt: skip
     return sizes, about
 
 
-def _about(atoms: Atoms) -> dict[str, Any]:
+def _about(atoms: Atoms, file: Path, index: int) -> StudiedFrame:
+    from mlpwf.calculators.base import StudiedFrame
     from mlpwf.label.study_boxes import molecules_in
     from mlpwf.structures.boxes import density
 
     kind = str(atoms.info.get("kind", ""))
-    return {
-        "formula": atoms.get_chemical_formula(),
-        "kind": kind,
-        "density_g_cm3": round(density(atoms), 4),
-        "atoms": len(atoms),
-        "molecules": molecules_in(atoms),
-    }
+    return StudiedFrame(
+        file=str(file),
+        index=index,
+        formula=atoms.get_chemical_formula(),
+        kind=kind,
+        density_g_cm3=round(density(atoms), 4),
+        atoms=len(atoms),
+        molecules=molecules_in(atoms),
+    )
 
 
 def _multiples(system: Path, sizes: Iterable[int]) -> dict[int, int | None]:

@@ -20,7 +20,7 @@ from mlpwf.files import sha256, sole_writer, write_json, write_text
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from mlpwf.potentials.metrics import Quantities
+    from mlpwf.structures.properties import Properties
 
 log = logging.getLogger(__name__)
 
@@ -54,13 +54,13 @@ def label_error(
     folder = out / "error.work"
     with sole_writer(folder), accounted(folder, "label") as beat:
         chosen = [frames[index] for index in sample(frames, settings.error_frames)]
-        known: list[Quantities] = []
-        better: dict[str, list[Quantities]] = {}
+        known: list[Properties] = []
+        better: dict[str, list[Properties]] = {}
         measured: list[Atoms] = []
         failures: list[str] = []
         cpu_s = 0.0
         for number, atoms in enumerate(chosen, start=1):
-            found: dict[str, Quantities] = {}
+            found: dict[str, Properties] = {}
             try:
                 for lever, one in labelling.converged(atoms.cell.array).items():
                     found[lever], spent = _label(one, place, folder, atoms)
@@ -89,7 +89,7 @@ def label_error(
         log.info("label error: %s", line)
 
 
-def _label(settings: Label, place: Site, folder: Path, atoms: Atoms) -> tuple[Quantities, float]:
+def _label(settings: Label, place: Site, folder: Path, atoms: Atoms) -> tuple[Properties, float]:
     """A frame's label with other settings, through the store, and what it cost now in CPU-s."""
     from mlpwf.label.labeller import Labeller
     from mlpwf.label.store import canonical, labelled
@@ -102,10 +102,10 @@ def _label(settings: Label, place: Site, folder: Path, atoms: Atoms) -> tuple[Qu
     return _quantities(labelled(atoms, canonical(atoms), record)), 0.0 if outcome["reused"] else outcome["cpu_s"]
 
 
-def _quantities(atoms: Atoms) -> Quantities:
-    from mlpwf.potentials.metrics import labelled
+def _quantities(atoms: Atoms) -> Properties:
+    from mlpwf.structures.properties import of_frame
 
-    return labelled(atoms)
+    return of_frame(atoms)
 
 
 def _table(rows: list[dict[str, Any]]) -> str:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from mlpwf.config.train import Train
 from mlpwf.errors import DataError
-from mlpwf.potentials.metrics import labelled
 from mlpwf.structures.molecules import rigid_motions
+from mlpwf.structures.properties import of_frame
 
 NEIGHBOUR_RESERVE = 1.25  # room for denser frames than those of the first cycle
 
@@ -71,7 +71,7 @@ def write_data(folder: Path, frames: Sequence[Atoms], elements: Sequence[str], c
     names = []
     for number, members in enumerate(groups(frames)):
         chosen = [frames[index] for index in members]
-        labels = [labelled(atoms) for atoms in chosen]
+        labels = [of_frame(atoms) for atoms in chosen]
         types = np.array([elements.index(symbol) for symbol in chosen[0].get_chemical_symbols()])
         system = dpdata.LabeledSystem(
             data={
@@ -83,7 +83,7 @@ def write_data(folder: Path, frames: Sequence[Atoms], elements: Sequence[str], c
                 "coords": np.array([atoms.positions for atoms in chosen]),
                 "energies": np.array([label.energy for label in labels]),
                 "forces": np.array([label.forces for label in labels]),
-                "virials": np.array([label.virial for label in labels]),
+                "virials": np.array([label.virial for label in labels]),  # DeePMD's are −stress × volume too
             }
         )
         name = f"{folder.name}/{number:03d}"

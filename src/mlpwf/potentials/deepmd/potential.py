@@ -1,7 +1,4 @@
-"""Frozen models, evaluated by DeePMD-kit.
-
-Virials have DeePMD's sign: virial = -dE/d(strain) = -stress * volume, in eV.
-"""
+"""Frozen models, evaluated by DeePMD-kit, whose virial is −stress × volume in eV."""
 
 from __future__ import annotations
 
@@ -27,8 +24,8 @@ from mlpwf.potentials.deepmd import lammps
 from mlpwf.potentials.deepmd.data import groups
 from mlpwf.potentials.deepmd.program import thread_settings
 from mlpwf.potentials.lammps import LammpsExport
-from mlpwf.potentials.metrics import Quantities
 from mlpwf.structures.frames import element_order
+from mlpwf.structures.properties import Properties
 
 Array = NDArray[np.float64]
 
@@ -96,16 +93,18 @@ class DeepPotential(Potential):
         """The type map."""
         return list(self.net.get_type_map())
 
-    def compute(self, frames: Sequence[Atoms]) -> list[Quantities]:
-        """Energy, forces and virial of each frame."""
-        results: dict[int, Quantities] = {}
+    def compute(self, frames: Sequence[Atoms]) -> list[Properties]:
+        """Energy, forces and stress of each frame."""
+        results: dict[int, Properties] = {}
         for members, coordinates, cells, types in self._batches(frames):
             energies, forces, virials = self.net.eval(coordinates, cells, types)[:3]
             for row, index in enumerate(members):
-                results[int(index)] = Quantities(
+                volume = float(frames[index].get_volume())
+                results[int(index)] = Properties(
                     float(energies[row].sum()),
                     np.array(forces[row], float).reshape(-1, 3),
-                    np.array(virials[row], float).reshape(3, 3),
+                    -np.array(virials[row], float).reshape(3, 3) / volume,
+                    volume,
                 )
         return [results[index] for index in range(len(frames))]
 

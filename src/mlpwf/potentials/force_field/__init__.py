@@ -20,7 +20,7 @@ class ClassicalForceField(Engine):
     expects = "styles LAMMPS has, coefficients of all types"
 
     def open(self, files: Sequence[Path], molecules: Sequence[Atoms] = ()) -> Potential:
-        """The force field of two files, commands and molecules (`simulate.force_field`)."""
+        """The force field of two files, commands and data (`simulate.force_field`), for boxes of these molecules."""
         from mlpwf.potentials.force_field.potential import ClassicalPotential
 
         return ClassicalPotential(self, files, molecules)

@@ -12,15 +12,15 @@ from mlpwf.errors import ConfigError
 from mlpwf.potentials.base import Engine, Potential
 from mlpwf.potentials.force_field.reading import read_force_field, templates, write_full_data
 from mlpwf.potentials.lammps import METAL, REAL, LammpsExport, SinglePoints
-from mlpwf.potentials.metrics import Quantities
 from mlpwf.structures.frames import element_order
 from mlpwf.structures.molecules import species_numbers
+from mlpwf.structures.properties import Properties
 
 SKIN_ANGSTROM, REBUILD_FS = 2.0, 10.0
 
 
 class ClassicalPotential(Potential):
-    """The force field of two files, commands and molecules, for boxes of these molecules."""
+    """The force field of two files, commands and data, for boxes of these molecules."""
 
     def __init__(self, engine: Engine, files: Sequence[Path], molecules: Sequence[Atoms] = ()) -> None:
         super().__init__(engine, files, molecules)
@@ -42,8 +42,8 @@ class ClassicalPotential(Potential):
     def _single_points(self) -> SinglePoints:
         return SinglePoints(self.lammps())
 
-    def compute(self, frames: Sequence[Atoms]) -> list[Quantities]:
-        """Energy, forces and virial of each frame by LAMMPS in this process."""
+    def compute(self, frames: Sequence[Atoms]) -> list[Properties]:
+        """Energy, forces and stress of each frame by LAMMPS in this process."""
         return [self._single_points.of(atoms) for atoms in frames]
 
     def lammps(self) -> LammpsExport:

@@ -52,27 +52,27 @@ class Template:
 
 @dataclass(frozen=True)
 class ForceField:
-    """What LAMMPS is told: units, commands that follow the box, types by section, and the molecules."""
+    """What LAMMPS is told: units, commands that follow the box, types by section, and one molecule of each species."""
 
     units: str
     commands: tuple[str, ...]
     types: dict[str, int]
     masses: Array
-    molecules: Template
-    """All species in one, in the order of the file."""
+    whole: Template
+    """One molecule of each species, all in one, in the order of the file."""
 
 
 # ---------------------------------------------------------------- reading
 
 
-def read_force_field(commands: Path | str, molecules: Path | str) -> ForceField:
+def read_force_field(commands: Path | str, source: Path | str) -> ForceField:
     """Read the two files of `simulate.force_field`.
 
     Parameters
     ----------
     commands
         LAMMPS commands of `COMMANDS`; `#` begins a comment.
-    molecules
+    source
         LAMMPS data file, atom style full, of one molecule of each species. Sections of
         coefficients count as commands before those of `commands`.
 
@@ -99,15 +99,15 @@ def read_force_field(commands: Path | str, molecules: Path | str) -> ForceField:
     for name in STYLES:
         if first.count(name) > 1:
             raise ConfigError(f"{commands}: {first.count(name)} commands {name}; expected one")
-    data = _Data(Path(molecules))
+    data = _Data(Path(source))
     _compare(commands, lines, data)
     for section, name in zip(ATOMS_OF, KINDS, strict=True):
-        if len(data.molecules.topology[section]) and f"{name}_style" not in first:
-            raise ConfigError(f"{commands}: no {name}_style; expected one, since {molecules} has {section}")
+        if len(data.whole.topology[section]) and f"{name}_style" not in first:
+            raise ConfigError(f"{commands}: no {name}_style; expected one, since {source} has {section}")
     said = [" ".join(words) for words in lines if words[0] not in ("units", "atom_style")]
     settings = [line for line in said if line.split()[0] not in COEFFICIENTS.values()]
     coefficients = [line for line in said if line.split()[0] in COEFFICIENTS.values()]
-    return ForceField(units[1], (*settings, *data.coefficients, *coefficients), data.types, data.masses, data.molecules)
+    return ForceField(units[1], (*settings, *data.coefficients, *coefficients), data.types, data.masses, data.whole)
 
 
 def _commands(path: Path) -> Iterator[list[str]]:
@@ -154,7 +154,7 @@ class _Data:
         self.types = {name: self.file.counts.get(f"{name} types", 0) for name in ("atom", *KINDS)}
         self.masses = self._masses()
         self.coefficients = tuple(self._coefficients())
-        self.molecules = self._molecules()
+        self.whole = self._whole()
 
     def _masses(self) -> Array:
         kinds = self.types["atom"]
@@ -179,7 +179,7 @@ class _Data:
                 kind = f"{words[0]} {words[0]}" if command == "pair_coeff" else words[0]
                 yield " ".join([command, kind, *words[1:]])
 
-    def _molecules(self) -> Template:
+    def _whole(self) -> Template:
         """Types, charges and topology in the order of the atoms' numbers."""
         rows = sorted((int(words[0]), line, words) for line, words in self.file.rows("Atoms"))
         order = {number: k for k, (number, _, _) in enumerate(rows)}
@@ -270,7 +270,7 @@ def templates(force_field: ForceField, references: Sequence[Atoms], source: Path
     ConfigError
         If atoms, masses, bonds or charges do not fit.
     """
-    whole, start, found = force_field.molecules, 0, []
+    whole, start, found = force_field.whole, 0, []
     sizes = [len(reference) for reference in references]
     if sum(sizes) != len(whole.types):
         raise ConfigError(
@@ -312,7 +312,7 @@ def _check_numbers(numbers: Rows, sizes: Sequence[int], source: Path | str) -> N
 
 def _check(template: Template, reference: Atoms, force_field: ForceField, source: Path | str) -> None:
     """ConfigError unless a template is the molecule of a reference, atom by atom."""
-    from mlpwf.structures.molecules import reference_bonds
+    from mlpwf.structures.molecules import molecule_bonds
 
     name = reference.info.get("species", reference.get_chemical_formula())
     masses = force_field.masses[template.types - 1]
@@ -321,9 +321,7 @@ def _check(template: Template, reference: Atoms, force_field: ForceField, source
             raise ConfigError(
                 f"{source}: atom {number} of {name} weighs {mass:g} amu; expected {atom.mass:g} ({atom.symbol})"
             )
-    single = reference.copy()
-    single.arrays["molecule"] = np.zeros(len(single), dtype=int)
-    expected = {tuple(sorted(pair)) for pair in reference_bonds(single, [single]).tolist()}
+    expected = {tuple(sorted(pair)) for pair in molecule_bonds(reference).tolist()}
     bonded = {tuple(sorted(pair)) for pair in template.topology["Bonds"][:, 1:].tolist()}
     if odd := sorted(bonded ^ expected):
         pair = " and ".join(str(atom + 1) for atom in odd[0])
@@ -337,7 +335,7 @@ def _check(template: Template, reference: Atoms, force_field: ForceField, source
 
 
 def write_full_data(
-    target: Path, atoms: Atoms, force_field: ForceField, molecules: Sequence[Template], species: Rows
+    target: Path, atoms: Atoms, force_field: ForceField, of_species: Sequence[Template], species: Rows
 ) -> None:
     """Write a LAMMPS data file (atom style full) of a box.
 
@@ -349,7 +347,7 @@ def write_full_data(
         The box, molecules contiguous.
     force_field
         Number of types of each kind.
-    molecules
+    of_species
         The molecule of each species.
     species
         Species of each molecule of the box, shape (n_molecules,).
@@ -357,12 +355,12 @@ def write_full_data(
     from mlpwf.structures.lammps_data import element_mass, wrapped_box
 
     cell, wrapped, images = wrapped_box(atoms)
-    kinds = np.concatenate([molecules[kind].types for kind in species])
-    charges = np.concatenate([molecules[kind].charges for kind in species])
-    first = np.concatenate([[0], np.cumsum([len(molecules[kind].types) for kind in species])])
+    kinds = np.concatenate([of_species[kind].types for kind in species])
+    charges = np.concatenate([of_species[kind].charges for kind in species])
+    first = np.concatenate([[0], np.cumsum([len(of_species[kind].types) for kind in species])])
     topology = {
         section: np.concatenate([
-            molecules[kind].topology[section] + [0, *[start] * size]
+            of_species[kind].topology[section] + [0, *[start] * size]
             for kind, start in zip(species, first[:-1], strict=True)
         ])
         for section, size in ATOMS_OF.items()
