@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mlpwf.potentials.metrics import Array, Quantities
+from mlpwf.potentials.committee import spread_of
+from mlpwf.potentials.metrics import Array, Quantities, committee_mean
 
 SPREADS = 8.0  # robust standard deviations from the median; a false flag costs one label
 FEWEST = 8  # labels of one composition below which there is no ensemble to compare with
@@ -86,13 +87,13 @@ def _measures(
         ("the largest force", np.log(largest), SPREAD_FLOORS["force"]),
     ]
     if committee:
-        mean = np.array([np.mean([one.energy for one in frame]) for frame in zip(*committee, strict=True)])
-        forces = [np.array([one.forces for one in frame]) for frame in zip(*committee, strict=True)]
-        errors = np.array([_largest(label.forces - f.mean(0)) for label, f in zip(labels, forces, strict=True)])
-        deviations = np.array([np.sqrt(f.var(0).sum(-1)).max() for f in forces])
+        means = committee_mean(committee)
+        apart = np.array([label.energy - mean.energy for label, mean in zip(labels, means, strict=True)])
+        errors = np.array([_largest(label.forces - mean.forces) for label, mean in zip(labels, means, strict=True)])
+        deviations = np.array([spread_of(frame).max_force for frame in zip(*committee, strict=True)])
         floor = float(np.median(deviations))
         measures += [
-            ("the committee's energy error", (energies - mean) / atoms, SPREAD_FLOORS["energy"]),
+            ("the committee's energy error", apart / atoms, SPREAD_FLOORS["energy"]),
             ("the committee's force error", np.log(errors / (deviations + floor)), SPREAD_FLOORS["force"]),
         ]
     return measures
