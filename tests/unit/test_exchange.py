@@ -3,6 +3,7 @@
 import fcntl
 import gzip
 import json
+import logging
 import os
 import re
 import shutil
@@ -20,9 +21,11 @@ from mlpwf.calculators.base import Reason
 from mlpwf.calculators.espresso import outputs, pw
 from mlpwf.calculators.espresso.acceptance import accept
 from mlpwf.calculators.espresso.dispersion import dispersion
+from mlpwf.config.label_engines import LABEL_ENGINES, Capability, LabelEngine
 from mlpwf.errors import ConfigError, DataError
 from mlpwf.label import import_export
 from mlpwf.label import sources as where
+from mlpwf.label.checking import checked
 from mlpwf.label.foreign import Refusal, Refused
 from mlpwf.label.record import raw_of, read_raw, structure_of
 from mlpwf.label.store import Store, canonical, label_key
@@ -216,6 +219,27 @@ def test_places_without_labels_are_one_line(place):
             where.find_sources([place / name])
 
 
+def test_messages_name_the_programs_of_all_engines_with_outputs(monkeypatch):
+    assert where.programs() == "pw.x"
+    other = LabelEngine("toy", "a toy", "toy.x", "toy:Toy", capabilities=frozenset({Capability.OUTPUTS}))
+    monkeypatch.setitem(LABEL_ENGINES, "toy", other)
+    assert where.expected().startswith("an output of pw.x or toy.x, an extended XYZ file")
+
+
+def test_numbers_without_an_output_need_the_users_word(place):
+    sources = where.Sources(frames=[place / "frames.extxyz"])
+    where.check_provenance(sources, "qe", asserted=True)
+    with pytest.raises(ConfigError, match=r"frames\.extxyz: holds numbers .*; name outputs of pw\.x instead, or add"):
+        where.check_provenance(sources, "qe", asserted=False)
+
+
+def test_an_output_of_another_engine_is_named(place):
+    sources = where.find_sources([place / "water.out"])
+    where.check_provenance(sources, "qe", asserted=False)
+    with pytest.raises(ConfigError, match=r"is an output of pw\.x; label\.engine is gfn1, qe expected"):
+        where.check_provenance(sources, "gfn1", asserted=False)
+
+
 # ---------------------------------------------------------------- numbers without an output
 
 
@@ -351,6 +375,17 @@ def test_asserted_labels_say_so_and_where_they_come_from(place, store):
     assert [record.asserted for record in records] == [True, True]
     assert sorted(record.source for record in records) == [f"{place}/frames.extxyz#{i}" for i in range(2)]
     assert all(frame.info["asserted"] for frame in import_export.stored(other, None))
+
+
+def test_what_is_imported_is_counted_and_what_is_refused_is_named(place, caplog):
+    caplog.set_level(logging.INFO)
+    found = import_export.read_output(place / "water.out", espresso())
+    refused = Refused("there", Refusal.UNREADABLE, "cut short")
+    taken = import_export.keep_all(Store(place / "store"), PHYSICS, [found, refused, found])
+    assert str(taken) == "1 imported, 1 known, 1 refused (1 unreadable)"
+    assert not taken.nothing
+    assert "label import: refused there: unreadable: cut short" in caplog.messages
+    assert import_export.keep_all(Store(place / "store"), PHYSICS, [refused]).nothing
 
 
 # ---------------------------------------------------------------- out of the store
@@ -534,6 +569,21 @@ def test_what_was_set_aside_keeps_its_output(store):
         store.check("aside", key)
     store.put_rejected(key, msgspec.structs.replace(record, reason="clash"), None)
     assert store.check("aside", key), "a clash never had an output"
+
+
+def test_a_store_is_checked_as_a_whole_and_what_is_damaged_is_named(store, caplog):
+    caplog.set_level(logging.INFO)
+    store.put_rejected("ab" * 32, rejected(), None)
+    first, second = store.all_keys()
+    unsealed = json.loads(store.path("labels", first).read_text())
+    del unsealed["sha256"]
+    store.path("labels", first).write_text(json.dumps(unsealed))
+    store.path("labels", second).write_text("{}")
+    found = checked(store)
+    assert (found.labels, found.rejected, found.unsealed) == (2, 1, 1)
+    assert found.damaged == [store.path("labels", second), store.path("aside", "ab" * 32)]
+    assert str(found).startswith("2 labels, 1 rejected, 1 without a checksum, 2 damaged: ")
+    assert any("have the key" in line for line in caplog.messages)
 
 
 def test_what_killed_processes_left_is_named(store):

@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from mlpwf.calculators import registry
-from mlpwf.config.label_engines import LabelEngine
+from mlpwf.config.label_engines import Capability, LabelEngine, having
 from mlpwf.errors import ConfigError
 
 HEAD_BYTES = 65536
@@ -18,7 +18,7 @@ HEAD_BYTES = 65536
 
 def programs() -> str:
     """The programs whose outputs can be imported, in words."""
-    return " or ".join(engine.program for engine, _ in registry.output_readers())
+    return " or ".join(engine.program for engine in having(Capability.OUTPUTS))
 
 
 def expected() -> str:
