@@ -1,15 +1,30 @@
 """Records of the store as types: sealed as they stand on disk, read whatever version wrote them."""
 
+import gzip
 import json
+from pathlib import Path
 
 import pytest
 
 from mlpwf.campaign.records import Attempt
 from mlpwf.errors import DataError
-from mlpwf.label.record import LabelRecord, RejectionRecord, checksum, raw_of, read, read_raw, sealed, typed, write_raw
-from mlpwf.label.store import Store
+from mlpwf.label.record import (
+    LabelRecord,
+    RejectionRecord,
+    checksum,
+    opened,
+    raw_of,
+    read,
+    read_raw,
+    sealed,
+    structure_of,
+    typed,
+    write_raw,
+)
+from mlpwf.label.store import Store, canonical, label_key
 from store_records import accepted, rejected
 
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 KEY = "ab" * 32
 ATTEMPT = Attempt(attempt="as asked", reason=None, detail=None, cpu_s=2.0)
 
@@ -44,6 +59,17 @@ def test_a_record_of_an_earlier_version_is_read_and_its_checksum_is_of_what_stan
     assert on_disk["attempts"][0]["rung"] == "as asked"
     assert store.get(KEY) == accepted(attempts=[ATTEMPT], finished=raw["finished"])
     assert list(store.raw_records()) == [raw]
+
+
+def test_labels_of_version_0_1_are_read_whole_and_say_the_same_when_written():
+    lines = gzip.decompress((BENCHMARKS / "toluene" / "labels.jsonl.gz").read_bytes()).decode().splitlines()
+    for line in lines[::10]:
+        raw, seal = opened(json.loads(line))
+        assert seal == checksum(raw)
+        record = typed(raw, LabelRecord)
+        assert [one.attempt for one in record.attempts] == ["as asked"]
+        assert raw_of(record) | {"attempts": raw["attempts"]} == raw
+        assert len(label_key(canonical(structure_of(record)), record.physics)) == 64
 
 
 def test_the_first_records_had_neither_attempts_nor_a_checksum(tmp_path):
