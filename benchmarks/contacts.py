@@ -72,7 +72,7 @@ def main() -> None:
     for kind, frames in sorted_by_contact(campaign, arguments.cycle).items():
         chosen = [frames[index] for index in rng.permutation(len(frames))[: arguments.frames]]
         outcomes = [(atoms, labeller.label(atoms)) for atoms in chosen]
-        done = [labelled(a, canonical(a), labeller.store.get(o["key"])) for a, o in outcomes if o["accepted"]]
+        done = [labelled(a, canonical(a), labeller.store.get(o.key)) for a, o in outcomes if o.accepted]
         if len(done) < 2:
             print(f"{kind}: {len(frames)} frames, {len(done)} labelled")
             continue
@@ -80,7 +80,7 @@ def main() -> None:
         atom = [float(np.mean(error**2)) for error in errors]
         nets = [molecule_sums(error, a.arrays["molecule"]) for error, a in zip(errors, done, strict=True)]
         net = [float(np.mean(one**2)) for one in nets]
-        deviation = 1e3 * np.median([a.info["max_devi_f"] for a, o in outcomes if o["accepted"]])
+        deviation = 1e3 * np.median([a.info["max_devi_f"] for a, o in outcomes if o.accepted])
         print(
             f"{kind}: {len(frames)} frames, {len(done)} labelled; force {with_error(atom)}, between molecules "
             f"{with_error(net)}, largest deviation {deviation:.0f} meV/Å",

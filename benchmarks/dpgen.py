@@ -251,8 +251,8 @@ class Stage:
         done = []
         for atoms in frames:
             outcome = labeller.label(atoms)
-            if outcome["accepted"]:
-                record = labeller.store.get(outcome["key"])
+            if outcome.accepted:
+                record = labeller.store.get(outcome.key)
                 done.append(labelled(atoms, canonical(atoms), record))
         return done
 

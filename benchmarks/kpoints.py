@@ -27,7 +27,6 @@ from mlpwf.calculators.espresso.pw import kpoints_of
 from mlpwf.config import Label, Site
 from mlpwf.files import write_text
 from mlpwf.label.labeller import Labeller
-from mlpwf.label.store import canonical, labelled
 from mlpwf.potentials.metrics import errors_of_labels
 from mlpwf.structures.properties import Properties, of_frame
 
@@ -62,11 +61,8 @@ class Bench:
         """A label and its CPU-s."""
         points = {"kpoints": "gamma"} if distance is None else {"kpoints": "auto", "image_distance_angstrom": distance}
         labeller = Labeller(SETTINGS.model_copy(update=points), self.site, self.work, sorted(set(atoms.symbols)))
-        outcome = labeller.label(atoms)
-        record = labeller.store.get(outcome["key"])
-        if record is None:
-            raise SystemExit(f"{atoms.get_chemical_formula()} was rejected: {outcome['reason']} ({outcome['detail']})")
-        return of_frame(labelled(atoms, canonical(atoms), record)), outcome["cpu_s"]
+        label, outcome = labeller.labelled(atoms)
+        return of_frame(label), outcome.cpu_s
 
 
 def rows(bench: Bench, system: str) -> Iterator[tuple[str, ...]]:

@@ -146,13 +146,13 @@ def a_failed_run_has_a_typed_reason_and_is_never_a_label(case: Case, folder: Pat
     label, site, frame = case.broken
     labeller = Labeller(label, site.model_copy(update={"label_store": str(folder / "store")}), folder, ["H"])
     outcome = labeller.label(frame)
-    assert not outcome["accepted"]
-    assert outcome["reason"] in {str(reason) for reason in Reason}
-    assert outcome["detail"]
-    assert labeller.store.get(outcome["key"]) is None
-    assert labeller.store.get_rejected(outcome["key"])["reason"] == outcome["reason"]
-    assert labeller.store.check("aside", outcome["key"]), "sealed, with the raw output if there has to be one"
-    assert labeller.label(frame)["reused"], "what is rejected is not computed again with the same numerics"
+    assert not outcome.accepted
+    assert outcome.reason in {str(reason) for reason in Reason}
+    assert outcome.detail
+    assert labeller.store.get(outcome.key) is None
+    assert labeller.store.get_rejected(outcome.key).reason == outcome.reason
+    assert labeller.store.check("aside", outcome.key), "sealed, with the raw output if there has to be one"
+    assert labeller.label(frame).reused, "what is rejected is not computed again with the same numerics"
     assert [path.name for path in folder.iterdir()] == ["store"], "no scratch folder is left"
 
 

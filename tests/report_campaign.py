@@ -110,7 +110,7 @@ def _labels(asked: int, aside: dict[str, int]) -> dict[str, Any]:
     }
     return {
         "mlpwf": "0.1.0", "engine": "qe", "engine_version": "6.7", "physics": physics, "requested": asked,
-        "accepted": asked - len(frames), "reused": 2, "aside": aside, "aside_frames": frames,
+        "accepted": asked - len(frames), "reused": 2, "retries": {}, "aside": aside, "aside_frames": frames,
         "cpu_s": 60.0 * asked, "label_cpu_s_mean": 61.5,
     }  # fmt: skip
 

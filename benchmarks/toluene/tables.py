@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from mlpwf.campaign.accounting import read_costs
+from mlpwf.campaign.records import LabelSummary, read
 from mlpwf.files import read_json, write_text
 
 Row = Mapping[str, Any]
@@ -40,14 +41,14 @@ def labels(campaign: Path) -> Iterator[Row]:
     """A row for each set whose labels are all there."""
     for folder in [campaign / "test", *cycles(campaign)]:
         if (path := folder / "label" / "summary.json").is_file():
-            found = read_json(path)
-            aside = [f"{count}x{reason}" for reason, count in sorted(found["aside"].items()) if count]
+            found = read(path, LabelSummary)
+            rejected = [f"{count}x{reason}" for reason, count in sorted(found.rejected.items()) if count]
             yield {
                 "set": folder.name,
-                "asked": found["requested"],
-                "labels": found["accepted"],
-                "set_aside": " ".join(aside) or "none",
-                "cpu_s_a_label": found["label_cpu_s_mean"],
+                "asked": found.requested,
+                "labels": found.accepted,
+                "set_aside": " ".join(rejected) or "none",
+                "cpu_s_a_label": found.label_cpu_s_mean,
             }
 
 

@@ -138,8 +138,8 @@ def test_a_campaign_finds_imported_labels_and_computes_nothing(place):
     for key in place.labels():
         mine, theirs = Store(place.root / "store").get(key), Store(place.root / "new").get(key)
         names = ("energy_ev", "forces_ev_angstrom", "stress_ev_angstrom3", "physics", "engine_version")
-        assert {name: mine[name] for name in names} == {name: theirs[name] for name in names}
-        assert theirs["cpu_s"] == pytest.approx(mine["cpu_s"], rel=0.7)
+        assert [getattr(mine, name) for name in names] == [getattr(theirs, name) for name in names]
+        assert theirs.cpu_s == pytest.approx(mine.cpu_s, rel=0.7)
     again = place.label(frames, out="again", store="new")
     assert [entry["reused"] for entry in again] == [True, True]
     assert place.started == 2

@@ -25,6 +25,7 @@ from mlpwf.label import import_export
 from mlpwf.label.archive import write_archive
 from mlpwf.label.commands import app
 from mlpwf.label.foreign import Refused
+from mlpwf.label.record import raw_of
 from mlpwf.label.sources import find_sources
 from mlpwf.label.store import Store
 from real_outputs import PHYSICS, SETTINGS, copy_outputs, espresso, store_of_outputs
@@ -78,9 +79,9 @@ def test_a_case_is_taken_as_its_file_says(name, place, take):
     *said, last = take(CASES / f"{name}.extxyz", "--asserted")
     assert last == "label import: 1 imported, 0 known, 0 refused"
     (record,) = records(place)
-    forces = sorted(record["forces_ev_angstrom"])
+    forces = sorted(record.forces_ev_angstrom)
     assert forces == sorted(FORCES)
-    stress = np.array(record["stress_ev_angstrom3"])
+    stress = np.array(record.stress_ev_angstrom3)
     expected = [[0.011, 0.002, 0.003], [0.002, 0.012, 0.001], [0.003, 0.001, 0.013]]
     assert np.allclose(stress, expected, rtol=0, atol=2e-5)
     told = {"force": "−dE/dx, in eV/Å", "virial": "−stress × volume, in eV", "voigt": "xx, yy, zz, yz, xz, xy in eV/Å³"}
@@ -321,7 +322,7 @@ def test_a_record_that_cannot_be_a_label_is_refused_in_an_archive_too(place, tak
     store = Store(place / "store")
     (key,) = store.all_keys()
     record = store.get(key)
-    record["forces_ev_angstrom"][0] = [0.0, 0.0, 0.0]
+    record.forces_ev_angstrom[0] = [0.0, 0.0, 0.0]
     store.put(key, record)
     take("--out", place / "all.jsonl.gz", verb="export")
     line, _ = take(place / "all.jsonl.gz")
@@ -450,8 +451,8 @@ def test_one_bad_output_does_not_end_an_import(place, take):
     assert "water.out: bad output: 0.164D+00 is no number as pw.x writes it" in second
     assert last == "label import: 1 imported, 0 known, 2 refused (2 bad output)"
     (record,) = records(place)
-    assert record["physics"] == PHYSICS
-    assert json.dumps(record)
+    assert record.physics == PHYSICS
+    assert json.dumps(raw_of(record))
 
 
 OTHER_RUNS = {

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from ase import Atoms
@@ -92,8 +93,8 @@ def test_good_and_bad_frames_in_one_batch(campaign):
     odd = water(2)[:2]
     summary, frames = campaign.label([water(1), clash, odd, water(3)])
     assert summary["accepted"] == 2
-    assert summary["aside"] == {"clash": 1, "crashed": 1}
-    assert "0.300 Å" in summary["aside_frames"][0]["detail"]
+    assert summary["rejected"] == {"clash": 1, "crashed": 1}
+    assert "0.300 Å" in summary["rejected_frames"][0]["detail"]
     assert campaign.starts == 3, "a clash is never sent to pw.x"
     assert [frame.info["state"] for frame in frames] == ["gas", "gas"]
     assert np.isfinite(frames[1].get_forces()).all()
@@ -143,7 +144,7 @@ def test_an_unconverged_scf_is_attempted_with_other_numerics(campaign):
     summary, frames = campaign.label([water(1)])
     assert summary["accepted"] == 1
     attempts = read_json(campaign.out / "batch" / "000.json")["labels"][0]["attempts"]
-    assert [(a["rung"], a["reason"]) for a in attempts] == [("as asked", "not converged"), ("local-TF mixing", None)]
+    assert [(a["attempt"], a["reason"]) for a in attempts] == [("as asked", "not converged"), ("local-TF mixing", None)]
     assert campaign.starts == 2
     assert summary["retries"] == {"local-TF mixing": 1}
     shutil.rmtree(campaign.root / "store")
@@ -193,13 +194,13 @@ def test_an_implausible_label_is_computed_again_and_not_trained_on(campaign):
     keys = [entry["key"] for entry in read_json(campaign.out / "batch" / "000.json")["labels"]]
     store = Store(campaign.root / "store")
     record = store.get(keys[2])
-    store.put(keys[2], record | {"energy_ev": record["energy_ev"] + 5.0})
+    store.put(keys[2], msgspec.structs.replace(record, energy_ev=record.energy_ev + 5.0))
     before = campaign.starts
     summary, labelled = campaign.label(frames)
     assert [doubt["frame"] for doubt in summary["doubts"]] == [2, 8]
     assert "differ by" in summary["doubts"][0]["disagreement"]
     assert summary["doubts"][1]["disagreement"] == "", "a stretched molecule is odd, but its label is right"
-    assert summary["aside"] == {"implausible": 1}
+    assert summary["rejected"] == {"implausible": 1}
     assert len(labelled) == summary["accepted"] == 8
     assert campaign.starts == before + 1, "the second calculation is kept as well"
 
@@ -233,7 +234,7 @@ def test_the_budget_is_not_overrun(campaign):
     summary, _ = campaign.label(frames)
     assert summary["accepted"] in (2, 3)
     assert summary["reused"] == 1
-    assert summary["aside"] == {"over budget": 5 - summary["accepted"]}
+    assert summary["rejected"] == {"over budget": 5 - summary["accepted"]}
     assert campaign.starts == summary["accepted"]
     assert not list((campaign.root / "store" / "aside").rglob("*.json")), "a label not bought is not a failure"
     assert affordable_labels(campaign.out, label_core_hours(campaign.out)) == 0

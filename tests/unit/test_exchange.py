@@ -3,6 +3,7 @@
 import fcntl
 import gzip
 import json
+import logging
 import os
 import re
 import shutil
@@ -11,6 +12,7 @@ import time
 import ase.db
 import ase.io
 import dpdata
+import msgspec
 import numpy as np
 import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
@@ -20,13 +22,17 @@ from mlpwf.calculators.base import Reason
 from mlpwf.calculators.espresso import outputs, pw
 from mlpwf.calculators.espresso.acceptance import accept
 from mlpwf.calculators.espresso.dispersion import dispersion
+from mlpwf.config.label_engines import LABEL_ENGINES, Capability, LabelEngine
 from mlpwf.errors import ConfigError, DataError
 from mlpwf.label import import_export
 from mlpwf.label import sources as where
+from mlpwf.label.checking import checked
 from mlpwf.label.foreign import Refusal, Refused
+from mlpwf.label.record import raw_of, read_raw, structure_of
 from mlpwf.label.store import Store, canonical, label_key
 from mlpwf.structures.frames import write_frames
 from real_outputs import DATA, HASHES, NAMES, PHYSICS, SETTINGS, copy_outputs, espresso, store_of_outputs
+from store_records import rejected
 
 
 @pytest.fixture
@@ -63,14 +69,15 @@ def test_an_output_becomes_the_label_its_campaign_would_ask_for(name, store):
     key = label_key(canonical(atoms), PHYSICS)
     record = store.get(key)
     result = accept(0, (DATA / f"{name}.out").read_text(), atoms, SETTINGS, HASHES).properties
-    assert record["energy_ev"] == result.energy
-    assert np.array_equal(record["forces_ev_angstrom"], result.forces[canonical(atoms).order])
-    assert np.array_equal(record["stress_ev_angstrom3"], result.stress)
-    assert record["physics"] == PHYSICS
-    assert record["engine_version"] == "6.7MaX"
+    assert record.energy_ev == result.energy
+    assert np.array_equal(record.forces_ev_angstrom, result.forces[canonical(atoms).order])
+    assert np.array_equal(record.stress_ev_angstrom3, result.stress)
+    assert record.physics == PHYSICS
+    assert record.engine_version == "6.7MaX"
     printed = re.search(r"PWSCF +: +([\d.]+)s CPU", (DATA / f"{name}.out").read_text())
-    assert record["cpu_s"] == float(printed[1])
-    assert "asserted" not in record
+    assert record.cpu_s == float(printed[1])
+    assert not record.asserted
+    assert "asserted" not in json.loads(store.path("labels", key).read_text())
 
 
 def test_cpu_time_is_read_in_all_its_units():
@@ -193,10 +200,10 @@ def test_dpgen_data_are_the_same_labels_as_the_outputs(place, store):
     for item in found:
         assert item.asserted
         record = store.get(label_key(item.structure, PHYSICS))
-        assert item.result.properties.energy == pytest.approx(record["energy_ev"], rel=2e-7)
+        assert item.result.properties.energy == pytest.approx(record.energy_ev, rel=2e-7)
         order = item.structure.order
-        assert np.allclose(item.result.properties.forces[order], record["forces_ev_angstrom"], rtol=0, atol=1e-5)
-        assert np.allclose(item.result.properties.stress, record["stress_ev_angstrom3"], rtol=0, atol=4e-6)
+        assert np.allclose(item.result.properties.forces[order], record.forces_ev_angstrom, rtol=0, atol=1e-5)
+        assert np.allclose(item.result.properties.stress, record.stress_ev_angstrom3, rtol=0, atol=4e-6)
         assert np.abs(item.result.properties.stress).max() > 1e-3, "a wrong sign would be seen"
         assert not import_export.keep(store, PHYSICS, item), "known, without conflict"
 
@@ -211,6 +218,27 @@ def test_places_without_labels_are_one_line(place):
     ):
         with pytest.raises(ConfigError, match=message):
             where.find_sources([place / name])
+
+
+def test_messages_name_the_programs_of_all_engines_with_outputs(monkeypatch):
+    assert where.programs() == "pw.x"
+    other = LabelEngine("toy", "a toy", "toy.x", "toy:Toy", capabilities=frozenset({Capability.OUTPUTS}))
+    monkeypatch.setitem(LABEL_ENGINES, "toy", other)
+    assert where.expected().startswith("an output of pw.x or toy.x, an extended XYZ file")
+
+
+def test_numbers_without_an_output_need_the_users_word(place):
+    sources = where.Sources(frames=[place / "frames.extxyz"])
+    where.check_provenance(sources, "qe", asserted=True)
+    with pytest.raises(ConfigError, match=r"frames\.extxyz: holds numbers .*; name outputs of pw\.x instead, or add"):
+        where.check_provenance(sources, "qe", asserted=False)
+
+
+def test_an_output_of_another_engine_is_named(place):
+    sources = where.find_sources([place / "water.out"])
+    where.check_provenance(sources, "qe", asserted=False)
+    with pytest.raises(ConfigError, match=r"is an output of pw\.x; label\.engine is gfn1, qe expected"):
+        where.check_provenance(sources, "gfn1", asserted=False)
 
 
 # ---------------------------------------------------------------- numbers without an output
@@ -345,9 +373,20 @@ def test_asserted_labels_say_so_and_where_they_come_from(place, store):
     for found in everything([place / "frames.extxyz"]):
         import_export.keep(other, PHYSICS, found)
     records = [other.get(key) for key in other.all_keys()]
-    assert [record["asserted"] for record in records] == [True, True]
-    assert sorted(record["source"] for record in records) == [f"{place}/frames.extxyz#{i}" for i in range(2)]
+    assert [record.asserted for record in records] == [True, True]
+    assert sorted(record.source for record in records) == [f"{place}/frames.extxyz#{i}" for i in range(2)]
     assert all(frame.info["asserted"] for frame in import_export.stored(other, None))
+
+
+def test_what_is_imported_is_counted_and_what_is_refused_is_named(place, caplog):
+    caplog.set_level(logging.INFO)
+    found = import_export.read_output(place / "water.out", espresso())
+    refused = Refused("there", Refusal.UNREADABLE, "cut short")
+    taken = import_export.keep_all(Store(place / "store"), PHYSICS, [found, refused, found])
+    assert str(taken) == "1 imported, 1 known, 1 refused (1 unreadable)"
+    assert not taken.nothing
+    assert "label import: refused there: unreadable: cut short" in caplog.messages
+    assert import_export.keep_all(Store(place / "store"), PHYSICS, [refused]).nothing
 
 
 # ---------------------------------------------------------------- out of the store
@@ -362,10 +401,10 @@ def test_export_and_import_is_identity(place, store, name):
     assert other.all_keys() == store.all_keys()
     for key in store.all_keys():
         mine, theirs = store.get(key), other.get(key)
-        assert theirs["energy_ev"] == pytest.approx(mine["energy_ev"], abs=1e-8)
-        assert np.allclose(theirs["forces_ev_angstrom"], mine["forces_ev_angstrom"], rtol=0, atol=1e-8)
-        assert np.allclose(theirs["stress_ev_angstrom3"], mine["stress_ev_angstrom3"], rtol=0, atol=1e-10)
-        assert theirs["physics"] == mine["physics"]
+        assert theirs.energy_ev == pytest.approx(mine.energy_ev, abs=1e-8)
+        assert np.allclose(theirs.forces_ev_angstrom, mine.forces_ev_angstrom, rtol=0, atol=1e-8)
+        assert np.allclose(theirs.stress_ev_angstrom3, mine.stress_ev_angstrom3, rtol=0, atol=1e-10)
+        assert theirs.physics == mine.physics
 
 
 @pytest.mark.parametrize("name", ["labels.db", "labels.traj"])
@@ -436,7 +475,8 @@ def rewrite(path, **changes):
 
 def resealed(store, key, **changes):
     """Change a record together with its checksum: only what it says can betray it."""
-    store.put(key, store.get(key) | changes)
+    raw, _ = read_raw(store.path("labels", key))
+    store.put_raw(key, raw | changes)
 
 
 def test_a_whole_store_is_whole(store):
@@ -450,7 +490,7 @@ def test_a_label_without_a_checksum_is_still_checked(store):
     record.pop("sha256")
     store.path("labels", key).write_text(json.dumps(record))
     assert store.check("labels", key) is False
-    assert store.get(key) == record
+    assert raw_of(store.get(key)) == record
     rewrite(store.path("labels", key), forces_ev_angstrom=record["forces_ev_angstrom"][:-1])
     with pytest.raises(DataError, match="forces has shape"):
         store.check("labels", key)
@@ -477,10 +517,10 @@ def test_one_changed_digit_is_noticed_and_never_trained_on(store):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"energy_ev": None}, "energy is not finite"),
-        ({"energy_ev": [1.0]}, r"energy has shape \(1,\), \(\) expected"),
+        ({"energy_ev": None}, r"Expected `float`, got `null` - at `\$\.energy_ev`"),
+        ({"energy_ev": [1.0]}, r"Expected `float`, got `array` - at `\$\.energy_ev`"),
         ({"stress_ev_angstrom3": [[0.0] * 3] * 2}, r"stress has shape \(2, 3\)"),
-        ({"forces_ev_angstrom": "lost"}, "forces is lost; a number expected"),
+        ({"forces_ev_angstrom": "lost"}, r"Expected `array`, got `str` - at `\$\.forces_ev_angstrom`"),
         ({"symbols": ["O", "H"]}, "forces has shape"),
         ({"symbols": ["O", "H", "Xy"]}, "KeyError"),
         ({"physics": {"engine": "gfn1"}}, r"have the key .*… expected"),
@@ -496,7 +536,7 @@ def test_a_record_that_cannot_be_a_label_is_damaged(store, changes, message):
 
 def test_a_moved_atom_and_a_moved_file_are_another_key(store):
     first, second = store.all_keys()
-    positions = np.array(store.get(first)["positions_angstrom"])
+    positions = np.array(store.get(first).positions_angstrom)
     positions[0, 0] += 2e-6
     resealed(store, first, positions_angstrom=positions.tolist())
     shutil.copy(store.path("labels", first), store.path("labels", second))
@@ -514,8 +554,8 @@ def test_a_file_that_is_no_record_is_damaged(store, content):
 
 
 def test_what_was_set_aside_keeps_its_output(store):
-    key = store.all_keys()[0]
-    record = store.get(key) | {"reason": "not converged"}
+    record = rejected(reason="not converged", physics=PHYSICS)
+    key = label_key(canonical(structure_of(record)), PHYSICS)
     store.put_rejected(key, record, "all pw.x said")
     assert store.check("aside", key)
     raw = store.path("aside", key, ".out.gz")
@@ -528,8 +568,23 @@ def test_what_was_set_aside_keeps_its_output(store):
     raw.unlink()
     with pytest.raises(DataError, match="FileNotFoundError"):
         store.check("aside", key)
-    store.put_rejected(key, record | {"reason": "clash"}, None)
+    store.put_rejected(key, msgspec.structs.replace(record, reason="clash"), None)
     assert store.check("aside", key), "a clash never had an output"
+
+
+def test_a_store_is_checked_as_a_whole_and_what_is_damaged_is_named(store, caplog):
+    caplog.set_level(logging.INFO)
+    store.put_rejected("ab" * 32, rejected(), None)
+    first, second = store.all_keys()
+    unsealed = json.loads(store.path("labels", first).read_text())
+    del unsealed["sha256"]
+    store.path("labels", first).write_text(json.dumps(unsealed))
+    store.path("labels", second).write_text("{}")
+    found = checked(store)
+    assert (found.labels, found.rejected, found.unsealed) == (2, 1, 1)
+    assert found.damaged == [store.path("labels", second), store.path("aside", "ab" * 32)]
+    assert str(found).startswith("2 labels, 1 rejected, 1 without a checksum, 2 damaged: ")
+    assert any("have the key" in line for line in caplog.messages)
 
 
 def test_what_killed_processes_left_is_named(store):

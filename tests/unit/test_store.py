@@ -10,6 +10,7 @@ from ase.build import molecule
 from mlpwf.calculators.espresso import pw
 from mlpwf.errors import DataError
 from mlpwf.label.store import Store, canonical, label_key, labelled
+from store_records import accepted, rejected
 
 PHYSICS = {"engine": "qe", "cutoff_ry": 30.0, "pseudopotentials": {"C": "c0", "H": "aa", "O": "bb"}}
 
@@ -55,7 +56,7 @@ def test_forces_come_back_in_the_callers_order(water):
     structure = canonical(water[[1, 2, 0]])
     forces = np.arange(9.0).reshape(3, 3)
     stress = np.array([[1.0, 6, 5], [6, 2, 4], [5, 4, 3]])
-    record = {"energy_ev": -1.0, "forces_ev_angstrom": forces.tolist(), "stress_ev_angstrom3": stress.tolist()}
+    record = accepted(energy_ev=-1.0, forces_ev_angstrom=forces.tolist(), stress_ev_angstrom3=stress.tolist())
     mine = labelled(water[[1, 2, 0]], structure, record)
     assert np.array_equal(mine.get_forces()[structure.order], forces)
     assert mine.get_stress().tolist() == [1, 2, 3, 4, 5, 6]
@@ -70,10 +71,11 @@ def test_not_finite_is_refused(water):
 def test_put_and_get(tmp_path):
     store = Store(tmp_path)
     assert store.get("ab" * 32) is None
-    store.put("ab" * 32, {"energy_ev": -1.5})
-    store.put_rejected("cd" * 32, {"reason": "clash"}, "raw")
-    assert store.get("ab" * 32) == {"energy_ev": -1.5}
-    assert store.get_rejected("cd" * 32) == {"reason": "clash"}
+    store.put("ab" * 32, accepted(energy_ev=-1.5))
+    store.put_rejected("cd" * 32, rejected(reason="clash"), "raw")
+    assert store.get("ab" * 32) == accepted(energy_ev=-1.5, finished=store.get("ab" * 32).finished)
+    assert store.get("ab" * 32).energy_ev == -1.5
+    assert store.get_rejected("cd" * 32).reason == "clash"
     assert store.get("cd" * 32) is None
 
 
@@ -84,7 +86,7 @@ def _compute_once(root, started):
             with open(started, "a") as handle:
                 handle.write("x")
             time.sleep(0.05)
-            store.put("kk", {})
+            store.put("kk", accepted())
 
 
 def test_many_processes_compute_a_label_once(tmp_path):

@@ -14,7 +14,7 @@ from ase import Atoms
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from mlpwf.label.store import Store, canonical, label_key
+from mlpwf.label.store import Store, canonical, label_key, record_of
 from report_campaign import campaign, put, table
 
 CYCLES, LABELS, STATES, BATCH, ROWS = 10, 500, 8, 25, 12_800
@@ -105,12 +105,7 @@ def test_a_store_of_5000_labels(tmp_path):
         atoms = water.copy()
         atoms.rattle(0.1, rng=rng)
         structure = canonical(atoms)
-        record = {
-            "mlpwf": "0", "physics": physics, "engine_version": "0", "symbols": list(structure.atoms().symbols),
-            "cell_angstrom": structure.atoms().cell.array.tolist(), "attempts": [], "cpu_s": 1.0, "energy_ev": -1.0,
-            "positions_angstrom": structure.atoms().positions.tolist(), "forces_ev_angstrom": [[0.0] * 3] * 3,
-            "stress_ev_angstrom3": [[0.0] * 3] * 3,
-        }  # fmt: skip
+        record = record_of(structure, physics, "0", 1.0).accepted(-1.0, np.zeros((3, 3)), np.zeros((3, 3)))
         store.put(label_key(structure, physics), record)
     assert len(store.all_keys()) == CYCLES * LABELS
     assert fullest(tmp_path) <= 256

@@ -160,6 +160,11 @@ class Outcome(Record, frozen=True, kw_only=True):
     """Index in the set."""
     state: str = ""
 
+    @property
+    def retry(self) -> str | None:
+        """The attempt that gave the label, where it was not the first."""
+        return self.attempts[-1].attempt if self.accepted and len(self.attempts) > 1 else None
+
 
 class Batch(Document, frozen=True, kw_only=True):
     """batch/NNN.json: the frames of one batch."""

@@ -9,9 +9,8 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,13 +18,14 @@ from mlpwf.calculators.base import Result
 from mlpwf.errors import ConfigError
 from mlpwf.files import replacing
 from mlpwf.label.foreign import Found, Refusal, Refused, unfit
-from mlpwf.label.store import Store, canonical, check_numbers, checksum, physics_of, structure_of
+from mlpwf.label.record import SEAL, LabelRecord, Physics, check_numbers, checksum, opened, sealed, structure_of, typed
+from mlpwf.label.store import Store, canonical, physics_of
 from mlpwf.structures.properties import Properties
 
 GZIP = b"\x1f\x8b"
 
 
-def write_archive(out: Path, store: Store, physics: Mapping[str, Any] | None) -> int:
+def write_archive(out: Path, store: Store, physics: Physics | None) -> int:
     """Write the accepted labels of `physics`, or of every physics if None; returns how many.
 
     Raises
@@ -36,10 +36,9 @@ def write_archive(out: Path, store: Store, physics: Mapping[str, Any] | None) ->
         If a label is damaged.
     """
     lines = []
-    for record in store.records():
-        if physics is not None and record["physics"] != physics_of(physics, structure_of(record)):
-            continue
-        lines.append(json.dumps({**record, "sha256": checksum(record)}, allow_nan=False) + "\n")
+    for raw in store.raw_records():
+        if physics is None or _has(typed(raw, LabelRecord), physics):
+            lines.append(json.dumps(sealed(raw), allow_nan=False) + "\n")
     if not lines:
         raise ConfigError(f"{store.root}: holds no label of this physics; nothing to export")
     with replacing(out) as temporary:
@@ -47,7 +46,11 @@ def write_archive(out: Path, store: Store, physics: Mapping[str, Any] | None) ->
     return len(lines)
 
 
-def read_archive(path: Path, physics: Mapping[str, Any]) -> Iterator[Found | Refused]:
+def _has(record: LabelRecord, physics: Physics) -> bool:
+    return record.physics == physics_of(physics, structure_of(record))
+
+
+def read_archive(path: Path, physics: Physics) -> Iterator[Found | Refused]:
     """The labels of an archive, each with the record it is to have in the store.
 
     What is no whole archive, or no whole record, is refused; the others are read.
@@ -76,23 +79,23 @@ def _lines(content: bytes) -> list[str]:
     return text.splitlines()
 
 
-def _found(source: str, record: Any, physics: Mapping[str, Any]) -> Found:
-    if not isinstance(record, dict) or "sha256" not in record:
+def _found(source: str, document: object, physics: Physics) -> Found:
+    if not isinstance(document, dict) or SEAL not in document:
         raise Refused(
-            source, Refusal.UNREADABLE, "no record with a checksum, sha256; a line of mlpwf label export expected"
+            source, Refusal.UNREADABLE, f"no record with a checksum, {SEAL}; a line of mlpwf label export expected"
         )
-    if record.pop("sha256") != checksum(record):
+    raw, seal = opened(document)
+    if seal != checksum(raw):
         raise Refused(source, Refusal.UNREADABLE, "its checksum is not that of its content")
+    record = typed(raw, LabelRecord)
     check_numbers(record)
     wanted = physics_of(physics, structure_of(record))
-    if record["physics"] != wanted:
-        names = [name for name in {**record["physics"], **wanted} if record["physics"].get(name) != wanted.get(name)]
-        detail = f"{names[0]} is {record['physics'].get(names[0])}, {wanted.get(names[0])} expected"
+    if record.physics != wanted:
+        names = [name for name in {**record.physics, **wanted} if record.physics.get(name) != wanted.get(name)]
+        detail = f"{names[0]} is {record.physics.get(names[0])}, {wanted.get(names[0])} expected"
         raise Refused(source, Refusal.OTHER_PHYSICS, detail)
-    forces, stress = (np.array(record[name]) for name in ("forces_ev_angstrom", "stress_ev_angstrom3"))
+    forces, stress = np.array(record.forces_ev_angstrom), np.array(record.stress_ev_angstrom3)
     atoms = structure_of(record)
-    properties = Properties(record["energy_ev"], forces, stress, float(atoms.get_volume()))
-    result = Result(properties, record["engine_version"])
-    asserted = bool(record.get("asserted"))
+    result = Result(Properties(record.energy_ev, forces, stress, float(atoms.get_volume())), record.engine_version)
     structure = canonical(atoms)
-    return Found(source, structure, result, record["engine_version"], record["cpu_s"], asserted, record)
+    return Found(source, structure, result, record.engine_version, record.cpu_s, record.asserted, raw)

@@ -17,12 +17,13 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.io.extxyz import key_val_str_to_dict, read_xyz
 
 from mlpwf.calculators.base import Calculator, ForeignError, Rejected, UnreadableError
 from mlpwf.calculators.gate import ContradictionError
 from mlpwf.errors import DataError
 from mlpwf.label.foreign import UNKNOWN_VERSION, Found, Refused, unfit
-from mlpwf.label.given import label_of
+from mlpwf.label.given import Given, label_of
 from mlpwf.label.store import canonical
 
 log = logging.getLogger(__name__)
@@ -74,14 +75,12 @@ def _split(path: Path) -> Iterator[list[str] | UnreadableError]:
         at += count + 2
 
 
-def _parsed(frame: list[str]) -> tuple[Atoms, dict[str, Any]]:
+def _parsed(frame: list[str]) -> tuple[Atoms, Given]:
     """The structure, and whatever else a frame says as it stands there: ASE is shown no name it would interpret.
 
     It knows names of its own: it would drop the forces on atoms of which `move_mask` says that
     they are fixed, and all but six numbers of a stress.
     """
-    from ase.io.extxyz import read_xyz
-
     columns = re.search(r"\bProperties\s*=\s*\"?([^\s\"]+)", frame[1])
     words = (columns[1] if columns else "species:S:1:pos:R:3").split(":")
     twice = [name for name, times in Counter([*_keys(frame[1]), *words[::3]]).items() if times > 1]
@@ -107,10 +106,8 @@ def _keys(comment: str) -> list[str]:
     return re.findall(r"([^\s=]+)\s*=", re.sub(r"\"[^\"]*\"|'[^']*'|\{[^}]*\}", "x", comment))
 
 
-def _comment(line: str) -> dict[str, Any]:
+def _comment(line: str) -> dict[str, object]:
     """ASE's own reading of a comment line, every name but those of the structure put behind a prefix."""
-    from ase.io.extxyz import key_val_str_to_dict
-
     said = key_val_str_to_dict(re.sub(r"\b(stress|virial)(?=\s*=)", rf"{PREFIX}\1", line))
     words = str(said.get("Properties", "species:S:1:pos:R:3")).split(":")
     known = ("species", "pos") if "species" in words[::3] else ("Z", "pos")
@@ -180,8 +177,11 @@ def _frames_in(path: Path, atoms: int) -> int:
     return int(shape[0])
 
 
-def _frames(data: Mapping[str, Any]) -> Iterator[tuple[Atoms, dict[str, Any]]]:
-    """Frames of a dpdata system and their numbers; DeePMD's virial is −stress × volume."""
+def _frames(data: Mapping[str, Any]) -> Iterator[tuple[Atoms, Given]]:
+    """Frames of a dpdata system and their numbers; DeePMD's virial is −stress × volume.
+
+    `data` is dpdata's own: arrays and lists by name.
+    """
     symbols = [data["atom_names"][kind] for kind in data["atom_types"]]
     for index, (cell, positions) in enumerate(zip(data["cells"], data["coords"], strict=True)):
         atoms = Atoms(symbols, positions=positions, cell=cell, pbc=True)
@@ -193,7 +193,7 @@ def _frames(data: Mapping[str, Any]) -> Iterator[tuple[Atoms, dict[str, Any]]]:
 
 
 def _asserted(
-    atoms: Atoms, given: Mapping[str, Any], calculator: Calculator, path: Path, index: int, said: set[str]
+    atoms: Atoms, given: Given, calculator: Calculator, path: Path, index: int, said: set[str]
 ) -> Found | Refused:
     """A frame as a label; what is to be said of a file is said once."""
     place = f"{path}#{index}"
@@ -215,7 +215,7 @@ def _asserted(
     return found
 
 
-def _key(given: Mapping[str, Any]) -> str | None:
+def _key(given: Given) -> str | None:
     """The key an export of mlpwf gives each frame."""
     found = re.fullmatch(r"[0-9a-f]{64}", str(given.get("label", "")))
     return found[0] if found else None

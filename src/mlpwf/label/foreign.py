@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from mlpwf.calculators import gate
 from mlpwf.calculators.base import ForeignError, Reason, Result, UnreadableError
 from mlpwf.errors import DataError
+from mlpwf.label.record import Raw
 from mlpwf.label.store import Structure
 
 UNKNOWN_VERSION = "unknown"
@@ -68,10 +67,10 @@ class Found:
     source: str
     structure: Structure
     result: Result
-    version: str
+    version: str | None
     cpu_s: float
     asserted: bool
-    record: Mapping[str, Any] | None = None
+    record: Raw | None = None
     """The record of another store, to be kept as it is."""
     key: str | None = None
     """The key of the label in the store it was exported from, where the source says it."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mlpwf.calculators.base import Calculator, ForeignError, Result, check_distance
 from mlpwf.calculators.gate import (
@@ -23,6 +22,8 @@ from mlpwf.errors import DataError
 from mlpwf.label.store import canonical
 from mlpwf.structures.properties import Properties
 
+Given = Mapping[str, ArrayLike]
+"""All that a file says of a frame beside its structure, by name, as it stands there: numbers, words, arrays."""
 MEANING = {
     "energy": "the total energy in eV",
     "forces": "the force on each atom, −dE/dx, in eV/Å",
@@ -44,7 +45,7 @@ UNITS = re.compile(r"(metal|ase|(ev|ang(strom)?s?|å|a|/|\^?3|\*|³|,|\s)+|fs|ps
 """Units of this package, and those of what no label holds."""
 
 
-def label_of(atoms: Atoms, given: Mapping[str, Any], calculator: Calculator) -> tuple[Result, list[str]]:
+def label_of(atoms: Atoms, given: Given, calculator: Calculator) -> tuple[Result, list[str]]:
     """The label in what a file says of a frame, and what is to be said of how it was read.
 
     Parameters
@@ -92,9 +93,7 @@ def label_of(atoms: Atoms, given: Mapping[str, Any], calculator: Calculator) -> 
     return Result(Properties(float(energy), forces, stress, float(atoms.get_volume()))), notes
 
 
-def _read(
-    quantity: str, given: Mapping[str, Any], shape: tuple[int, ...], tolerance: float
-) -> NDArray[np.float64] | None:
+def _read(quantity: str, given: Given, shape: tuple[int, ...], tolerance: float) -> NDArray[np.float64] | None:
     """A quantity by its name, once all that state it agree; None if none of its names is there."""
     own = next((name for name in NAMES[quantity] if name in given), None)
     if own is None:
@@ -108,9 +107,7 @@ def _read(
     return value
 
 
-def _others(
-    quantity: str, own: str, given: Mapping[str, Any], shape: tuple[int, ...]
-) -> dict[str, NDArray[np.float64]]:
+def _others(quantity: str, own: str, given: Given, shape: tuple[int, ...]) -> dict[str, NDArray[np.float64]]:
     found = {}
     for name, value in given.items():
         if name != own and STATES[quantity].search(name):
@@ -128,7 +125,7 @@ def _two(quantity: str, own: str, value: float, name: str, other: float) -> Cont
     )
 
 
-def _tensor(quantity: str, given: Mapping[str, Any], notes: list[str]) -> NDArray[np.float64] | None:
+def _tensor(quantity: str, given: Given, notes: list[str]) -> NDArray[np.float64] | None:
     """A stress or virial (3, 3), once all that state it agree; None if it is not there."""
     if quantity not in given:
         return None
@@ -144,18 +141,22 @@ def _tensor(quantity: str, given: Mapping[str, Any], notes: list[str]) -> NDArra
     return value
 
 
-def _full(what: str, value: Any, quantity: str, notes: list[str]) -> NDArray[np.float64]:
+def _full(what: str, value: ArrayLike, quantity: str, notes: list[str]) -> NDArray[np.float64]:
     size = np.size(value)
     if size == 6 and quantity == "stress":
         notes.append(f"six numbers of {what} are read as xx, yy, zz, yz, xz, xy in eV/Å³, positive under tension")
         return numeric(what, value, (6,))[VOIGT]
     if size != 9:
-        several = f"{size} numbers" if size > 1 else f"'{value}'"
-        raise DataError(f"{what} is {several}; nine expected, row by row: {MEANING[quantity]}")
+        found = f"{size} numbers" if size > 1 else _quoted(value)
+        raise DataError(f"{what} is {found}; nine expected, row by row: {MEANING[quantity]}")
     return numeric(what, np.reshape(value, (3, 3)), (3, 3))
 
 
-def _missing(quantity: str, given: Mapping[str, Any]) -> DataError:
+def _quoted(value: object) -> str:
+    return f"'{value}'"
+
+
+def _missing(quantity: str, given: Given) -> DataError:
     """What is not there, and what is there in its place."""
     what = "stress or virial" if quantity == "stress" else quantity
     stem = {"energy": "energ", "forces": "forc|gradient", "stress": "stress|virial|press"}[quantity]
@@ -169,20 +170,21 @@ def _missing(quantity: str, given: Mapping[str, Any]) -> DataError:
     return DataError(f"no {what}; expected '{quantity}': {expected}: compute it, or leave this frame out")
 
 
-def _check_stated(given: Mapping[str, Any], calculator: Calculator) -> None:
+def _check_stated(given: Given, calculator: Calculator) -> None:
     """Refuse what says in words or numbers that it is of other physics, of other units, or no label at all."""
     for name, value in given.items():
         plain = name.lower()
         expected = calculator.other_physics(plain, value) or _charged_or_magnetic(plain, value)
         if expected:
             raise ForeignError(f"'{name}' is {np.asarray(value).ravel()[:3].tolist()}; {expected} expected")
-        if re.search(r"(^|_)units?($|_)", plain) and not UNITS.fullmatch(str(value)):
-            raise DataError(f"'{name}' is {value}; eV and Å expected: convert the numbers, and say so there")
+        unit = str(value) if re.search(r"(^|_)units?($|_)", plain) else "eV"
+        if not UNITS.fullmatch(unit):
+            raise DataError(f"'{name}' is {unit}; eV and Å expected: convert the numbers, and say so there")
         if re.search(r"(energy|forces?|stress|virials?)_weight$", plain) and _number(value) == 0:
             raise DataError(f"'{name}' is 0: the file says that this number is no label; leave this frame out")
 
 
-def _check_elements(given: Mapping[str, Any], atoms: Atoms) -> None:
+def _check_elements(given: Given, atoms: Atoms) -> None:
     """Atomic numbers beside elements must be theirs."""
     numbers = numeric("'Z'", given.get("Z", atoms.numbers), (len(atoms),))
     for index in np.flatnonzero(numbers != atoms.numbers)[:1]:
@@ -191,7 +193,7 @@ def _check_elements(given: Mapping[str, Any], atoms: Atoms) -> None:
         )
 
 
-def _charged_or_magnetic(name: str, value: Any) -> str | None:
+def _charged_or_magnetic(name: str, value: ArrayLike) -> str | None:
     """What is expected in the place of a charge or a spin, which no label has; None for all else."""
     if re.fullmatch(r"((total|net|tot)_?)?charge", name) and np.ndim(value) == 0:
         return None if abs(_number(value)) < 1e-3 else "0, a neutral cell"
@@ -202,8 +204,9 @@ def _charged_or_magnetic(name: str, value: Any) -> str | None:
     return None
 
 
-def _number(value: Any) -> Any:
+def _number(value: ArrayLike) -> NDArray[np.float64]:
+    """A value as numbers; not a number where it is a word."""
     try:
-        return np.asarray(value, float)[()]
+        return np.asarray(value, float)
     except (TypeError, ValueError):
-        return np.nan
+        return np.array(np.nan)

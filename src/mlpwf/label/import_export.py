@@ -6,14 +6,16 @@ Energies, forces and stresses that come without an output are taken on the user'
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+import ase.db
+import ase.io
 import numpy as np
 from ase import Atoms
 
@@ -28,10 +30,24 @@ from mlpwf.errors import ConfigError, DataError
 from mlpwf.files import replacing
 from mlpwf.label.asserted import read_extxyz, read_system
 from mlpwf.label.foreign import UNKNOWN_VERSION, Found, Refusal, Refused, unfit
+from mlpwf.label.record import LabelRecord, Physics, structure_of
 from mlpwf.label.sources import Sources
-from mlpwf.label.store import Store, canonical, label_key, labelled, of_elements, physics_of, record_of, structure_of
+from mlpwf.label.store import (
+    Store,
+    canonical,
+    label_key,
+    labelled,
+    of_elements,
+    physics_of,
+    record_of,
+    sums_of,
+)
 from mlpwf.potentials.deepmd.data import write_data
 from mlpwf.structures.frames import element_order
+
+log = logging.getLogger(__name__)
+
+PROGRESS_EVERY = 500
 
 # ---------------------------------------------------------------- into the store
 
@@ -71,7 +87,43 @@ def read_output(path: Path, calculator: Calculator) -> Found:
     return Found(str(path.resolve()), canonical(output.atoms), output.result, version, output.cpu_s, False)
 
 
-def keep(store: Store, physics: dict[str, Any], found: Found) -> bool:
+@dataclass
+class Imported:
+    """How many labels were taken, how many the store had, and why others were refused."""
+
+    new: int = 0
+    known: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def nothing(self) -> bool:
+        """Whether every label was refused."""
+        return self.new + self.known == 0
+
+    def __str__(self) -> str:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in self.refused.most_common())
+        line = f"{self.new} imported, {self.known} known, {self.refused.total()} refused"
+        return f"{line} ({reasons})" if reasons else line
+
+
+def keep_all(store: Store, physics: Physics, labels: Iterable[Found | Refused]) -> Imported:
+    """Put labels into the store, each unless it is there; those refused are named in the log."""
+    taken = Imported()
+    for done, found in enumerate(labels, start=1):
+        try:
+            if isinstance(found, Refused):
+                raise found
+            new = keep(store, physics, found)
+            taken.new, taken.known = taken.new + new, taken.known + (not new)
+        except Refused as refused:
+            taken.refused[str(refused.reason)] += 1
+            log.info("label import: refused %s", refused)
+        if done % PROGRESS_EVERY == 0:
+            log.info("label import: %d read", done)
+    return taken
+
+
+def keep(store: Store, physics: Physics, found: Found) -> bool:
     """Put a label into the store, unless it is there; whether it is new.
 
     Raises
@@ -81,9 +133,8 @@ def keep(store: Store, physics: dict[str, Any], found: Found) -> bool:
         and physics has other numbers.
     """
     structure = found.structure
-    symbols = set(structure.atoms().symbols)
-    strangers = symbols - set(physics.get("pseudopotentials", symbols))
-    if strangers:
+    strangers = set(structure.atoms().symbols) - set(sums_of(physics))
+    if strangers and "pseudopotentials" in physics:
         detail = f"label.pseudopotentials has no file at this site for {', '.join(sorted(strangers))}"
         raise Refused(found.source, Refusal.NO_PSEUDOPOTENTIAL, detail)
     key = label_key(structure, physics)
@@ -97,17 +148,26 @@ def keep(store: Store, physics: dict[str, Any], found: Found) -> bool:
         with store.in_flight(key):
             known = store.get(key)
             if known is None:
-                store.put(key, dict(found.record) if found.record else _record(physics, found))
+                _put(store, key, physics, found)
                 return True
     _check_conflict(found, key, known)
     return False
 
 
-def _check_conflict(found: Found, key: str, known: Mapping[str, Any]) -> None:
+def _put(store: Store, key: str, physics: Physics, found: Found) -> None:
+    if found.record is not None:
+        store.put_raw(key, found.record)
+        return
+    properties = found.result.properties.in_order(found.structure.order)
+    computation = record_of(found.structure, physics, found.version, found.cpu_s)
+    store.put(key, computation.accepted(properties, found.source, found.asserted))
+
+
+def _check_conflict(found: Found, key: str, known: LabelRecord) -> None:
     """Refused if the store's label of the same structure and physics has other numbers."""
     structure = found.structure
-    force = float(np.abs(found.result.properties.forces[structure.order] - known["forces_ev_angstrom"]).max())
-    energy = abs(found.result.properties.energy - known["energy_ev"]) / len(structure.numbers)
+    force = float(np.abs(found.result.properties.forces[structure.order] - known.forces_ev_angstrom).max())
+    energy = abs(found.result.properties.energy - known.energy_ev) / len(structure.numbers)
     if force > FORCE_TOLERANCE_EV_ANGSTROM or energy > ENERGY_TOLERANCE_EV_ATOM:
         detail = (
             f"the store's label {key[:12]} differs by {force:.2g} eV/Å and {energy:.2g} eV/atom; at most "
@@ -115,23 +175,16 @@ def _check_conflict(found: Found, key: str, known: Mapping[str, Any]) -> None:
         )
         raise Refused(found.source, Refusal.CONFLICT, detail)
     try:
-        mine, theirs = found.result.properties.stress, np.array(known["stress_ev_angstrom3"])
+        mine, theirs = found.result.properties.stress, np.array(known.stress_ev_angstrom3)
         same_stress("this label", mine, f"the store's {key:.12}", theirs, theirs)
     except ContradictionError as error:
         raise Refused(found.source, Refusal.CONFLICT, str(error)) from None
 
 
-def _record(physics: dict[str, Any], found: Found) -> dict[str, Any]:
-    result = replace(found.result, properties=found.result.properties.in_order(found.structure.order))
-    record = record_of(found.structure, physics, found.version, found.cpu_s, result=result)
-    record["source"] = found.source
-    return record | {"asserted": True} if found.asserted else record
-
-
 # ---------------------------------------------------------------- out of the store
 
 
-def stored(store: Store, physics: dict[str, Any] | None) -> list[Atoms]:
+def stored(store: Store, physics: Physics | None) -> list[Atoms]:
     """Labelled frames of one physics, in the order of their keys; `info['label']` is the key.
 
     Parameters
@@ -156,12 +209,12 @@ def stored(store: Store, physics: dict[str, Any] | None) -> list[Atoms]:
         record = store.get(key)
         if record is None:
             continue
-        own = record["physics"]
+        own = record.physics
         every[_described(own)] += 1
         if physics is not None and own != physics_of(physics, structure_of(record)):
             continue
         kinds.add(_described(of_elements(own, [])))
-        sums |= set(own.get("pseudopotentials", {}).items())
+        sums |= set(sums_of(own).items())
         frames.append(_frame(key, record))
     held = "; ".join(f"{count} x {name}" for name, count in sorted(every.items())) or "nothing"
     if not frames:
@@ -171,31 +224,28 @@ def stored(store: Store, physics: dict[str, Any] | None) -> list[Atoms]:
     return frames
 
 
-def _frame(key: str, record: Mapping[str, Any]) -> Atoms:
+def _frame(key: str, record: LabelRecord) -> Atoms:
     atoms = structure_of(record)
-    frame = labelled(atoms, canonical(atoms), dict(record))
+    frame = labelled(atoms, canonical(atoms), record)
     frame.info["label"] = key
-    if record.get("asserted"):
+    if record.asserted:
         frame.info["asserted"] = True
     return frame
 
 
-def _described(physics: Mapping[str, Any]) -> str:
+def _described(physics: Physics) -> str:
     """All of a physics in one short line."""
     words = [f"{name} {_words(value)}" for name, value in physics.items() if name not in ("engine", "pseudopotentials")]
-    files = [f"{element} {value[:8]}" for element, value in physics.get("pseudopotentials", {}).items()]
+    files = [f"{element} {value[:8]}" for element, value in sums_of(physics).items()]
     return ", ".join([str(physics["engine"]), *words, *files])
 
 
-def _words(value: Any) -> str:
+def _words(value: object) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def write_ase(out: Path, frames: Sequence[Atoms]) -> None:
     """Write labelled frames as an ASE database (.db) or trajectory (.traj), atomically."""
-    import ase.db
-    import ase.io
-
     with replacing(out) as temporary:
         if out.suffix == ".traj":
             ase.io.write(temporary, frames, format="traj")

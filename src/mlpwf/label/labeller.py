@@ -8,14 +8,16 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ase import Atoms
 
 from mlpwf.calculators.base import AS_ASKED, Attempt, Rejected, Result
 from mlpwf.calculators.registry import calculator
+from mlpwf.campaign import records
 from mlpwf.config import Label, Site
-from mlpwf.label.store import Store, Structure, canonical, label_key, record_of
+from mlpwf.errors import DataError
+from mlpwf.label.record import Computation, LabelRecord, RejectionRecord
+from mlpwf.label.store import Store, Structure, canonical, label_key, labelled, record_of
 
 
 class Labeller:
@@ -52,8 +54,8 @@ class Labeller:
         """Whether the store has an outcome for a frame, so that it costs nothing."""
         return self._known(self.key(atoms)) is not None
 
-    def label(self, atoms: Atoms) -> dict[str, Any]:
-        """Outcome of one frame: key, accepted, reused, reason, detail, cpu_s, attempts."""
+    def label(self, atoms: Atoms) -> records.Outcome:
+        """What became of one frame: the store's outcome, or one computed now."""
         structure = canonical(atoms)
         key = label_key(structure, self.physics)
         known = self._known(key)
@@ -61,20 +63,34 @@ class Labeller:
             with self.store.in_flight(key):
                 known = self._known(key)
                 if known is None:
-                    return {"key": key, "reused": False, **self._compute(key, structure)}
-        return {"key": key, "reused": True, **known}
+                    return _outcome(key, self._compute(key, structure), reused=False)
+        return _outcome(key, known, reused=True)
 
-    def _known(self, key: str) -> dict[str, Any] | None:
+    def labelled(self, atoms: Atoms) -> tuple[Atoms, records.Outcome]:
+        """A frame with its label, and what became of it.
+
+        Raises
+        ------
+        DataError
+            If it was rejected.
+        """
+        outcome = self.label(atoms)
+        record = self.store.get(outcome.key)
+        if record is None:
+            raise DataError(f"{atoms.get_chemical_formula()} was rejected: {outcome.reason} ({outcome.detail})")
+        return labelled(atoms, canonical(atoms), record), outcome
+
+    def _known(self, key: str) -> LabelRecord | RejectionRecord | None:
         record = self.store.get(key)
         if record is not None:
-            return _outcome(record)
+            return record
         rejected = self.store.get_rejected(key)
-        return _outcome(rejected) if rejected is not None and rejected["numerics"] == self.numerics else None
+        return rejected if rejected is not None and rejected.numerics == self.numerics else None
 
-    def _compute(self, key: str, structure: Structure) -> dict[str, Any]:
+    def _compute(self, key: str, structure: Structure) -> LabelRecord | RejectionRecord:
         """Attempt the label until it is accepted or the calculator knows no further attempt; store the outcome."""
         atoms = structure.atoms()
-        attempts: list[dict[str, Any]] = []
+        attempts: list[records.Attempt] = []
         attempt: Attempt | None = Attempt(AS_ASKED, self.settings)
         started = time.time()
         while attempt is not None:
@@ -84,28 +100,23 @@ class Labeller:
             except Rejected as rejected:
                 rejection = rejected
                 attempts.append(_described(attempt, before, rejection))
-                attempt = self.calculator.retry(rejection, [made["rung"] for made in attempts])
+                attempt = self.calculator.retry(rejection, [made.attempt for made in attempts])
                 continue
             attempts.append(_described(attempt, before))
-            record = self._record(structure, attempts, started, result.version, result)
-            self.store.put(key, record)
-            return _outcome(record)
-        record = self._record(structure, attempts, started, rejection.version)
-        record |= {"reason": str(rejection.reason), "detail": rejection.detail, "numerics": self.numerics}
+            computation = self._computation(structure, attempts, started, result.version)
+            label = computation.accepted(result.properties)
+            self.store.put(key, label)
+            return label
+        computation = self._computation(structure, attempts, started, rejection.version)
+        record = computation.rejected(str(rejection.reason), rejection.detail, self.numerics)
         self.store.put_rejected(key, record, rejection.output)
-        return _outcome(record)
+        return record
 
-    def _record(
-        self,
-        structure: Structure,
-        attempts: list[dict[str, Any]],
-        started: float,
-        version: str | None,
-        result: Result | None = None,
-    ) -> dict[str, Any]:
-        cpu_s = sum(attempt["cpu_s"] for attempt in attempts)
-        record = record_of(structure, self.physics, version, cpu_s, attempts, result)
-        return record | {"wall_s": round(time.time() - started, 3)}
+    def _computation(
+        self, structure: Structure, attempts: Sequence[records.Attempt], started: float, version: str | None
+    ) -> Computation:
+        cpu_s = sum(attempt.cpu_s for attempt in attempts)
+        return record_of(structure, self.physics, version, cpu_s, attempts, time.time() - started)
 
     def _result(self, atoms: Atoms, attempt: Attempt) -> Result:
         """The numbers of one attempt, or Rejected."""
@@ -116,25 +127,26 @@ class Labeller:
             shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _outcome(record: dict[str, Any]) -> dict[str, Any]:
-    reason = record.get("reason")
-    return {
-        "accepted": reason is None,
-        "reason": reason,
-        "detail": record.get("detail"),
-        "cpu_s": record["cpu_s"],
-        "attempts": record.get("attempts", []),
-    }
+def _outcome(key: str, record: LabelRecord | RejectionRecord, reused: bool) -> records.Outcome:
+    reason, detail = (record.reason, record.detail) if isinstance(record, RejectionRecord) else (None, None)
+    return records.Outcome(
+        key=key,
+        reused=reused,
+        accepted=reason is None,
+        reason=reason,
+        detail=detail,
+        cpu_s=record.cpu_s,
+        attempts=record.attempts,
+    )
 
 
-def _described(attempt: Attempt, before: float, rejection: Rejected | None = None) -> dict[str, Any]:
-    """What a record says of an attempt; its name stands under the key that stores have had from the first."""
-    return {
-        "rung": attempt.name,
-        "reason": str(rejection.reason) if rejection else None,
-        "detail": rejection.detail if rejection else None,
-        "cpu_s": round(_cpu_s() - before, 3),
-    }
+def _described(attempt: Attempt, before: float, rejection: Rejected | None = None) -> records.Attempt:
+    return records.Attempt(
+        attempt=attempt.name,
+        reason=str(rejection.reason) if rejection else None,
+        detail=rejection.detail if rejection else None,
+        cpu_s=round(_cpu_s() - before, 3),
+    )
 
 
 def _cpu_s() -> float:

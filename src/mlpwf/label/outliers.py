@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mlpwf.potentials.calibration import spread
-from mlpwf.potentials.metrics import Array
+from mlpwf.potentials.committee import spread_of
+from mlpwf.potentials.metrics import Array, committee_mean
 from mlpwf.structures.properties import Properties
 
 SPREADS = 8.0  # robust standard deviations from the median; a false flag costs one label
@@ -56,7 +56,7 @@ def implausible(
     Parameters
     ----------
     labels
-        Labels of n frames.
+        Energies, forces and virials of n frames.
     compositions
         Composition of each frame; frames of different ones are not compared.
     committee
@@ -88,13 +88,13 @@ def _measures(
         ("the largest force", np.log(largest), SPREAD_FLOORS["force"]),
     ]
     if committee:
-        mean = np.array([np.mean([one.energy for one in frame]) for frame in zip(*committee, strict=True)])
-        forces = [np.array([one.forces for one in frame]) for frame in zip(*committee, strict=True)]
-        errors = np.array([_largest(label.forces - f.mean(0)) for label, f in zip(labels, forces, strict=True)])
-        deviations = np.array([spread(f).max() for f in forces])
+        means = committee_mean(committee)
+        apart = np.array([label.energy - mean.energy for label, mean in zip(labels, means, strict=True)])
+        errors = np.array([_largest(label.forces - mean.forces) for label, mean in zip(labels, means, strict=True)])
+        deviations = np.array([spread_of(frame).max_force for frame in zip(*committee, strict=True)])
         floor = float(np.median(deviations))
         measures += [
-            ("the committee's energy error", (energies - mean) / atoms, SPREAD_FLOORS["energy"]),
+            ("the committee's energy error", apart / atoms, SPREAD_FLOORS["energy"]),
             ("the committee's force error", np.log(errors / (deviations + floor)), SPREAD_FLOORS["force"]),
         ]
     return measures

@@ -10,17 +10,26 @@ from enum import StrEnum
 from pathlib import Path
 
 from mlpwf.calculators import registry
-from mlpwf.config.label_engines import LabelEngine
+from mlpwf.config.label_engines import Capability, LabelEngine, having
 from mlpwf.errors import ConfigError
 
 HEAD_BYTES = 65536
-EXPECTED = "an output of pw.x, an extended XYZ file, an archive of labels or a folder of labels"
+
+
+def programs() -> str:
+    """The programs whose outputs can be imported, in words."""
+    return " or ".join(engine.program for engine in having(Capability.OUTPUTS))
+
+
+def expected() -> str:
+    """All that can be imported, in words."""
+    return f"an output of {programs()}, an extended XYZ file, an archive of labels or a folder of labels"
 
 
 class Kind(StrEnum):
     """What a file holds."""
 
-    OUTPUT = "an output of pw.x"
+    OUTPUT = "an output of a label engine's program"
     FRAMES = "an extended XYZ file"
     ARCHIVE = "an archive of labels"
     PACKED = "gzipped"
@@ -66,19 +75,19 @@ def find_sources(places: Sequence[Path]) -> Sources:
 
 def _add_file(place: Path, found: Sources) -> None:
     if not place.is_file():
-        raise ConfigError(f"{place}: neither a file nor a folder; expected {EXPECTED}")
+        raise ConfigError(f"{place}: neither a file nor a folder; expected {expected()}")
     kind = kind_of(place)
     shelves = {Kind.OUTPUT: found.outputs, Kind.FRAMES: found.frames, Kind.ARCHIVE: found.archives}
     if kind in shelves:
         shelves[kind].append(place)
     elif kind is Kind.PACKED:
-        raise ConfigError(f"{place}: is gzipped, and no archive of labels; expected {EXPECTED}: unpack it by gunzip")
+        raise ConfigError(f"{place}: is gzipped, and no archive of labels; expected {expected()}: unpack it by gunzip")
     elif _is_array(place):
         raise ConfigError(f"{place}: is one file of deepmd/npy; expected its folder, which holds type.raw: name that")
     elif kind is Kind.HDF5:
-        raise ConfigError(f"{place}: is an HDF5 file; expected {EXPECTED}: convert it to deepmd/npy by dpdata")
+        raise ConfigError(f"{place}: is an HDF5 file; expected {expected()}: convert it to deepmd/npy by dpdata")
     else:
-        raise ConfigError(f"{place}: holds nothing that is known; expected {EXPECTED}")
+        raise ConfigError(f"{place}: holds nothing that is known; expected {expected()}")
 
 
 def _is_array(path: Path) -> bool:
@@ -115,7 +124,9 @@ def _add_folder(place: Path, found: Sources) -> None:
         raw = next(iter(sorted(place.rglob("*.raw"))), None)
         more = f"; it holds {passed[0]}: name that itself" if passed else ""
         more = more or (f"; {raw.parent} holds no set.*/*.npy: convert it to deepmd/npy by dpdata" if raw else "")
-        raise ConfigError(f"{place}: holds no output of pw.x, no archive of labels and no deepmd/npy data{more}")
+        raise ConfigError(
+            f"{place}: holds no output of {programs()}, no archive of labels and no deepmd/npy data{more}"
+        )
 
 
 def _roots(folder: Path) -> list[Path]:
@@ -172,9 +183,43 @@ def _writer(head: bytes) -> LabelEngine | None:
     return next((engine for engine, calculator in registry.output_readers() if calculator.wrote(head)), None)
 
 
+def check_provenance(sources: Sources, engine: str, asserted: bool) -> None:
+    """Whether labels may be imported: each says by what physics it was computed, or the user does.
+
+    Parameters
+    ----------
+    sources
+        Where labels are.
+    engine
+        Name of the label engine whose physics they must have.
+    asserted
+        Whether the user vouches for numbers without an output.
+
+    Raises
+    ------
+    ConfigError
+        If numbers come without an output and without the user's word, or an output is of another engine.
+    """
+    unproven = [*sources.frames, *sources.systems]
+    if unproven and not asserted:
+        raise ConfigError(
+            f"{unproven[0]}: holds numbers that do not say by what physics they were computed; "
+            f"name outputs of {programs()} instead, "
+            "or add --asserted if you know that it is the physics of the label section"
+        )
+    for output in sources.outputs:
+        writer = writer_of(output)
+        if writer is not None and writer.name != engine:
+            raise ConfigError(
+                f"{output}: is an output of {writer.program}; label.engine is {engine}, {writer.name} expected"
+            )
+
+
 def _head(path: Path) -> bytes:
     try:
         with path.open("rb") as handle:
             return handle.read(HEAD_BYTES)
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); expected {EXPECTED}: allow reading it") from None
+        raise ConfigError(
+            f"{path}: cannot be read ({error.strerror}); expected {expected()}: allow reading it"
+        ) from None

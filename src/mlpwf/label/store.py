@@ -23,17 +23,34 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO, cast
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
 from numpy.typing import NDArray
 
 from mlpwf import __version__
-from mlpwf.calculators import gate, registry
-from mlpwf.calculators.base import Reason, Result
+from mlpwf.calculators import registry
+from mlpwf.calculators.base import Reason
+from mlpwf.campaign.records import Attempt
 from mlpwf.errors import ConfigError, DataError
-from mlpwf.files import NO_ROOM, read_json, replacing, write_json
+from mlpwf.files import NO_ROOM, replacing
+from mlpwf.label.record import (
+    Computation,
+    LabelRecord,
+    Physics,
+    R,
+    Raw,
+    RejectionRecord,
+    check_numbers,
+    raw_of,
+    read,
+    read_raw,
+    structure_of,
+    typed,
+    write_raw,
+)
 from mlpwf.structures.frames import RESOLUTION_ANGSTROM
 
 LABELS, REJECTED = "labels", "aside"
@@ -83,52 +100,36 @@ def canonical(atoms: Atoms) -> Structure:
     return Structure(atoms.numbers[order].astype(np.int64), cell, positions[order], order)
 
 
-def physics_of(physics: Mapping[str, Any], atoms: Atoms) -> dict[str, Any]:
+def physics_of(physics: Physics, atoms: Atoms) -> dict[str, object]:
     """What of a physics a structure has: the pseudopotentials of its elements, and what its rules give in its cell."""
     calculator = registry.class_named(str(physics.get("engine")))
     return of_elements(calculator.in_cell(physics, atoms.cell.array), atoms.symbols)
 
 
-def of_elements(physics: Mapping[str, Any], elements: Iterable[str]) -> dict[str, Any]:
+def of_elements(physics: Physics, elements: Iterable[str]) -> dict[str, object]:
     """The physics with the pseudopotentials of some elements only; those it has none for are left out."""
     if "pseudopotentials" not in physics:
         return dict(physics)
-    sums = physics["pseudopotentials"]
+    sums = sums_of(physics)
     return {**physics, "pseudopotentials": {e: sums[e] for e in sorted(set(elements) & set(sums))}}
 
 
-def label_key(structure: Structure, physics: dict[str, Any]) -> str:
+def sums_of(physics: Physics) -> Mapping[str, str]:
+    """The sum of each element's pseudopotential; empty where the engine has none."""
+    return cast("Mapping[str, str]", physics.get("pseudopotentials", {}))
+
+
+def label_key(structure: Structure, physics: Physics) -> str:
     """SHA-256 of a canonical structure and the physics of its calculation; KeyError: an element has no potential."""
     atoms = structure.atoms()
     own = physics_of(physics, atoms)
     if "pseudopotentials" in own:
-        own["pseudopotentials"] = {e: physics["pseudopotentials"][e] for e in sorted(set(atoms.symbols))}
+        sums = sums_of(physics)
+        own["pseudopotentials"] = {e: sums[e] for e in sorted(set(atoms.symbols))}
     digest = hashlib.sha256(json.dumps(own, sort_keys=True).encode())
     for array in (structure.numbers, structure.cell, structure.positions):
         digest.update(np.ascontiguousarray(array, dtype="<i8").tobytes())
     return digest.hexdigest()
-
-
-def checksum(record: dict[str, Any]) -> str:
-    """SHA-256 of all a record says, in hexadecimal; the order of its names does not matter."""
-    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
-
-
-def open_record(path: Path) -> tuple[dict[str, Any], bool]:
-    """A record of the store, and whether it carried a checksum (older ones do not).
-
-    Raises
-    ------
-    DataError
-        If the file is not a JSON object, or says something else than when it was written.
-    """
-    record = read_json(path)
-    if not isinstance(record, dict):
-        raise DataError(f"{path}: a {type(record).__name__}, an object expected; delete it: it is computed again")
-    expected = record.pop("sha256", None)
-    if expected is not None and checksum(record) != expected:
-        raise DataError(f"{path}: its checksum is not that of its content; delete it: it is computed again")
-    return record, expected is not None
 
 
 class Store:
@@ -147,7 +148,7 @@ class Store:
         """Where the record of `key` is on a shelf, `LABELS` or `REJECTED`, there or not."""
         return self.root / shelf / key[:2] / f"{key}{suffix}"
 
-    def get(self, key: str) -> dict[str, Any] | None:
+    def get(self, key: str) -> LabelRecord | None:
         """The accepted label of `key`, or None.
 
         Raises
@@ -155,29 +156,29 @@ class Store:
         DataError
             If its file is damaged.
         """
-        return self._opened(LABELS, key)
+        return self._read(LABELS, key, LabelRecord)
 
-    def get_rejected(self, key: str) -> dict[str, Any] | None:
+    def get_rejected(self, key: str) -> RejectionRecord | None:
         """The record of a frame that was rejected, or None."""
-        return self._opened(REJECTED, key)
+        return self._read(REJECTED, key, RejectionRecord)
 
-    def _opened(self, shelf: str, key: str) -> dict[str, Any] | None:
+    def _read(self, shelf: str, key: str, kind: type[R]) -> R | None:
         path = self.path(shelf, key)
-        try:
-            return open_record(path)[0] if path.exists() else None
-        except OSError as error:
-            raise self._closed("read", error) from error
+        with self._reading():
+            return read(path, kind) if path.exists() else None
 
     def all_keys(self, shelf: str = LABELS) -> list[str]:
         """Keys on a shelf, `LABELS` or `REJECTED`, sorted."""
         return sorted(path.stem for path in (self.root / shelf).glob("*/[!.]*.json"))
 
-    def records(self) -> Iterator[dict[str, Any]]:
-        """All accepted labels in the order of their keys, each read as it is asked for."""
+    def raw_records(self) -> Iterator[Raw]:
+        """All accepted labels in the order of their keys, as they stand on disk, each read as it is asked for."""
         for key in self.all_keys():
-            record = self.get(key)
-            if record is not None:
-                yield record
+            path = self.path(LABELS, key)
+            with self._reading():
+                raw = read_raw(path)[0] if path.exists() else None
+            if raw is not None:
+                yield raw
 
     def leftovers(self) -> list[Path]:
         """What killed processes left, sorted: old temporary files, and lock files that nobody holds."""
@@ -198,23 +199,30 @@ class Store:
             If it cannot be read.
         """
         path = self.path(shelf, key)
+        with self._reading():
+            raw, sealed = read_raw(path)
         try:
-            record, sealed = open_record(path)
-        except OSError as error:
-            raise self._closed("read", error) from error
-        try:
-            if shelf == LABELS:
-                check_numbers(record)
-            elif record["reason"] != Reason.CLASH and registry.class_named(record["physics"]["engine"]).keeps_output:
-                gzip.decompress(self.path(shelf, key, ".out.gz").read_bytes())
-            found = label_key(canonical(structure_of(record)), record["physics"])
+            found = self._checked_key(shelf, key, raw)
         except (KeyError, TypeError, ValueError, OSError, EOFError, zlib.error, DataError) as error:
             raise DataError(f"{path}: {type(error).__name__}: {' '.join(str(error).split())}") from None
         if found != key:
             raise DataError(f"{path}: its structure and physics have the key {found[:12]}…, {key[:12]}… expected")
         return sealed
 
-    def put(self, key: str, record: dict[str, Any]) -> None:
+    def _checked_key(self, shelf: str, key: str, raw: Raw) -> str:
+        """The key of what a record says, once all else that it says holds."""
+        record: Computation
+        if shelf == LABELS:
+            record = label = typed(raw, LabelRecord)
+            check_numbers(label)
+        else:
+            record = rejection = typed(raw, RejectionRecord)
+            keeps_output = registry.class_named(str(record.physics["engine"])).keeps_output
+            if rejection.reason != Reason.CLASH and keeps_output:
+                gzip.decompress(self.path(shelf, key, ".out.gz").read_bytes())
+        return label_key(canonical(structure_of(record)), record.physics)
+
+    def put(self, key: str, record: LabelRecord) -> None:
         """Keep an accepted label.
 
         Raises
@@ -222,16 +230,28 @@ class Store:
         ConfigError
             If nothing can be written there.
         """
-        with self._writing():
-            write_json(self.path(LABELS, key), {**record, "sha256": checksum(record)})
+        self.put_raw(key, raw_of(record))
 
-    def put_rejected(self, key: str, record: dict[str, Any], output: str | None) -> None:
+    def put_raw(self, key: str, raw: Raw) -> None:
+        """Keep an accepted label of another store as it stands there."""
+        with self._writing():
+            write_raw(self.path(LABELS, key), raw)
+
+    def put_rejected(self, key: str, record: RejectionRecord, output: str | None) -> None:
         """Keep why a frame was rejected, and its raw output, compressed."""
         with self._writing():
             if output is not None:
                 with replacing(self.path(REJECTED, key, ".out.gz")) as temporary:
                     temporary.write_bytes(gzip.compress(output.encode(), mtime=0))
-            write_json(self.path(REJECTED, key), {**record, "sha256": checksum(record)})
+            write_raw(self.path(REJECTED, key), raw_of(record))
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """One line for a store that cannot be read."""
+        try:
+            yield
+        except OSError as error:
+            raise self._closed("read", error) from error
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -267,12 +287,12 @@ class Store:
 
 def record_of(
     structure: Structure,
-    physics: Mapping[str, Any],
+    physics: Physics,
     version: str | None,
     cpu_s: float,
-    attempts: Sequence[Mapping[str, Any]] = (),
-    result: Result | None = None,
-) -> dict[str, Any]:
+    attempts: Sequence[Attempt] = (),
+    wall_s: float | None = None,
+) -> Computation:
     """What the store keeps of every outcome, whoever computed it.
 
     Parameters
@@ -287,37 +307,22 @@ def record_of(
         CPU time of all attempts in s.
     attempts
         The attempts, first to last.
-    result
-        Energy, forces and stress in the order of `structure`, if the label was accepted.
+    wall_s
+        Wall time of all attempts in s; None: not known.
     """
     atoms = structure.atoms()
-    record = {
-        "mlpwf": __version__,
-        "physics": physics_of(physics, atoms),
-        "engine_version": version,
-        "symbols": list(atoms.symbols),
-        "cell_angstrom": atoms.cell.array.tolist(),
-        "positions_angstrom": atoms.positions.tolist(),
-        "attempts": list(attempts),
-        "cpu_s": round(cpu_s, 3),
-        "finished": round(time.time(), 3),
-    }
-    if result is not None:
-        record["energy_ev"] = result.properties.energy
-        record["forces_ev_angstrom"] = result.properties.forces.tolist()
-        record["stress_ev_angstrom3"] = result.properties.stress.tolist()
-    return record
-
-
-def structure_of(record: Mapping[str, Any]) -> Atoms:
-    """The structure of a record, in Å, without its label."""
-    return Atoms(record["symbols"], positions=record["positions_angstrom"], cell=record["cell_angstrom"], pbc=True)
-
-
-def check_numbers(record: Mapping[str, Any]) -> None:
-    """DataError unless the numbers of an accepted label are there and pass the gate."""
-    energy, forces, stress = (record[name] for name in ("energy_ev", "forces_ev_angstrom", "stress_ev_angstrom3"))
-    gate.check(energy, forces, stress, len(record["symbols"]))
+    return Computation(
+        mlpwf=__version__,
+        physics=physics_of(physics, atoms),
+        engine_version=version,
+        symbols=list(atoms.symbols),
+        cell_angstrom=atoms.cell.array.tolist(),
+        positions_angstrom=atoms.positions.tolist(),
+        attempts=list(attempts),
+        cpu_s=round(cpu_s, 3),
+        finished=round(time.time(), 3),
+        wall_s=None if wall_s is None else round(wall_s, 3),
+    )
 
 
 def _locked(path: Path) -> TextIO:
@@ -352,17 +357,15 @@ def _held(lock: Path) -> bool:
     return False
 
 
-def labelled(atoms: Atoms, structure: Structure, record: dict[str, Any]) -> Atoms:
+def labelled(atoms: Atoms, structure: Structure, record: LabelRecord) -> Atoms:
     """A copy of `atoms` that carries the label, in the order of its own atoms."""
-    from ase.calculators.singlepoint import SinglePointCalculator
-
     forces = np.empty((len(atoms), 3))
-    forces[structure.order] = record["forces_ev_angstrom"]
-    stress = np.array(record["stress_ev_angstrom3"])
+    forces[structure.order] = record.forces_ev_angstrom
+    stress = np.array(record.stress_ev_angstrom3)
     copy: Atoms = atoms.copy()
     copy.calc = SinglePointCalculator(
         copy,
-        energy=record["energy_ev"],
+        energy=record.energy_ev,
         forces=forces,
         stress=stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]],
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,11 +13,12 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from mlpwf.calculators.base import StudiedFrame
 from mlpwf.config import System
 from mlpwf.errors import DataError
 from mlpwf.md.sampler import Run, Sampler, relaxed_box, relaxed_molecule, sample
-from mlpwf.structures.boxes import generator, pack_box
-from mlpwf.structures.frames import minimum_distance, read_frames, write_frames
+from mlpwf.structures.boxes import density, generator, pack_box
+from mlpwf.structures.frames import by_size, minimum_distance, read_frames, write_frames
 from mlpwf.structures.species import geometry
 
 log = logging.getLogger(__name__)
@@ -24,6 +26,27 @@ log = logging.getLogger(__name__)
 TEMPERATURE_KELVIN = 300.0
 _BOX, _RUN = 10, 11
 """Streams of chance beside those of a build."""
+
+
+@dataclass(frozen=True)
+class StudyFrame:
+    """A frame of a study, and where it is from."""
+
+    atoms: Atoms
+    file: str
+    index: int
+
+    def described(self) -> StudiedFrame:
+        """As the study's record lists it."""
+        return StudiedFrame(
+            file=self.file,
+            index=self.index,
+            formula=self.atoms.get_chemical_formula(),
+            kind=str(self.atoms.info.get("kind", "")),
+            density_g_cm3=round(density(self.atoms), 4),
+            atoms=len(self.atoms),
+            molecules=molecules_in(self.atoms),
+        )
 
 
 def boxes(system: System, seed: int, multiples: list[int], count: int, folder: Path) -> list[Atoms]:
@@ -77,9 +100,28 @@ def multiple_of(system: System, seed: int, atoms: int) -> int | None:
     return atoms // unit if atoms % unit == 0 else None
 
 
+def multiples_of(system: System, seed: int, sizes: Iterable[int]) -> dict[int, int | None]:
+    """By number of atoms, how many times the molecules of the system; None where it is no multiple."""
+    return {atoms: multiple_of(system, seed, atoms) for atoms in sizes}
+
+
 def molecules_in(atoms: Atoms) -> int | None:
     """Number of molecules of a frame; None where it does not say which atoms are a molecule."""
     return len(np.unique(atoms.arrays["molecule"])) if "molecule" in atoms.arrays else None
+
+
+def chosen_by_size(frames: Sequence[StudyFrame], count: int) -> list[StudyFrame]:
+    """Of each size of box the frames that differ most (`choose_frames`), from the smallest size up.
+
+    Only frames of liquid (`info['kind']` is ``bulk``), where there are any.
+    """
+    chosen: list[StudyFrame] = []
+    for size, members in by_size([one.atoms for one in frames]).items():
+        indices = choose_frames([frames[member].atoms for member in members], count)
+        chosen += [frames[members[index]] for index in indices]
+        log.info("converge: boxes of %d atoms: %d of %d frames, chosen as different as can be",
+                 size, len(indices), len(members))  # fmt: skip
+    return chosen
 
 
 def choose_frames(frames: Sequence[Atoms], count: int) -> list[int]:

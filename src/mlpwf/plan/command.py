@@ -69,7 +69,7 @@ class _Plan:
             if entry["finished"] is False:
                 self.wasted[str(entry["stage"])] += cost
         store = Store(site.label_store)
-        self.foreseen = calculator(campaign.label, site).foresee(list(sizes.values()), store.records())
+        self.foreseen = calculator(campaign.label, site).foresee(list(sizes.values()), store.raw_records())
         prices = [self.foreseen.label[multiple] for multiple in multiples]
         self.label = sum(prices, Price(0.0)) * (1 / len(prices))
         self.converged = sum(self.foreseen.converged.values(), Price(0.0))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -14,9 +13,6 @@ from mlpwf.config import Label, Site, load_section
 from mlpwf.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
-
-PROGRESS_EVERY = 500
-NAMED = 5  # damaged files named in the last line; all are named above it
 
 
 class Format(StrEnum):
@@ -41,7 +37,9 @@ SUFFIXES = {
 def label_import(
     source: Annotated[
         list[Path],
-        typer.Argument(help="pw.x output, extended XYZ, archive, or folder of outputs, deepmd/npy or DP-GEN"),
+        typer.Argument(
+            help="output of a label engine, extended XYZ, archive, or folder of outputs, deepmd/npy or DP-GEN"
+        ),
     ],
     config: Annotated[Path, typer.Option(help="resolved section `label`: the physics the labels must have")],
     site: Annotated[Path, typer.Option(help="resolved site")],
@@ -54,47 +52,21 @@ def label_import(
 
     from mlpwf.calculators.registry import at_site
     from mlpwf.label.archive import read_archive
-    from mlpwf.label.foreign import Refused
-    from mlpwf.label.import_export import keep, read_all
-    from mlpwf.label.sources import find_sources, writer_of
+    from mlpwf.label.import_export import keep_all, read_all
+    from mlpwf.label.sources import check_provenance, find_sources
     from mlpwf.label.store import Store
 
     settings, _ = load_section(Label, config)
     place, _ = load_section(Site, site)
     sources = find_sources(source)
-    unproven = [*sources.frames, *sources.systems]
-    if unproven and not asserted:
-        raise ConfigError(
-            f"{unproven[0]}: holds numbers that do not say by what physics they were computed; "
-            "name outputs of pw.x instead, or add --asserted if you know that it is the physics of the label section"
-        )
-    for output in sources.outputs:
-        writer = writer_of(output)
-        if writer is not None and writer.name != settings.engine:
-            raise ConfigError(
-                f"{output}: is an output of {writer.program}; label.engine is {settings.engine}, {writer.name} expected"
-            )
+    check_provenance(sources, settings.engine, asserted)
     calculator = at_site(settings, place)
     physics = calculator.physics
-    store = Store(place.label_store)
-    taken: Counter[bool] = Counter()
-    refused: Counter[str] = Counter()
     archived = (read_archive(path, physics) for path in sources.archives)
-    for done, found in enumerate(chain(read_all(sources, calculator), *archived), start=1):
-        try:
-            if isinstance(found, Refused):
-                raise found
-            taken[keep(store, physics, found)] += 1
-        except Refused as error:
-            refused[str(error.reason)] += 1
-            log.info("label import: refused %s", error)
-        if done % PROGRESS_EVERY == 0:
-            log.info("label import: %d read", done)
-    reasons = ", ".join(f"{count} {reason}" for reason, count in refused.most_common())
-    line = f"{taken[True]} imported, {taken[False]} known, {refused.total()} refused" + f" ({reasons})" * bool(refused)
-    if not taken:
-        raise DataError(f"{line}; mend what the lines above name, or leave these labels")
-    log.info("label import: %s", line)
+    taken = keep_all(Store(place.label_store), physics, chain(read_all(sources, calculator), *archived))
+    if taken.nothing:
+        raise DataError(f"{taken}; mend what the lines above name, or leave these labels")
+    log.info("label import: %s", taken)
 
 
 def label_export(
@@ -131,28 +103,16 @@ def label_export(
 
 def label_check(site: Annotated[Path, typer.Option(help="resolved site")]) -> None:
     """Read every file of the label store and say what is damaged; nothing is changed."""
-    from mlpwf.label.store import LABELS, REJECTED, Store
+    from mlpwf.label.checking import checked
+    from mlpwf.label.store import Store
 
     place, _ = load_section(Site, site)
     store = Store(place.label_store)
     if not store.root.is_dir():
         raise ConfigError(f"{store.root}: no label store; expected the folder named by label_store in the site file")
-    entries = [(shelf, key) for shelf in (LABELS, REJECTED) for key in store.all_keys(shelf)]
-    damaged, unsealed = [], 0
-    for done, (shelf, key) in enumerate(entries, start=1):
-        path = store.path(shelf, key)
-        try:
-            unsealed += not store.check(shelf, key)
-        except DataError as error:
-            log.info("label check: %s", error)
-            damaged.append(path)
-        if done % PROGRESS_EVERY == 0:
-            log.info("label check: %d/%d files", done, len(entries))
+    found = checked(store)
     for path in store.leftovers():
         log.info("label check: %s: left by a process that was killed; it can be deleted", path)
-    shelves = Counter(shelf for shelf, _ in entries)
-    line = f"{shelves[LABELS]} labels, {shelves[REJECTED]} rejected, {unsealed} without a checksum"
-    if damaged:
-        names = ", ".join(map(str, damaged[:NAMED])) + ", …" * (len(damaged) > NAMED)
-        raise DataError(f"{line}, {len(damaged)} damaged: {names}; delete them: they are computed again when asked for")
-    log.info("label check: %s, none damaged", line)
+    if found.damaged:
+        raise DataError(f"{found}; delete them: they are computed again when asked for")
+    log.info("label check: %s", found)
