@@ -25,16 +25,16 @@ NVE = """
 import json, sys
 import numpy as np
 from mlpwf.md.lammps import WalkerJob
-from mlpwf.md.liquid import Liquid
+from mlpwf.md.running_box import RunningBox
 
-liquid = Liquid(WalkerJob(**json.loads(open("job.json").read())), 5)
-liquid.open()
-liquid.command("velocity all create 300 7 mom yes rot no dist gaussian", "fix motion all nve")
-liquid.run(10, setup=True)
-frame = liquid.frame()
-forces = np.ctypeslib.as_array(liquid.lammps.gather_atoms("f", 1, 3)).reshape(-1, 3)
-forces = forces / liquid.potential.units.ev @ liquid.rotation.T
-np.savez("last.npz", positions=frame.positions, cell=frame.cell.array, forces=forces, energy=liquid.thermo("pe"))
+box = RunningBox(WalkerJob(**json.loads(open("job.json").read())), 5)
+box.open()
+box.command("velocity all create 300 7 mom yes rot no dist gaussian", "fix motion all nve")
+box.run(10, setup=True)
+frame = box.frame()
+forces = np.ctypeslib.as_array(box.lammps.gather_atoms("f", 1, 3)).reshape(-1, 3)
+forces = forces / box.potential.units.ev @ box.rotation.T
+np.savez("last.npz", positions=frame.positions, cell=frame.cell.array, forces=forces, energy=box.thermo("pe"))
 """
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from liquids import brownian, molecules_of
-from mlpwf.analyse.command import run
 from mlpwf.analyse.records import Source
+from mlpwf.analyse.run import run
 from mlpwf.config import Analyse
 from mlpwf.dynamics.state import Energy
 

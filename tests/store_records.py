@@ -10,6 +10,7 @@ from ase.build import molecule
 
 from mlpwf.label.record import LabelRecord, RejectionRecord
 from mlpwf.label.store import canonical, record_of
+from mlpwf.structures.properties import Properties
 
 PHYSICS = {"engine": "gfn1"}
 
@@ -18,7 +19,7 @@ def accepted(**changes: Any) -> LabelRecord:
     """A label of water that passes the gate; changes by field."""
     atoms = molecule("H2O", cell=[6.0, 6.2, 6.4], pbc=True)
     computation = record_of(canonical(atoms), changes.pop("physics", PHYSICS), "1.0", 2.0, wall_s=3.0)
-    record = computation.accepted(-1.5, np.zeros((3, 3)), np.zeros((3, 3)))
+    record = computation.accepted(Properties(-1.5, np.zeros((3, 3)), np.zeros((3, 3)), atoms.get_volume()))
     return msgspec.structs.replace(record, **changes)
 
 

@@ -104,7 +104,7 @@ def main() -> None:
     """Run a verb; an error that a user can act on is one line and exit status 2."""
     from mlpwf.campaign.accounting import book_whole_process
 
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # from a shell; Snakemake sets it to the job's threads
     book_whole_process()
     logging.raiseExceptions = False  # a log that cannot be written does not hide the error that is printed
     _register()

@@ -77,6 +77,12 @@ def write_text(target: Path | str, text: str) -> None:
         temporary.write_text(text)
 
 
+def copy_whole(source: Path, target: Path) -> None:
+    """Copy a file atomically."""
+    with replacing(target) as temporary:
+        shutil.copyfile(source, temporary)
+
+
 def write_json(target: Path | str, document: Any) -> None:
     """Write JSON atomically. NaN and infinity are refused (ValueError)."""
     write_text(target, json.dumps(document, indent=1, allow_nan=False) + "\n")

@@ -344,7 +344,7 @@ def test_failures_are_named(tmp_path, campaign):
     segment = simulate / "300K" / "segment" / "000"
     segment.mkdir(parents=True)
     (segment / "summary.json").write_text("{}")
-    assert "temperature_kelvin is missing" in str(failure(campaign, simulate))
+    assert "missing required field `temperature_kelvin`" in str(failure(campaign, simulate))
     write_summary(segment, 300.0)
     error = failure(campaign, simulate)
     assert isinstance(error, DataError)

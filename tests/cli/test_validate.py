@@ -10,10 +10,12 @@ import typer
 from typer.testing import CliRunner
 
 from killing import kill_once
+from mlpwf.campaign.paths import Validate
 from mlpwf.errors import ConfigError, DataError
 from mlpwf.files import read_json, write_json
 from mlpwf.structures.frames import write_frames
-from mlpwf.validate.command import RUN_FILES, validate
+from mlpwf.validate.command import validate
+from mlpwf.validate.runs import run_files
 from toy_water import DENSITY, SYSTEM, WATER, labelled_boxes
 
 app = typer.Typer()
@@ -43,7 +45,8 @@ def run(tmp_path, water_models):
         words = [word for key, name in files.items() for word in (f"--{key}", str(tmp_path / name))]
         words += ["--model", str(model), *map(str, more)]
         if killed_when:
-            code = "import sys, typer, mlpwf.validate.command as v; v.CHECKPOINT_S = 0; typer.run(v.validate)"
+            code = "import typer, mlpwf.validate.runs as r; from mlpwf.validate.command import validate; "
+            code += "r.CHECKPOINT_S = 0; typer.run(validate)"
             kill_once(code, words, tmp_path / out / "work", killed_when)
             return tmp_path / out
         result = CliRunner().invoke(app, words)
@@ -60,7 +63,7 @@ def table(path):
 
 @pytest.mark.engine
 def test_a_sound_model_passes(run, monkeypatch):
-    monkeypatch.setattr("mlpwf.validate.command.BLOCK_PS", 0.02)
+    monkeypatch.setattr("mlpwf.validate.verdicts.BLOCK_PS", 0.02)
     out = run()
     errors = read_json(out / "errors.json")
     assert set(errors["states"]) == {"state0", "state1"}
@@ -90,7 +93,8 @@ def test_runs_of_the_same_model_are_made_once(run, tmp_path):
     broken = {"lammps_launcher": ["sh", "-c", "kill -SEGV $$"]}  # whatever is run again is a crash
     known = ["--known", made]
     again = run(site=broken, more=known, nve_ps=0.02, nvt_ps=0.02, npt_ps=0.02)
-    assert [(again / name).read_bytes() for name in RUN_FILES] == [(made / name).read_bytes() for name in RUN_FILES]
+    files = [run_files(Validate(folder)) for folder in (again, made)]
+    assert [path.read_bytes() for path in files[0]] == [path.read_bytes() for path in files[1]]
     assert read_json(again / "runs.json") == read_json(made / "runs.json")
     short = read_json(again / "liquid.json")
     assert short["cycle"] == 3

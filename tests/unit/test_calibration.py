@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from mlpwf.campaign import records
 from mlpwf.errors import DataError
 from mlpwf.potentials.calibration import (
     COVERAGE,
@@ -14,14 +16,14 @@ from mlpwf.potentials.calibration import (
     INTRA,
     POOLED,
     Pairs,
-    as_document,
+    as_record,
     calibrate,
     check,
     committee_deviations,
     expected,
     fit,
     frame_pairs,
-    from_document,
+    from_record,
     joined,
     map_for,
     reliability,
@@ -100,7 +102,7 @@ def test_missing_numbers_are_left_out() -> None:
 def test_order_does_not_matter() -> None:
     pairs = joined([synthetic(6, 30), synthetic(7, 30, 0.5, kind="O")])
     shuffled = pairs.where(np.random.default_rng(0).permutation(len(pairs.deviation)))
-    assert as_document(calibrate(shuffled)) == as_document(calibrate(pairs))
+    assert as_record(calibrate(shuffled)) == as_record(calibrate(pairs))
 
 
 def test_each_element_and_state_has_its_map_where_data_allow() -> None:
@@ -170,14 +172,17 @@ def test_reliability_is_on_the_diagonal_when_the_map_is_right() -> None:
     assert [true / foreseen for foreseen, true, _ in points] == pytest.approx([1.0] * len(points), rel=0.2)
 
 
-def test_documents_come_back() -> None:
+def test_records_come_back(tmp_path: Path) -> None:
     maps = calibrate(synthetic(21, 30))
-    back = from_document(json.loads(json.dumps(as_document(maps))))
-    assert as_document(back) == as_document(maps)
-    with pytest.raises(DataError, match="lacks 'quantile'"):
-        from_document({POOLED: {"deviation_ev_angstrom": [1], "error_ev_angstrom": [1]}})
+    kept = dict[str, records.Map]
+    records.write(tmp_path / "maps.json", as_record(maps))
+    assert as_record(from_record(records.read(tmp_path / "maps.json", kept))) == as_record(maps)
+    half = {POOLED: {"deviation_ev_angstrom": [1], "error_ev_angstrom": [1]}}
+    (tmp_path / "maps.json").write_text(json.dumps(half))
+    with pytest.raises(DataError, match="missing required field `quantile`"):
+        records.read(tmp_path / "maps.json", kept)
     with pytest.raises(DataError, match="no map 'all'"):
-        from_document({})
+        from_record({})
 
 
 def test_deviations_between_and_inside_molecules() -> None:

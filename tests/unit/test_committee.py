@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 
+from mlpwf.campaign import records
 from mlpwf.errors import ConfigError, DataError
 from mlpwf.files import write_json
 from mlpwf.potentials.base import Engine, Potential, Role
@@ -80,9 +81,10 @@ def test_a_record_of_an_older_version_is_deepmds(tmp_path: Path):
 
 def test_a_record_says_what_a_model_is(tmp_path: Path):
     written = ModelRecord(
-        "deepmd", ["H"], 6.0, {"energy": "eV"}, {"original": "model.pb"}, {"model.pb": "0"}, {"a": "1"}
-    )
-    write_json(tmp_path / "check.json", {"mlpwf": "1", **written.document()})
+        engine="deepmd", elements=["H"], cutoff_angstrom=6.0, units={"energy": "eV"}, files={"original": "model.pb"},
+        sha256={"model.pb": "0"}, parents={"a": "1"},
+    )  # fmt: skip
+    write_json(tmp_path / "check.json", {"mlpwf": "1", **records.as_dict(written)})
     assert ModelRecord.of(tmp_path / "model.pb") == written
     write_json(tmp_path / "check.json", [])
     with pytest.raises(DataError, match="no record of a model"):

@@ -1,6 +1,7 @@
 """xTB: forces against finite differences, relaxation and dynamics."""
 
 import itertools
+import os
 
 import numpy as np
 import pytest
@@ -21,6 +22,12 @@ def water_box() -> Atoms:
     box.pbc = True
     box.rattle(0.03, seed=2)
     return box
+
+
+def test_one_thread_whatever_snakemake_gives_its_job(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    xtb.calculator("gfn1")
+    assert os.environ["OMP_NUM_THREADS"] == "1"
 
 
 @pytest.mark.parametrize("method", ["gfn1", "gfn2"])

@@ -15,8 +15,10 @@ from ase import Atoms
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from mlpwf.label.store import Store, canonical, label_key, record_of
+from mlpwf.structures.properties import Properties
 from report_campaign import campaign, put, table
 
+NOTHING = Properties(-1.0, np.zeros((3, 3)), np.zeros((3, 3)), 216.0)
 CYCLES, LABELS, STATES, BATCH, ROWS = 10, 500, 8, 25, 12_800
 MLPWF = str(Path(sys.executable).parent / "mlpwf")
 MEASURED = """
@@ -105,7 +107,7 @@ def test_a_store_of_5000_labels(tmp_path):
         atoms = water.copy()
         atoms.rattle(0.1, rng=rng)
         structure = canonical(atoms)
-        record = record_of(structure, physics, "0", 1.0).accepted(-1.0, np.zeros((3, 3)), np.zeros((3, 3)))
+        record = record_of(structure, physics, "0", 1.0).accepted(NOTHING)
         store.put(label_key(structure, physics), record)
     assert len(store.all_keys()) == CYCLES * LABELS
     assert fullest(tmp_path) <= 256

@@ -6,18 +6,19 @@ import logging
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
+import pandas as pd
 
 from mlpwf.analyse.records import Source
+from mlpwf.campaign import records
+from mlpwf.campaign.records import Record
+from mlpwf.dynamics.reading import read_trajectory
 from mlpwf.dynamics.state import Energy, Stress
+from mlpwf.dynamics.trajectory import MolecularTrajectory
 from mlpwf.errors import DataError
-from mlpwf.files import read_json
-
-if TYPE_CHECKING:
-    from mlpwf.dynamics.trajectory import MolecularTrajectory
+from mlpwf.md.trajectory_files import molecule_masses, read_species
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,21 @@ MOLECULES_BROKE = "molecules broke"
 BOX = "box.extxyz"
 """The packed box of a state: masses of its molecules, which count where there are several species."""
 BLEW_UP = "blew up"
-KEYS = ("temperature_kelvin", "timestep_fs", "molecules", "ensemble", "intact", "finished")
+
+
+class Segment(Record, frozen=True, kw_only=True, forbid_unknown_fields=False):
+    """The part of a segment's summary that an analysis depends on; `campaign.records.SegmentSummary` is the whole."""
+
+    temperature_kelvin: float
+    timestep_fs: float
+    molecules: int
+    ensemble: str
+    intact: bool
+    finished: bool
+    frames: int | None = None
+    stable: bool = True
+    end_step: int | None = None
+    reason: str = "?"
 
 
 def campaign_sources(simulate: Path, memory_mb: float) -> list[Source]:
@@ -47,69 +62,73 @@ def campaign_sources(simulate: Path, memory_mb: float) -> list[Source]:
 
 
 def _source(topology: Path, memory_mb: float) -> Source:
-    summaries = _finished(topology.parent)
-    documents = list(summaries.values())
-    temperature = float(_common(topology, documents, "temperature_kelvin"))
-    timestep = float(_common(topology, documents, "timestep_fs"))
-    molecules = int(_common(topology, documents, "molecules"))
-    ensemble = str(_common(topology, documents, "ensemble")).lower()
-    folders = [folder for folder, document in summaries.items() if document.get("frames") != 0]
-    blown = next((document for document in documents if document.get("stable") is False), None)
-    fault = "" if all(document["intact"] for document in documents) else MOLECULES_BROKE
-    if blown is not None:
-        fault, folders = f"{BLEW_UP} at step {blown.get('end_step', '?')}: {blown.get('reason', '?')}", []
-        log.warning("%s: %s; it is shown without numbers", topology.parent, fault)
+    state, segments = topology.parent, _finished(topology.parent)
+    temperature, timestep, molecules, ensemble = _common(state, list(segments.values()))
+    fault = _fault(state, list(segments.values()))
+    blew_up = any(not one.stable for one in segments.values())
+    folders = [] if blew_up else [folder for folder, one in segments.items() if one.frames != 0]
     missing = [folder for folder in folders if not (folder / "trajectory.trr").is_file()]
-    if missing or (not folders and blown is None):
-        where = missing[0] if missing else topology.parent
+    if missing or not (folders or blew_up):
+        where = missing[0] if missing else state
         raise DataError(f"{where}: no trajectory.trr in a finished segment; simulate this state again")
     files = [folder / name for folder in folders for name in ("trajectory.trr", "thermo.csv", "stress.npz")]
     files.append(topology.with_name(BOX))
     thermo = [folder / "thermo.csv" for folder in folders if _has_energy(folder / "thermo.csv")]
     stress = [folder / "stress.npz" for folder in folders if (folder / "stress.npz").is_file()]
     return Source(
-        name=topology.parent.name,
+        name=state.name,
         temperature_kelvin=temperature,
         ensemble=ensemble,
         runs=(partial(_read, topology, folders, timestep, molecules, memory_mb),) if folders else (),
-        inputs=(topology, *(f / "summary.json" for f in summaries), *(path for path in files if path.is_file())),
+        inputs=(
+            topology,
+            *(folder / "summary.json" for folder in segments),
+            *(path for path in files if path.is_file()),
+        ),
         fault=fault,
         energy=(partial(_energy, thermo),) if thermo and len(thermo) == len(folders) else (),
         stress=(partial(_stress, stress),) if stress and len(stress) == len(folders) else (),
     )
 
 
-def _finished(state: Path) -> dict[Path, dict[str, Any]]:
+def _finished(state: Path) -> dict[Path, Segment]:
     """Summaries of a state's finished segments, in order, by their folders."""
     found = {}
     for path in sorted(state.glob("segment/*/summary.json")):
-        summary = read_json(path)
-        missing = [key for key in KEYS if key not in summary]
-        if missing:
-            raise DataError(f"{path}: {missing[0]} is missing; simulate this state again")
-        if not summary["finished"]:
+        segment = records.read(path, Segment)
+        if not segment.finished:
             log.info("%s: not finished, left out", path.parent)
             continue
-        found[path.parent] = summary
+        found[path.parent] = segment
     if not found:
         raise DataError(f"{state}: no finished segment; run the stage simulate first")
     return found
 
 
-def _common(topology: Path, summaries: list[dict[str, Any]], key: str) -> Any:
-    """The value of a summary key, which all segments must share."""
-    values = {summary[key] for summary in summaries}
-    if len(values) != 1:
-        raise DataError(f"{topology.parent}: segments differ in {key}: {sorted(values)}; expected one value")
-    return values.pop()
+def _fault(state: Path, segments: list[Segment]) -> str:
+    """Why no number of this state is the liquid's; empty: all of them are."""
+    blown = next((one for one in segments if not one.stable), None)
+    if blown is not None:
+        step = "?" if blown.end_step is None else blown.end_step
+        fault = f"{BLEW_UP} at step {step}: {blown.reason}"
+        log.warning("%s: %s; it is shown without numbers", state, fault)
+        return fault
+    return "" if all(one.intact for one in segments) else MOLECULES_BROKE
+
+
+def _common(state: Path, segments: list[Segment]) -> tuple[float, float, int, str]:
+    """Temperature in K, time step in fs, number of molecules and ensemble, which all segments must share."""
+    for key in ("temperature_kelvin", "timestep_fs", "molecules", "ensemble"):
+        values = {getattr(one, key) for one in segments}
+        if len(values) != 1:
+            raise DataError(f"{state}: segments differ in {key}: {sorted(values)}; expected one value")
+    first = segments[0]
+    return first.temperature_kelvin, first.timestep_fs, first.molecules, first.ensemble.lower()
 
 
 def _read(
     topology: Path, folders: list[Path], timestep_fs: float, molecules: int, memory_mb: float
 ) -> MolecularTrajectory:
-    from mlpwf.dynamics.reading import read_trajectory
-    from mlpwf.md.trajectory_files import molecule_masses, read_species
-
     files = [folder / "trajectory.trr" for folder in folders]
     species = read_species(topology)
     masses = molecule_masses(topology.with_name(BOX)) if len(set(species)) > 1 else None
@@ -130,10 +149,8 @@ def _has_energy(path: Path) -> bool:
         return {"time_ps", "total_energy"} <= set(lines.readline().strip().split(","))
 
 
-def _thermo(path: Path) -> Any:
+def _thermo(path: Path) -> pd.DataFrame:
     """Columns time_ps and total_energy of a thermo.csv."""
-    import pandas as pd
-
     try:
         return pd.read_csv(path)[["time_ps", "total_energy"]].astype(float)
     except (OSError, ValueError, KeyError) as error:
@@ -145,8 +162,6 @@ def _reason(error: Exception) -> str:
 
 
 def _energy(files: list[Path]) -> Energy:
-    import pandas as pd
-
     table = pd.concat([_thermo(path) for path in files]).drop_duplicates("time_ps")
     if table[["time_ps", "total_energy"]].isna().to_numpy().any():
         raise DataError(f"{files[0].parent}: thermo.csv holds NaN; simulate this state again")

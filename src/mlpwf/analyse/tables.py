@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from numpy.typing import NDArray
 from pandas import DataFrame
 
 from mlpwf.dynamics import registry
@@ -50,3 +52,13 @@ def in_reduced_units(table: DataFrame) -> DataFrame:
     if "quantity" in table:
         table["quantity"] = [UNIT.sub("", quantity) for quantity in table["quantity"]]
     return table.rename(columns=lambda column: UNIT.sub("", column))
+
+
+def columns_of(table: DataFrame) -> dict[str, NDArray[Any]]:
+    """A table as arrays by column: numbers as float64, the rest as text; each of shape (n_rows,)."""
+    return {
+        str(name): table[name].to_numpy(dtype=float)
+        if table[name].dtype.kind in "if"
+        else table[name].astype(str).to_numpy(dtype=str)
+        for name in table.columns
+    }

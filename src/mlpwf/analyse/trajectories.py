@@ -7,17 +7,20 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
 from mlpwf.analyse.records import Source
+from mlpwf.config import load_yaml
 from mlpwf.config.trajectories import Trajectories, TrajectoryState
+from mlpwf.dynamics.opening import open_universe
 from mlpwf.dynamics.state import Energy, Stress
+from mlpwf.dynamics.trajectory import MolecularTrajectory
+from mlpwf.dynamics.universe import read_molecules
 from mlpwf.errors import ConfigError, DataError
-
-if TYPE_CHECKING:
-    from mlpwf.dynamics.trajectory import MolecularTrajectory
+from mlpwf.units import BOLTZMANN_EV_K
 
 log = logging.getLogger(__name__)
 
@@ -33,26 +36,21 @@ def load_trajectories(path: Path) -> Trajectories:
     ConfigError
         With the key, the value found and what is expected.
     """
-    from mlpwf.config import load_yaml
-
     found = load_yaml(Trajectories, path)
-    folder = path.parent
-
-    def place(item: Path | list[Path]) -> Any:
-        return [folder / one for one in item] if isinstance(item, list) else folder / item
-
-    states = [
-        state.model_copy(
-            update={
-                "topology": folder / state.topology,
-                "trajectories": [place(item) for item in state.trajectories],
-                "energy": place(state.energy),
-                "stress": place(state.stress),
-            }
-        )
-        for state in found.states
-    ]
+    states = [_in_folder(state, path.parent) for state in found.states]
     return found.model_copy(update={"states": states})
+
+
+def _in_folder(state: TrajectoryState, folder: Path) -> TrajectoryState:
+    """A state whose paths are relative to a folder."""
+    runs = [[folder / one for one in item] if isinstance(item, list) else folder / item for item in state.trajectories]
+    changed = {
+        "topology": folder / state.topology,
+        "trajectories": runs,
+        "energy": [folder / one for one in state.energy],
+        "stress": [folder / one for one in state.stress],
+    }
+    return state.model_copy(update=changed)
 
 
 def trajectory_sources(settings: Trajectories) -> list[Source]:
@@ -92,9 +90,6 @@ def _source(state: TrajectoryState, settings: Trajectories) -> Source:
 
 
 def _read(state: TrajectoryState, files: Sequence[Path], settings: Trajectories) -> MolecularTrajectory:
-    from mlpwf.dynamics.opening import open_universe
-    from mlpwf.dynamics.universe import read_molecules
-
     universe = open_universe(
         state.topology, files, lammps_units=settings.lammps_units, reduced=settings.units == "reduced"
     )
@@ -115,16 +110,14 @@ def _read(state: TrajectoryState, files: Sequence[Path], settings: Trajectories)
         universe.trajectory.close()
 
 
-def _table(path: Path, columns: Sequence[str]) -> Any:
+def _table(path: Path, columns: Sequence[str]) -> NDArray[np.float64]:
     """Columns of a CSV as float64, shape (rows, columns)."""
-    import pandas as pd
-
     try:
         table = pd.read_csv(path)
         missing = [name for name in columns if name not in table]
         if missing:
             raise DataError(f"{path}: column {missing[0]} is missing; expected {', '.join(columns)}")
-        values = table[list(columns)].to_numpy(dtype=float)
+        values: NDArray[np.float64] = table[list(columns)].to_numpy(dtype=float)
     except (ValueError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a CSV of numbers ({' '.join(str(error).split())})") from None
     if not np.isfinite(values).all() or len(values) < 2:
@@ -133,8 +126,6 @@ def _table(path: Path, columns: Sequence[str]) -> Any:
 
 
 def _energy(path: Path, reduced: bool) -> Energy:
-    from mlpwf.units import BOLTZMANN_EV_K
-
     times, energy = _table(path, ("time_ps", "total_ev")).T
     if np.any(np.diff(times) <= 0):
         raise DataError(f"{path}: times do not increase; expected the rows in order, each time once")

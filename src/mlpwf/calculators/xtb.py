@@ -38,7 +38,7 @@ def calculator(method: str) -> Any:
     """
     if method not in METHODS:
         raise EngineError(f"xTB method is '{method}'; expected one of {', '.join(METHODS)}")
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ["OMP_NUM_THREADS"] = "1"  # read when tblite is loaded; Snakemake sets it to the job's threads
     try:
         from tblite.ase import TBLite
     except ImportError as error:

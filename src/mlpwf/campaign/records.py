@@ -83,6 +83,12 @@ def as_json(record: object) -> object:
     return msgspec.to_builtins(record)
 
 
+def as_dict(record: Record) -> dict[str, object]:
+    """A record in JSON's own types, to be written beside others in one object."""
+    found: dict[str, object] = msgspec.to_builtins(record)
+    return found
+
+
 def _checked(path: Path | str, document: object, kind: type[R]) -> R:
     try:
         return _converted(document, kind)
@@ -435,13 +441,15 @@ class SelectStatus(Document, frozen=True, kw_only=True):
     inputs: dict[str, str]
 
 
-class Final(Record, frozen=True, kw_only=True, forbid_unknown_fields=False):
+class Final(Document, frozen=True, kw_only=True, forbid_unknown_fields=False):
     """train/final/final.json: the model a campaign ends with; the model's own record stands in the same file."""
 
     cycle: int
     verdict: str
     reason: str
     model: str
+    sha256: dict[str, str] | str
+    """Of the model's files, by name; of its one file in campaigns of version 0.1."""
 
 
 # ---------------------------------------------------------------- validate
@@ -457,7 +465,7 @@ class ValidateErrors(Document, frozen=True, kw_only=True):
     states: dict[str, Errors]
 
 
-class RunEnd(Record, frozen=True, kw_only=True):
+class RunEnd(Record, frozen=True, kw_only=True, omit_defaults=True):
     """How a run ended."""
 
     stable: bool
@@ -468,7 +476,7 @@ class RunEnd(Record, frozen=True, kw_only=True):
 
 
 class Nve(RunEnd, frozen=True, kw_only=True):
-    """The run at constant energy."""
+    """The run at constant energy; None: it was unstable or too short to tell."""
 
     drift_mev_atom_ps: float | None = None
     drift_error_mev_atom_ps: float | None = None
@@ -491,15 +499,32 @@ class Npt(RunEnd, frozen=True, kw_only=True):
     density_error_g_cm3: float | None = None
 
 
-class ValidateRuns(Document, frozen=True, kw_only=True, forbid_unknown_fields=False):
-    """validate/runs.json: verdicts on the runs; what was asked for (the section `validate`) stands beside them."""
+class ValidateAsked(Document, frozen=True, kw_only=True):
+    """What the runs of a validation are of: the model, the molecules, and the section `validate`."""
 
     seed: int
     model_sha256: str
     molecules_sha256: str
+    molecules: int
+    temperature_kelvin: float
+    timestep_fs: float
+    nve_ps: float
+    nvt_ps: float
+    npt_ps: float
+    pressure_bar: float
+
+
+class ValidateRuns(ValidateAsked, frozen=True, kw_only=True):
+    """validate/runs.json: verdicts on the runs, and what they are of."""
+
     nve: Nve
     nvt: Nvt
     npt: Npt
+
+    @property
+    def asked(self) -> ValidateAsked:
+        """What the runs are of."""
+        return ValidateAsked(**{name: getattr(self, name) for name in ValidateAsked.__struct_fields__})
 
 
 class LiquidSamples(Document, frozen=True, kw_only=True):
@@ -519,7 +544,7 @@ class LiquidSamples(Document, frozen=True, kw_only=True):
     """Of each block."""
     diffusion: list[float]
     """Of each molecule."""
-    diffusion_lags: list[float] | None
+    diffusion_lags: tuple[float, float] | None
     """Shortest and longest lag of the fit."""
 
 
@@ -545,8 +570,8 @@ class SegmentSummary(Document, frozen=True, kw_only=True):
     """Negative while the box equilibrates."""
     end_ps: float
     end_step: int
-    volumes: list[float] | None = None
-    """At constant pressure: sum and number of the volumes averaged."""
+    volumes: list[float] | msgspec.UnsetType = msgspec.UNSET
+    """Equilibrated at constant pressure: sum in Å³ and number of the volumes averaged; absent otherwise."""
     stable: bool
     reason: str
     frames: int

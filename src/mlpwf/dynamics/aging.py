@@ -32,8 +32,6 @@ class Aging:
     ----------
     rate, rate_error
         Growth of ln τ over the whole run, from a line through ln τ(t_w), and its error.
-    halves, halves_error
-        ln of τ in the second half of the windows over τ in the first, and its error.
     p_value
         Probability of a growth or a fall at least this large in equilibrium.
     verdict
@@ -42,8 +40,6 @@ class Aging:
 
     rate: float
     rate_error: float
-    halves: float
-    halves_error: float
     p_value: float
     verdict: str
 
@@ -72,7 +68,7 @@ def waiting_time_test(waiting_ps: Array, times_ps: Array, run_ps: float) -> Agin
     used = np.isfinite(times_ps) & (times_ps > 0)
     count = int(np.count_nonzero(used))
     if count < MIN_WINDOWS or np.ptp(waiting_ps[used]) == 0:
-        return Aging(NAN, NAN, NAN, NAN, NAN, TOO_SHORT_TO_TELL)
+        return Aging(NAN, NAN, NAN, TOO_SHORT_TO_TELL)
     x, y = waiting_ps[used] / run_ps, np.log(times_ps[used])
     fit = linregress(x, y)
     if fit.pvalue < SIGNIFICANCE:
@@ -81,12 +77,7 @@ def waiting_time_test(waiting_ps: Array, times_ps: Array, run_ps: float) -> Agin
         verdict = TOO_SHORT_TO_TELL
     else:
         verdict = EQUILIBRATED
-    late, early = y[x > 0.5], y[x < 0.5]
-    spread = float(np.std(y - fit.intercept - fit.slope * x)) * np.sqrt(count / (count - 2))
-    halves, error = NAN, NAN
-    if len(late) and len(early):
-        halves, error = float(late.mean() - early.mean()), spread * float(np.sqrt(1 / len(late) + 1 / len(early)))
-    return Aging(float(fit.slope), float(fit.stderr), halves, error, float(fit.pvalue), verdict)
+    return Aging(float(fit.slope), float(fit.stderr), float(fit.pvalue), verdict)
 
 
 @dataclass(frozen=True)

@@ -102,8 +102,22 @@ class Runs:
     stresses: Sequence[Stress] = ()
 
 
+class Rows:
+    """Rows of tables, by their type."""
+
+    rows: dict[type, list[Any]]
+
+    def add(self, row: object) -> None:
+        """Keep a row of a table."""
+        self.rows.setdefault(type(row), []).append(row)
+
+    def of(self, kind: type[Kind]) -> list[Kind]:
+        """All rows of one type, in order."""
+        return self.rows.get(kind, [])
+
+
 @dataclass
-class State:
+class State(Rows):
     """One state of the liquid and the rows measured of it, by their type.
 
     Attributes
@@ -132,14 +146,6 @@ class State:
     curves: dict[str, dict[str, Array]] = field(default_factory=dict)
     rows: dict[type, list[Any]] = field(default_factory=dict)
 
-    def add(self, row: object) -> None:
-        """Keep a row of a table."""
-        self.rows.setdefault(type(row), []).append(row)
-
-    def of(self, kind: type[Kind]) -> list[Kind]:
-        """All rows of one type, in order."""
-        return self.rows.get(kind, [])
-
     def one(self, kind: type[Kind]) -> Kind:
         """The only row of a type that has one row a state."""
         (row,) = self.of(kind)
@@ -152,7 +158,7 @@ class State:
 
 
 @dataclass
-class Study:
+class Study(Rows):
     """All states, coldest first, and the rows of the tables that need several of them."""
 
     every: Sequence[State]
@@ -171,14 +177,6 @@ class Study:
     def temperatures(self) -> Array:
         """Temperatures of `states` in K, shape (states,)."""
         return np.array([state.temperature_kelvin for state in self.states], dtype=float)
-
-    def add(self, row: object) -> None:
-        """Keep a row of a table across temperatures."""
-        self.rows.setdefault(type(row), []).append(row)
-
-    def of(self, kind: type[Kind]) -> list[Kind]:
-        """All rows of one type, in order."""
-        return self.rows.get(kind, [])
 
 
 Measure = Callable[[State, Runs, Settings], None]

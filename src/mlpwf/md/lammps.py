@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from mlpwf.campaign.records import Record
 from mlpwf.errors import EngineError
 from mlpwf.files import no_room, write_json
 from mlpwf.potentials.base import Engine
@@ -105,6 +106,25 @@ class ValidationJob:
 
 
 Job = WalkerJob | SegmentJob | ValidationJob
+
+ENSEMBLES = ("nve", "nvt", "npt")
+"""The runs of a validation; its result is a `campaign.records.RunEnd` for each. That of a walker is a `WalkerEnd`."""
+
+
+class SegmentEnd(Record, frozen=True, kw_only=True):
+    """Result of a stretch of a production run."""
+
+    stable: bool
+    step: int
+    """Last step, since the start of production."""
+    reason: str
+    """Why it blew up; empty: it did not."""
+    parts: int
+    """Number of the last checkpoint."""
+    cell: list[list[float]] | None
+    """Cell vectors as rows in Å; None: they are lost."""
+    volumes: list[float]
+    """Sum in Å³ and number of the volumes averaged at constant pressure."""
 
 
 def environment(engine: Engine, threads: int = 1) -> dict[str, str]:

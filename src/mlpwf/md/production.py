@@ -18,8 +18,8 @@ import numpy as np
 
 from mlpwf.campaign.segments import CHECKPOINTS, checkpoint_file
 from mlpwf.files import replacing, sha256, write_json
-from mlpwf.md.lammps import SegmentJob
-from mlpwf.md.liquid import FRICTION_TIME_PS, BlowUpError, Liquid, setup_failed
+from mlpwf.md.lammps import SegmentEnd, SegmentJob
+from mlpwf.md.running_box import FRICTION_TIME_PS, BlowUpError, RunningBox, setup_failed
 from mlpwf.md.schedule import Output, outputs
 from mlpwf.structures.beads import beads
 from mlpwf.structures.molecules import intact, species_numbers
@@ -34,7 +34,7 @@ the box at set-up, as the mesh of a long-range solver, follows it only then, so 
 uninterrupted one."""
 
 
-def simulate(job: SegmentJob) -> dict[str, Any]:
+def simulate(job: SegmentJob) -> SegmentEnd:
     """Run a stretch: how far it came, and whether it blew up."""
     production = _Production(job)
     try:
@@ -51,9 +51,9 @@ class _Production:
 
     def __init__(self, job: SegmentJob) -> None:
         self.job = job
-        self.liquid = Liquid(job, job.stress_steps)
+        self.box = RunningBox(job, job.stress_steps)
         self.volumes = _volumes(job)
-        self.species = species_numbers(self.liquid.template, self.liquid.references)
+        self.species = species_numbers(self.box.template, self.box.references)
         self.step, self.number = job.start_step, job.checkpoint
         self.fresh = True
         self.saved = self.told = self.began = time.monotonic()
@@ -66,17 +66,17 @@ class _Production:
 
     def run(self) -> None:
         """From the packed box, or the restart file, to the end of the stretch."""
-        job, liquid = self.job, self.liquid
+        job, box = self.job, self.box
         try:
-            liquid.open(restart=job.restart)
-            liquid.command("thermo 0", "log none")
+            box.open(restart=job.restart)
+            box.command("thermo 0", "log none")
             if job.restart is not None:
                 self._check_step()
         except Exception as error:
             raise SystemExit(setup_failed(error)) from None
         if job.restart is None:
-            liquid.heat(job.seed)
-            liquid.command("reset_timestep 0")
+            box.heat(job.seed)
+            box.command("reset_timestep 0")
         self.saved = self.told = self.began = time.monotonic()
         entering = job.restart is None or self.step < 0
         if entering and not self._equilibrate():
@@ -84,7 +84,7 @@ class _Production:
         self._produce(entering)
 
     def _check_step(self) -> None:
-        found = int(self.liquid.lammps.extract_global("ntimestep"))
+        found = int(self.box.lammps.extract_global("ntimestep"))
         if found != self._counter():
             raise ValueError(f"{self.job.restart} is of step {found}; expected step {self._counter()}")
 
@@ -92,51 +92,50 @@ class _Production:
         """The step by LAMMPS' own count, which starts anew with production."""
         return self.step + self.job.equilibration_steps if self.step < 0 else self.step
 
-    def result(self, step: int, reason: str) -> dict[str, Any]:
+    def result(self, step: int, reason: str) -> SegmentEnd:
         """What the parent is told: how far the run came, why it blew up, its box and volumes."""
         try:
-            cell = self.liquid.frame().cell.array.tolist()
+            cell = self.box.frame().cell.array.tolist()
         except Exception:
             cell = None
-        return {
-            "stable": not reason, "step": step, "reason": reason, "parts": self.number, "cell": cell,
-            "volumes": self.volumes,
-        }  # fmt: skip
+        return SegmentEnd(
+            stable=not reason, step=step, reason=reason, parts=self.number, cell=cell, volumes=self.volumes
+        )
 
     def _equilibrate(self) -> bool:
         """Run to the start of production; False if the time is up before."""
-        job, liquid = self.job, self.liquid
+        job, box = self.job, self.box
         if job.pressure_bar is not None and not self._find_volume(job.pressure_bar):
             return False
         if self.step < 0:
-            liquid.command(f"fix motion all {liquid.nvt(FRICTION_TIME_PS)}")
+            box.command(f"fix motion all {box.nvt(FRICTION_TIME_PS)}")
             while self.step < 0:
                 self._advance(min(0, self.step + job.stress_steps))
                 if self.step < 0 and self._pause():
                     return False
-            liquid.command("unfix motion")
-        liquid.command("velocity all zero linear", "reset_timestep 0")
+            box.command("unfix motion")
+        box.command("velocity all zero linear", "reset_timestep 0")
         return True
 
     def _find_volume(self, pressure_bar: float) -> bool:
         """Run at constant pressure, then take the mean volume; False if the time is up before."""
-        job, liquid = self.job, self.liquid
+        job, box = self.job, self.box
         begin, end = (self._stride(part) for part in (SETTLED, LAST_QUARTER))
         if self._counter() >= end:
             return True
-        liquid.command(f"fix motion all {liquid.npt(FRICTION_TIME_PS, pressure_bar)}")
+        box.command(f"fix motion all {box.npt(FRICTION_TIME_PS, pressure_bar)}")
         while True:
             self._advance(self.step + job.stress_steps)
             if self._counter() > begin:
-                self.volumes = [self.volumes[0] + liquid.thermo("vol"), self.volumes[1] + 1]
+                self.volumes = [self.volumes[0] + box.thermo("vol"), self.volumes[1] + 1]
             if self._counter() >= end:
                 break
             if self._counter() % (RENEWAL * job.stress_steps) == 0:
                 self.fresh = True
                 if self._pause():
                     return False
-        liquid.command("unfix motion")
-        liquid.rescale(self.volumes[0] / self.volumes[1])
+        box.command("unfix motion")
+        box.rescale(self.volumes[0] / self.volumes[1])
         self.fresh = True
         return True
 
@@ -146,8 +145,8 @@ class _Production:
 
     def _produce(self, entering: bool) -> None:
         job = self.job
-        self.liquid.command(
-            f"fix motion all {self.liquid.nvt(job.thermostat_time_ps)}",
+        self.box.command(
+            f"fix motion all {self.box.nvt(job.thermostat_time_ps)}",
             f"fix drift all momentum {DRIFT_STEPS} linear 1 1 1",
         )
         self.fresh = True
@@ -164,30 +163,30 @@ class _Production:
 
     def _advance(self, step: int) -> None:
         began = time.monotonic()
-        self.liquid.run(step - self.step, setup=self.fresh)
+        self.box.run(step - self.step, setup=self.fresh)
         self.fresh, self.step = False, step
-        self.temperature = self.liquid.check_temperature()
+        self.temperature = self.box.check_temperature()
         self.longest = max(self.longest, time.monotonic() - began)
 
     def _keep(self, output: Output) -> None:
         """Keep the frame, with its energies, and the pressure tensor of this step."""
-        liquid = self.liquid
-        potential = liquid.thermo("pe")
+        box = self.box
+        potential = box.thermo("pe")
         if output.stress:
-            self.stresses.append((output.step, liquid.pressure_tensor(), self.temperature, potential))
+            self.stresses.append((output.step, box.pressure_tensor(), self.temperature, potential))
         if not output.frame:
             return
-        atoms = liquid.frame()
-        masses, molecule = liquid.template.get_masses(), liquid.template.arrays["molecule"]
-        kept = beads(atoms.positions, masses, molecule, self.species, liquid.references)
-        row = [output.step * liquid.timestep_ps, self.temperature, potential]
-        row += [liquid.thermo(name) for name in ("etotal", "press")]
-        whole = output.step % self.job.interval_steps > 0 or intact(atoms, liquid.bonded)
+        atoms = box.frame()
+        masses, molecule = box.template.get_masses(), box.template.arrays["molecule"]
+        kept = beads(atoms.positions, masses, molecule, self.species, box.references)
+        row = [output.step * box.timestep_ps, self.temperature, potential]
+        row += [box.thermo(name) for name in ("etotal", "press")]
+        whole = output.step % self.job.interval_steps > 0 or intact(atoms, box.bonded)
         self.frames.append((output.step, kept, row, whole))
 
     def _pause(self) -> bool:
         """Write a checkpoint when one is due; True when the time is up."""
-        if self._counter() % self.liquid.rebuild:
+        if self._counter() % self.box.rebuild:
             return False
         now = time.monotonic()
         if now - self.told > TELL_S:
@@ -203,7 +202,7 @@ class _Production:
         part = self.keep_part()
         restart = checkpoint_file(CHECKPOINTS, self.number, "bin")
         with replacing(restart) as temporary:
-            self.liquid.write_restart(temporary)
+            self.box.write_restart(temporary)
         hashes = {path.name: sha256(path) for path in (part, restart)}
         write_json(checkpoint_file(CHECKPOINTS, self.number, "json"), {"step": self.step, "sha256": hashes})
         checkpoint_file(CHECKPOINTS, self.number - 2, "bin").unlink(missing_ok=True)
@@ -241,8 +240,8 @@ class _Production:
             "progress.json",
             {
                 "fraction": (self.step - self.job.start_step) / max(1, self.job.stop_step - self.job.start_step),
-                "ns_per_day": 86400 * steps * self.liquid.timestep_ps * 1e-3 / max(1e-9, now - self.began),
-                "ps": self.step * self.liquid.timestep_ps,
+                "ns_per_day": 86400 * steps * self.box.timestep_ps * 1e-3 / max(1e-9, now - self.began),
+                "ps": self.step * self.box.timestep_ps,
                 "time": time.time(),
             },
         )

@@ -15,6 +15,8 @@ from functools import partial
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
+from scipy.spatial.transform import Rotation
 
 from mlpwf.calculators import xtb
 from mlpwf.errors import ConfigError, DataError, EngineError
@@ -307,9 +309,6 @@ def dimer(pool: Sequence[Sequence[Atoms]], weights: Sequence[int], sampler: Samp
 
 def _in_contact(parts: Sequence[Atoms], rng: np.random.Generator) -> list[Atoms]:
     """Copies of two molecules, turned at random, the second moved along x to a random contact distance."""
-    from scipy.spatial.distance import cdist
-    from scipy.spatial.transform import Rotation
-
     first, second = (part.copy() for part in parts)
     for part in (first, second):
         matrix = Rotation.random(random_state=rng).as_matrix()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import MDAnalysis
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
@@ -21,21 +23,30 @@ ONCE = ("seconds", "volumes")  # of a part as a whole, not of its frames
 THERMO = "time_ps,temperature,potential,total_energy,pressure_bar"
 
 
+@dataclass(frozen=True)
+class Written:
+    """What the files of a segment hold."""
+
+    frames: int
+    linear_frames: int
+    intact: bool
+    """Whether all molecules were whole in all linear frames."""
+    mean_potential_ev: float | None
+    """Mean over linear frames, like the temperature; None: there are none."""
+    mean_temperature: float | None
+    seconds: float
+    """Wall time of the run."""
+
+
 def write_segment(
     parts: list[Path], job: SegmentJob, box: Atoms, references: list[Atoms], target: Path, topology: Path
-) -> dict[str, Any]:
+) -> Written:
     """Write trajectory.trr, thermo.csv and stress.npz of a segment, and the topology.
 
     A row of thermo.csv belongs to each frame of trajectory.trr. stress.npz holds `step`
     (since the start of production), `pressure_bar` (n, 6: xx, yy, zz, xy, xz, yz;
     kinetic part included), `temperature_kelvin` and `potential_ev` at these
     steps, and the constants `timestep_fs` and `volume_angstrom3`.
-
-    Returns
-    -------
-    dict
-        ``frames``, ``linear_frames`` and ``seconds`` of the run; ``intact``; the means ``mean_potential_ev``
-        and ``mean_temperature`` over linear frames, None where there are none.
     """
     write_text(topology, topology_pdb(box, references))
     loaded = list(_small_arrays(parts))
@@ -44,28 +55,32 @@ def write_segment(
         _write_trajectory(parts, job, box, target)
         lines = [",".join(f"{value:.10g}" for value in row) for row in joined["thermo"]]
         write_text(target / "thermo.csv", "\n".join([THERMO, *lines]) + "\n")
-        with replacing(target / "stress.npz") as temporary:
-            np.savez(
-                temporary,
-                step=joined["stress_steps"],
-                pressure_bar=joined["pressure"],
-                temperature_kelvin=joined["temperature"],
-                potential_ev=joined["potential"],
-                timestep_fs=job.timestep_fs,
-                volume_angstrom3=box.get_volume(),
-            )
+        _write_stress(joined, job, box, target / "stress.npz")
     linear = joined["thermo"][joined["steps"] % job.interval_steps == 0]
-    return {
-        "frames": len(joined["steps"]),
-        "linear_frames": len(linear),
-        "intact": bool(joined["whole"].all()),
-        "mean_potential_ev": float(linear[:, 2].mean()) if len(linear) else None,
-        "mean_temperature": float(linear[:, 1].mean()) if len(linear) else None,
-        "seconds": float(sum(part["seconds"] for part in loaded)),
-    }
+    return Written(
+        frames=len(joined["steps"]),
+        linear_frames=len(linear),
+        intact=bool(joined["whole"].all()),
+        mean_potential_ev=float(linear[:, 2].mean()) if len(linear) else None,
+        mean_temperature=float(linear[:, 1].mean()) if len(linear) else None,
+        seconds=float(sum(part["seconds"] for part in loaded)),
+    )
 
 
-def _small_arrays(parts: list[Path]) -> Iterator[dict[str, Any]]:
+def _write_stress(joined: Mapping[str, NDArray[Any]], job: SegmentJob, box: Atoms, target: Path) -> None:
+    with replacing(target) as temporary:
+        np.savez(
+            temporary,
+            step=joined["stress_steps"],
+            pressure_bar=joined["pressure"],
+            temperature_kelvin=joined["temperature"],
+            potential_ev=joined["potential"],
+            timestep_fs=job.timestep_fs,
+            volume_angstrom3=box.get_volume(),
+        )
+
+
+def _small_arrays(parts: list[Path]) -> Iterator[dict[str, NDArray[Any]]]:
     for part in parts:
         with np.load(part, allow_pickle=False) as kept:
             yield {name: kept[name] for name in kept.files if name != "positions"}
@@ -77,8 +92,6 @@ def _write_trajectory(parts: list[Path], job: SegmentJob, box: Atoms, target: Pa
     TRR keeps times in single precision; each frame's step, which it keeps exactly, is the step since
     the start of production.
     """
-    import MDAnalysis
-
     beads = BEADS * (int(box.arrays["molecule"].max()) + 1)
     universe = MDAnalysis.Universe.empty(beads, trajectory=True)
     moment = universe.trajectory.ts

@@ -11,6 +11,7 @@ import io
 import json
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +20,21 @@ from ase import Atoms
 from ase.io.extxyz import write_extxyz
 from numpy.typing import NDArray
 
+from mlpwf.campaign import records
+from mlpwf.campaign.records import RunEnd, WalkerEnd
 from mlpwf.errors import EngineError
 from mlpwf.files import NO_ROOM, replacing, write_json, write_text
-from mlpwf.md.lammps import DISK_FULL, SegmentJob, ValidationJob, WalkerJob
-from mlpwf.md.liquid import (
+from mlpwf.md.lammps import DISK_FULL, SegmentEnd, SegmentJob, ValidationJob, WalkerJob
+from mlpwf.md.production import RENEWAL, TELL_S, simulate
+from mlpwf.md.running_box import (
     FRICTION_TIME_PS,
     HOT,
     BlowUpError,
-    Liquid,
+    RunningBox,
     lammps_seed,
     members,
     setup_failed,
 )
-from mlpwf.md.production import RENEWAL, TELL_S, simulate
 from mlpwf.potentials.base import NAN, Spread
 from mlpwf.potentials.committee import Committee
 from mlpwf.potentials.registry import engine
@@ -50,53 +53,79 @@ def append_frame(file: Path, atoms: Atoms) -> None:
         handle.write(text.getvalue())
 
 
-def explore(job: WalkerJob) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Row:
+    """A row of deviations.csv."""
+
+    step: int
+    spread: Spread
+    temperature: float
+    """In K; NaN after a failure."""
+
+    def columns(self) -> dict[str, float]:
+        """By the names they have in the table."""
+        return {"step": self.step, **self.spread.columns(), "temperature": self.temperature}
+
+
+def explore(job: WalkerJob) -> WalkerEnd:
     """One walker: Langevin dynamics (with an isotropic Nosé-Hoover barostat at constant pressure).
 
     A Langevin bath is ergodic in boxes of a few molecules, takes up the heat a
     poor model produces, and is fixed by its seed.
     """
     watched = _Watched(job)
-    liquid = watched.liquid
     try:
         watched.open()
     except Exception as error:
         raise SystemExit(setup_failed(error)) from None
-    target, friction = job.temperature_kelvin, liquid.time(FRICTION_TIME_PS)
-    motion = "nve" if job.pressure_bar is None else f"nph {liquid.barostat(job.pressure_bar)}"
-    liquid.command(
+    _set_in_motion(watched.box, job)
+    rows: list[_Row] = []
+    step = 0
+    while True:
+        row, outcome, reason = _looked_at(watched, job, step, setup=not rows)
+        rows.append(row)
+        if reason or step + job.steps_between_frames > job.steps:
+            break
+        step += job.steps_between_frames
+    lines = [",".join(f"{value:.8g}" for value in row.columns().values()) for row in rows]
+    write_text("deviations.csv", "\n".join([",".join(rows[0].columns()), *lines]) + "\n")
+    return WalkerEnd(outcome=outcome, reason=reason, steps=step)
+
+
+def _set_in_motion(box: RunningBox, job: WalkerJob) -> None:
+    """Velocities, and what moves the atoms."""
+    target, friction = job.temperature_kelvin, box.time(FRICTION_TIME_PS)
+    motion = "nve" if job.pressure_bar is None else f"nph {box.barostat(job.pressure_bar)}"
+    box.command(
         f"velocity all create {target:g} {lammps_seed(job.seed, 1)} mom yes rot no dist gaussian",
         f"fix motion all {motion}",
         f"fix bath all langevin {target:g} {target:g} {friction} {lammps_seed(job.seed, 2)} zero yes",
         "thermo 1000000000",
     )
-    rows: list[dict[str, Any]] = []
-    outcome, reason, step = "finished", "", 0
-    while True:
-        failure = None
-        try:
-            liquid.run(job.steps_between_frames if step else 0, setup=not rows)
-        except BlowUpError as error:
-            failure = str(error)
-        atoms = _whole_frame(liquid)
-        temperature = NAN if failure else liquid.thermo("temp")
-        row = {"step": step, **watched.spread(atoms, failure).columns(), "temperature": temperature}
-        rows.append(row)
-        if atoms is not None:
-            atoms.info = {"kind": "bulk", "state": job.state, "walker": job.walker, "step": step}
-            atoms.info |= {key: row[key] for key in ("max_devi_f", "max_devi_v", "temperature")}
-        outcome, reason = _verdict(liquid, job, row, atoms, failure)
-        if atoms is not None and (step or reason):
-            append_frame(Path("frames.extxyz"), quantised(molecules_in_cell(atoms)))
-        if reason or step + job.steps_between_frames > job.steps:
-            break
-        step += job.steps_between_frames
-    header = ",".join(rows[0])
-    write_text(
-        "deviations.csv",
-        "\n".join([header, *(",".join(f"{value:.8g}" for value in row.values()) for row in rows)]) + "\n",
-    )
-    return {"outcome": outcome, "reason": reason, "steps": step}
+
+
+def _looked_at(watched: _Watched, job: WalkerJob, step: int, *, setup: bool) -> tuple[_Row, str, str]:
+    """Advance to `step` and keep its frame: its row, the outcome so far, and the reason to cut the walker."""
+    failure = None
+    try:
+        watched.box.run(job.steps_between_frames if step else 0, setup=setup)
+    except BlowUpError as error:
+        failure = str(error)
+    atoms = _whole_frame(watched.box)
+    temperature = NAN if failure else watched.box.thermo("temp")
+    row = _Row(step, watched.spread(atoms, failure), temperature)
+    outcome, reason = _verdict(watched.box, job, row, atoms, failure)
+    if atoms is not None and (step or reason):
+        append_frame(Path("frames.extxyz"), quantised(molecules_in_cell(_described(atoms, job, row))))
+    return row, outcome, reason
+
+
+def _described(atoms: Atoms, job: WalkerJob, row: _Row) -> Atoms:
+    """The frame with where it comes from."""
+    columns = row.columns()
+    atoms.info = {"kind": "bulk", "state": job.state, "walker": job.walker, "step": row.step}
+    atoms.info |= {key: columns[key] for key in ("max_devi_f", "max_devi_v", "temperature")}
+    return atoms
 
 
 class _Watched:
@@ -107,14 +136,14 @@ class _Watched:
         self.committee = Committee(potentials)
         self.built_in = engine(job.engine).built_in_spread(potentials, job.steps_between_frames)
         export = potentials[0].lammps() if self.built_in is None else self.built_in.export
-        self.liquid = Liquid(job, job.steps_between_frames, export)
+        self.box = RunningBox(job, job.steps_between_frames, export)
         self.last = Spread()
 
     def open(self) -> None:
         """Set up LAMMPS, and read the members where they are evaluated here."""
-        self.liquid.open()
+        self.box.open()
         if self.built_in is None:
-            self.committee.spread([self.liquid.template])
+            self.committee.spread([self.box.template])
 
     def spread(self, atoms: Atoms | None, failure: str | None) -> Spread:
         """The spread at this frame (None: its coordinates are lost); after a failure, the last there was."""
@@ -127,45 +156,42 @@ class _Watched:
     def _evaluated(self, atoms: Atoms) -> Spread:
         """By the members' predictions, in the axes of LAMMPS; not known where a member has none, as of clashes."""
         turned = atoms.copy()
-        turned.set_cell(atoms.cell.array @ self.liquid.rotation)
-        turned.positions = atoms.positions @ self.liquid.rotation
+        turned.set_cell(atoms.cell.array @ self.box.rotation)
+        turned.positions = atoms.positions @ self.box.rotation
         try:
             return self.committee.spread([turned])[0]
         except EngineError:
             return Spread()
 
 
-def _whole_frame(liquid: Liquid) -> Atoms | None:
+def _whole_frame(box: RunningBox) -> Atoms | None:
     """The current frame; None when its coordinates are lost."""
     try:
-        atoms = liquid.frame()
+        atoms = box.frame()
     except Exception:
         return None
     sound = np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()
     return atoms if sound and np.abs(atoms.positions).max() < 1e5 else None
 
 
-def _verdict(
-    liquid: Liquid, job: WalkerJob, row: dict[str, Any], atoms: Atoms | None, failure: str | None
-) -> tuple[str, str]:
+def _verdict(box: RunningBox, job: WalkerJob, row: _Row, atoms: Atoms | None, failure: str | None) -> tuple[str, str]:
     """Outcome of the walker up to here, and the reason to cut it (empty: go on)."""
     if failure is not None:
         return "blew up", failure
-    if not row["max_devi_f"] <= job.blow_up_ev_angstrom:
-        return "blew up", f"force deviation {row['max_devi_f']:.4g} eV/Å; expected at most {job.blow_up_ev_angstrom:g}"
+    deviation = row.spread.max_force
+    if not deviation <= job.blow_up_ev_angstrom:
+        return "blew up", f"force deviation {deviation:.4g} eV/Å; expected at most {job.blow_up_ev_angstrom:g}"
     if atoms is None:
         return "blew up", "coordinates are not finite"
-    if not row["temperature"] <= HOT * job.temperature_kelvin:
-        return (
-            "blew up",
-            f"temperature {row['temperature']:.4g} K; expected less than {HOT:g} x {job.temperature_kelvin:g} K",
-        )
-    if not intact(atoms, liquid.bonded):
+    if not row.temperature <= HOT * job.temperature_kelvin:
+        hot = f"{HOT:g} x {job.temperature_kelvin:g} K"
+        return "blew up", f"temperature {row.temperature:.4g} K; expected less than {hot}"
+    if not intact(atoms, box.bonded):
         return "broken", "a molecule is broken"
     return "finished", ""
 
 
-def validate(job: ValidationJob) -> dict[str, Any]:
+def validate(job: ValidationJob) -> dict[str, RunEnd]:
     """Constant energy, constant volume, constant pressure, each from the same equilibrated box."""
     return _Validation(job).run()
 
@@ -178,92 +204,103 @@ class _Validation:
 
     def __init__(self, job: ValidationJob) -> None:
         self.job = job
-        self.liquid = Liquid(job, job.sample_steps)
-        liquid = self.liquid
+        self.box = RunningBox(job, job.sample_steps)
+        box = self.box
         self.runs = {
             "nve": ("nve", job.nve_steps),
-            "nvt": (liquid.nvt(FRICTION_TIME_PS), job.nvt_steps),
-            "npt": (liquid.npt(FRICTION_TIME_PS, job.pressure_bar), job.npt_steps),
+            "nvt": (box.nvt(FRICTION_TIME_PS), job.nvt_steps),
+            "npt": (box.npt(FRICTION_TIME_PS, job.pressure_bar), job.npt_steps),
         }
-        self.done_steps = self.own_steps = 0
+        self.step = self.done_steps = self.own_steps = 0
         self.began = self.saved = self.told = time.monotonic()
 
-    def run(self) -> dict[str, Any]:
-        """All phases that are not done yet."""
-        liquid = self.liquid
+    def run(self) -> dict[str, RunEnd]:
+        """All phases that are not done yet; how each ended, by its ensemble."""
         if not EQUILIBRATED.exists():
-            found = self._phase("equilibration", liquid.nvt(FRICTION_TIME_PS), self.job.equilibration_steps, None)
-            if found["reason"]:
-                verdict = {"stable": False, "reason": f"while equilibrating: {found['reason']}"}
-                return {name: dict(verdict) for name in self.runs}
-            liquid.command("unfix motion", "velocity all zero linear", "reset_timestep 0")
-            with replacing(EQUILIBRATED) as temporary:
-                liquid.write_restart(temporary)
+            end = self._phase("equilibration", self.box.nvt(FRICTION_TIME_PS), self.job.equilibration_steps, None)
+            if end.reason:
+                return dict.fromkeys(self.runs, RunEnd(stable=False, reason=f"while equilibrating: {end.reason}"))
+            self._keep_equilibrated()
         self.done_steps = self.job.equilibration_steps
-        verdicts = json.loads(PHASES.read_text()) if PHASES.exists() else {}
+        ends = records.read(PHASES, dict[str, RunEnd]) if PHASES.exists() else {}
         for name, (motion, steps) in self.runs.items():
-            if name not in verdicts:
-                verdicts[name] = self._phase(name, motion, steps, str(EQUILIBRATED))
-                write_json(PHASES, verdicts)
+            if name not in ends:
+                ends[name] = self._phase(name, motion, steps, str(EQUILIBRATED))
+                records.write(PHASES, ends)
                 Path(f"{name}.bin").unlink(missing_ok=True)
             self.done_steps += steps
-        return verdicts
+        return ends
 
-    def _phase(self, name: str, motion: str, steps: int, start: str | None) -> dict[str, Any]:
+    def _keep_equilibrated(self) -> None:
+        """The restart file that all phases start from."""
+        self.box.command("unfix motion", "velocity all zero linear", "reset_timestep 0")
+        with replacing(EQUILIBRATED) as temporary:
+            self.box.write_restart(temporary)
+
+    def _phase(self, name: str, motion: str, steps: int, start: str | None) -> RunEnd:
         """One run, from a restart file or the packed box; its samples go to NAME.npz as far as it came."""
-        job, liquid = self.job, self.liquid
-        samples = _Samples(name, liquid)
+        samples = _Samples(name, self.box)
         begun = samples.restart()
         try:
-            liquid.open(begun or start)
+            self.box.open(begun or start)
         except Exception as error:
             raise SystemExit(setup_failed(error)) from None
-        reason, step, fresh = "", samples.steps(job.sample_steps), True
+        reason, self.step = "", samples.steps(self.job.sample_steps)
         try:
             if begun is None and start is None:
-                liquid.heat(job.seed)
-                liquid.command("reset_timestep 0")
-            liquid.command(f"fix motion all {motion}", f"thermo {job.sample_steps}")
-            if begun is None:
-                liquid.run(0, setup=True)
-                samples.take(0.0)
-            while step + job.sample_steps <= steps:
-                liquid.run(job.sample_steps, setup=fresh)
-                step, fresh = step + job.sample_steps, False
-                samples.take(step * liquid.timestep_ps)
-                self.own_steps += job.sample_steps
-                fresh = self._pause(samples, step)
+                self.box.heat(self.job.seed)
+                self.box.command("reset_timestep 0")
+            self._sample(samples, motion, steps, fresh=begun is None)
         except BlowUpError as error:
             reason = str(error)
         samples.save(None)
-        return {"stable": not reason, "reason": reason, "intact": samples.whole, "steps": step}
+        return RunEnd(stable=not reason, reason=reason, intact=samples.whole, steps=self.step)
 
-    def _pause(self, samples: _Samples, step: int) -> bool:
+    def _sample(self, samples: _Samples, motion: str, steps: int, *, fresh: bool) -> None:
+        """Move, and take a sample every `sample_steps`, from the last one there is."""
+        box, stride = self.box, self.job.sample_steps
+        box.command(f"fix motion all {motion}", f"thermo {stride}")
+        if fresh:
+            box.run(0, setup=True)
+            samples.take(0.0)
+        setup = True
+        while self.step + stride <= steps:
+            box.run(stride, setup=setup)
+            self.step += stride
+            samples.take(self.step * box.timestep_ps)
+            self.own_steps += stride
+            setup = self._pause(samples)
+
+    def _pause(self, samples: _Samples) -> bool:
         """Every so many samples write a checkpoint, if one is due; whether the run is to be set up anew."""
         now = time.monotonic()
         if now - self.told > TELL_S:
-            self.told = now
-            total = self.job.equilibration_steps + sum(steps for _, steps in self.runs.values())
-            ns = self.own_steps * self.liquid.timestep_ps * 1e-3
-            progress = {"fraction": (self.done_steps + step) / total, "ns_per_day": 86400 * ns / (now - self.began)}
-            write_json("progress.json", progress)
-        if (step // self.job.sample_steps) % RENEWAL:
+            self._tell(now)
+        if (self.step // self.job.sample_steps) % RENEWAL:
             return False
         if now - self.saved >= self.job.checkpoint_s:
             restart = Path("checkpoint.bin")
-            self.liquid.write_restart(restart)
+            self.box.write_restart(restart)
             samples.save(restart.read_bytes())
             self.saved = time.monotonic()
         return True
+
+    def _tell(self, now: float) -> None:
+        """Say how far the runs are, for the log and for `mlpwf status`."""
+        self.told = now
+        total = self.job.equilibration_steps + sum(steps for _, steps in self.runs.values())
+        ns = self.own_steps * self.box.timestep_ps * 1e-3
+        progress = {"fraction": (self.done_steps + self.step) / total, "ns_per_day": 86400 * ns / (now - self.began)}
+        write_json("progress.json", progress)
 
 
 class _Samples:
     """What is kept of a phase, in NAME.npz."""
 
-    def __init__(self, name: str, liquid: Liquid) -> None:
-        self.name, self.liquid = name, liquid
+    def __init__(self, name: str, box: RunningBox) -> None:
+        self.name, self.box = name, box
         self.file = Path(f"{name}.npz")
-        self.masses, self.molecule = liquid.template.get_masses(), liquid.template.arrays["molecule"]
+        self.masses, self.molecule = box.template.get_masses(), box.template.arrays["molecule"]
         self.rows: list[Any] = []
         self.centres: list[Array] = []
         self.cells: list[Array] = []
@@ -288,13 +325,13 @@ class _Samples:
 
     def take(self, time_ps: float) -> None:
         """Keep the present state; a blow-up is none that is kept."""
-        liquid = self.liquid
-        temperature, atoms = liquid.check_temperature(), liquid.frame()
-        energies = (liquid.thermo(key) for key in ("pe", "etotal", "press", "vol"))
+        box = self.box
+        temperature, atoms = box.check_temperature(), box.frame()
+        energies = (box.thermo(key) for key in ("pe", "etotal", "press", "vol"))
         self.rows.append([time_ps, temperature, *energies])
         self.centres.append(centres_of_mass(atoms.positions, self.masses, self.molecule))
         self.cells.append(atoms.cell.array)
-        self.whole = self.whole and intact(atoms, liquid.bonded)
+        self.whole = self.whole and intact(atoms, box.bonded)
 
     def save(self, restart: bytes | None) -> None:
         """Write all samples and, in a checkpoint, LAMMPS' restart file."""
@@ -310,18 +347,20 @@ class _Samples:
             )
 
 
+def _run(task: str, document: dict[str, Any]) -> WalkerEnd | SegmentEnd | dict[str, RunEnd]:
+    if task == "WalkerJob":
+        return explore(WalkerJob(**document))
+    if task == "SegmentJob":
+        return simulate(SegmentJob(**document))
+    return validate(ValidationJob(**document))
+
+
 def main(argument: str) -> int:
     """Run the job in the file `argument`; the exit status."""
     document = json.loads(Path(argument).read_text())
     task = document.pop("task")
     try:
-        if task == "WalkerJob":
-            result = explore(WalkerJob(**document))
-        elif task == "SegmentJob":
-            result = simulate(SegmentJob(**document))
-        else:
-            result = validate(ValidationJob(**document))
-        write_json("result.json", result)
+        records.write("result.json", _run(task, document))
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise

@@ -13,7 +13,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
 
+from mlpwf.campaign import records
+from mlpwf.campaign.records import Check
 from mlpwf.errors import DataError
 from mlpwf.structures.molecules import split_forces
 
@@ -222,8 +225,6 @@ def fit(pairs: Pairs) -> Map:
 
 def _isotonic(pairs: Pairs) -> tuple[Array, Array]:
     """Knots: deviations and expected errors, both increasing."""
-    from scipy.optimize import isotonic_regression
-
     order = np.lexsort((pairs.error, pairs.deviation))
     x = np.log(np.maximum(pairs.deviation[order], SMALLEST))
     y = np.log(np.maximum(pairs.error[order], SMALLEST))
@@ -301,21 +302,6 @@ def within_reach(maps: Mapping[str, Map], kind: Names, state: Names, deviation: 
 # ---------------------------------------------------------------- does it hold
 
 
-@dataclass(frozen=True)
-class Check:
-    """How maps made before did on pairs that came after."""
-
-    frames: int
-    covered: float | None
-    """Share of errors below their conformal bound; None: no bound known."""
-    beyond: float
-    """Share of deviations larger than any the maps were made from."""
-    ratio: float
-    """Root mean square of the errors over that of the expected ones."""
-    holds: bool
-    said: str
-
-
 def check(maps: Mapping[str, Map], pairs: Pairs) -> Check:
     """Whether the maps hold for newer pairs: `COVERAGE` of their errors within the bounds.
 
@@ -326,24 +312,43 @@ def check(maps: Mapping[str, Map], pairs: Pairs) -> Check:
     of its beta distribution (Vovk, DOI 10.1007/s10994-013-5355-6).
     """
     if len(pairs.deviation) == 0:
-        return Check(0, None, 0.0, 1.0, True, "no new pair")
+        return Check(frames=0, covered=None, beyond=0.0, ratio=1.0, holds=True, message="no new pair")
+    bounds, largest = _bounds_and_largest(maps, pairs)
+    beyond = float(np.mean(~(pairs.deviation <= largest)))
+    foreseen = expected(maps, pairs.kind, pairs.state, pairs.deviation)
+    ratio = float(np.sqrt(np.mean(pairs.error**2) / np.mean(foreseen**2)))
+    covered = _covered(pairs.error, bounds)
+    slack = _slack(pairs.frames, maps[POOLED].frames // 2)  # the half that `fit` takes its quantile from
+    near = beyond <= 0.5 and ratio <= TOO_SURE
+    within = (
+        "no bound from so few frames" if covered is None
+        else f"{covered:.0%} of errors within their bound (expected {COVERAGE:.0%} ± {slack:.0%})"
+    )  # fmt: skip
+    sure = f"errors {ratio:.1f} times those expected, {beyond:.0%} of deviations beyond those it was made from"
+    return Check(
+        frames=pairs.frames, covered=covered, beyond=beyond, ratio=ratio,
+        holds=near and (covered is None or covered >= COVERAGE - slack), message=f"{within}, {sure}",
+    )  # fmt: skip
+
+
+def _bounds_and_largest(maps: Mapping[str, Map], pairs: Pairs) -> tuple[Array, Array]:
+    """Bound of each pair's error (NaN: unknown), and largest deviation its map was made from, in eV/Å; shape (n,)."""
     bounds, largest = np.full(len(pairs.error), np.nan), np.zeros(len(pairs.error))
     for name, members in _by_map(maps, pairs.kind, pairs.state).items():
         bounds[members] = maps[name].bound(pairs.deviation[members])
         largest[members] = maps[name].largest
-    beyond = float(np.mean(~(pairs.deviation <= largest)))
-    foreseen = expected(maps, pairs.kind, pairs.state, pairs.deviation)
-    ratio = float(np.sqrt(np.mean(pairs.error**2) / np.mean(foreseen**2)))
-    sure = f"errors {ratio:.1f} times those expected, {beyond:.0%} of deviations beyond those it was made from"
-    near = beyond <= 0.5 and ratio <= TOO_SURE
+    return bounds, largest
+
+
+def _covered(error: Array, bounds: Array) -> float | None:
+    """Share of errors within their bounds; None where no bound is known."""
     known = ~np.isnan(bounds)
-    if not known.any():
-        return Check(pairs.frames, None, beyond, ratio, near, f"no bound from so few frames, {sure}")
-    covered = float(np.mean(pairs.error[known] <= bounds[known]))
-    bounding = maps[POOLED].frames // 2  # the half that `fit` takes its quantile from
-    slack = 2 * math.sqrt(COVERAGE * (1 - COVERAGE) * (1 / pairs.frames + 1 / (bounding + 2)))
-    said = f"{covered:.0%} of errors within their bound (expected {COVERAGE:.0%} ± {slack:.0%}), {sure}"
-    return Check(pairs.frames, covered, beyond, ratio, near and covered >= COVERAGE - slack, said)
+    return float(np.mean(error[known] <= bounds[known])) if known.any() else None
+
+
+def _slack(frames: int, bounding: int) -> float:
+    """Two standard errors of a coverage, from so many new frames and as many that the bound was made from."""
+    return 2 * math.sqrt(COVERAGE * (1 - COVERAGE) * (1 / frames + 1 / (bounding + 2)))
 
 
 def reliability(maps: Mapping[str, Map], pairs: Pairs, most: int = 8) -> list[tuple[float, float, int]]:
@@ -358,46 +363,42 @@ def reliability(maps: Mapping[str, Map], pairs: Pairs, most: int = 8) -> list[tu
     ]
 
 
-# ---------------------------------------------------------------- to and from JSON
+# ---------------------------------------------------------------- to and from records
 
 
-def as_document(maps: Mapping[str, Map]) -> dict[str, Any]:
-    """Maps as JSON has them."""
+def as_record(maps: Mapping[str, Map]) -> dict[str, records.Map]:
+    """Maps as `train/calibration.json` has them."""
     return {
-        name: {
-            "deviation_ev_angstrom": one.deviation.tolist(),
-            "error_ev_angstrom": one.error.tolist(),
-            "quantile": one.quantile,
-            "largest_deviation_ev_angstrom": one.largest,
-            "pairs": one.pairs,
-            "frames": one.frames,
-        }
+        name: records.Map(
+            deviation_ev_angstrom=one.deviation.tolist(),
+            error_ev_angstrom=one.error.tolist(),
+            quantile=one.quantile,
+            largest_deviation_ev_angstrom=one.largest,
+            pairs=one.pairs,
+            frames=one.frames,
+        )
         for name, one in maps.items()
     }
 
 
-def from_document(document: Mapping[str, Any]) -> dict[str, Map]:
-    """Maps from what `as_document` gave.
+def from_record(maps: Mapping[str, records.Map]) -> dict[str, Map]:
+    """Maps from what `as_record` gave.
 
     Raises
     ------
     DataError
-        If a key is missing or there is no map of all pairs.
+        If there is no map of all pairs.
     """
-    try:
-        maps = {
-            str(name): Map(
-                np.array(one["deviation_ev_angstrom"], float),
-                np.array(one["error_ev_angstrom"], float),
-                None if one["quantile"] is None else float(one["quantile"]),
-                float(one["largest_deviation_ev_angstrom"]),
-                int(one["pairs"]),
-                int(one["frames"]),
-            )
-            for name, one in document.items()
-        }
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"a calibration lacks {error}; expected the maps of mlpwf train test: run it again") from None
     if POOLED not in maps:
         raise DataError(f"a calibration has no map '{POOLED}'; expected one of all pairs: run mlpwf train test again")
-    return maps
+    return {
+        name: Map(
+            np.array(one.deviation_ev_angstrom, float),
+            np.array(one.error_ev_angstrom, float),
+            one.quantile,
+            one.largest_deviation_ev_angstrom,
+            one.pairs,
+            one.frames,
+        )
+        for name, one in maps.items()
+    }

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import msgspec
+
+from mlpwf.campaign.records import Record
 from mlpwf.errors import ConfigError, DataError
 from mlpwf.files import read_json, sha256, sound
 from mlpwf.potentials.base import Engine, Potential, Role
@@ -20,19 +22,18 @@ EARLIER_ENGINE = "deepmd"
 """The engine of records that name none: they are older than the second engine."""
 
 
-@dataclass(frozen=True)
-class ModelRecord:
-    """What a model's folder says of it; older records say less."""
+class ModelRecord(Record, frozen=True, kw_only=True, forbid_unknown_fields=False):
+    """What a model's folder says of it; older records say less, and more stands beside it in the same file."""
 
     engine: str = EARLIER_ENGINE
-    elements: list[str] = field(default_factory=list)
+    elements: list[str] = msgspec.field(default_factory=list)
     cutoff_angstrom: float | None = None
-    units: Mapping[str, str] = field(default_factory=dict)
-    files: Mapping[str, str] = field(default_factory=dict)
+    units: dict[str, str] = msgspec.field(default_factory=dict)
+    files: dict[str, str] = msgspec.field(default_factory=dict)
     """Names of the model's files by role."""
-    sha256: Mapping[str, str] = field(default_factory=dict)
+    sha256: dict[str, str] = msgspec.field(default_factory=dict)
     """Hashes of the files by name."""
-    parents: Mapping[str, str] = field(default_factory=dict)
+    parents: dict[str, str] = msgspec.field(default_factory=dict)
     """Hashes of the models it continues or is a copy of, by path."""
 
     @classmethod
@@ -45,19 +46,20 @@ class ModelRecord:
             If it is no record.
         """
         path = record_path(model)
-        if path is None:
-            return None
-        document = read_json(path)
-        if not isinstance(document, dict):
-            raise DataError(f"{path}: no record of a model; delete its folder and run again, it is made anew")
-        known = {key: document[key] for key in cls.__dataclass_fields__ if key in document}
-        if isinstance(known.get("sha256"), str):  # of a campaign that ended when its folder held one file
-            known["sha256"] = {model.name: known["sha256"]}
-        return cls(**known)
+        return None if path is None else _read(path, model.name)
 
-    def document(self) -> dict[str, Any]:
-        """The record in JSON types."""
-        return {key: getattr(self, key) for key in self.__dataclass_fields__}
+
+def _read(path: Path, model: str) -> ModelRecord:
+    """The record in a file, of the model called `model`."""
+    document = read_json(path)
+    if isinstance(document, dict) and isinstance(document.get("sha256"), str):
+        document |= {"sha256": {model: document["sha256"]}}  # of a campaign that ended when its folder held one file
+    try:
+        return msgspec.convert(document, ModelRecord)
+    except msgspec.ValidationError as error:
+        raise DataError(
+            f"{path}: no record of a model ({error}); delete its folder and run again, it is made anew"
+        ) from None
 
 
 def record_path(model: Path) -> Path | None:

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import msgspec
 import numpy as np
 
+from mlpwf.campaign import records
 from mlpwf.figures import PALETTE, Curve, Panel, lines, rows, thermal_colours
-from mlpwf.potentials.calibration import POOLED, from_document
+from mlpwf.potentials.calibration import POOLED, from_record
 from mlpwf.report.gather import Cycle, Record, number
 from mlpwf.report.parts import Drawing, Part, Table
 
@@ -72,7 +74,7 @@ def _maps(record: Record) -> list[Drawing]:
         described = document.get("maps", {}).get(channel)
         if not described:
             continue
-        maps = from_document(described)
+        maps = from_record(msgspec.convert(described, dict[str, records.Map]))
         x = np.geomspace(
             0.5 * min(one.deviation[0] for one in maps.values()), max(m.largest for m in maps.values()), 80
         )
@@ -145,6 +147,6 @@ def _warnings(record: Record) -> list[str]:
     cycle, document = found[-1]
     return [
         f"The map ({CHANNELS.get(channel, channel).lower()}) did not hold for the labels of cycle {cycle.number}: "
-        f"{check.get('said')}."
+        f"{check.get('message', check.get('said'))}."
         for channel, check in document.get("check", {}).items() if not check.get("holds")
     ]  # fmt: skip

@@ -8,10 +8,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from mlpwf.campaign import records
 from mlpwf.config import Select
 from mlpwf.errors import DataError
 from mlpwf.potentials.calibration import (
@@ -20,7 +22,7 @@ from mlpwf.potentials.calibration import (
     MOLECULE,
     committee_deviations,
     expected,
-    from_document,
+    from_record,
     within_reach,
 )
 from mlpwf.select.explored import MISSING, Explored
@@ -49,13 +51,17 @@ class Rating:
 
     def __init__(self, forces: Forces | None, calibration: Mapping[str, Any], settings: Select) -> None:
         self.forces, self.document, self.settings = forces, calibration, settings
-        self.maps = {channel: from_document(maps) for channel, maps in self.document.get("maps", {}).items()}
+        maps = msgspec.convert(self.document.get("maps", {}), dict[str, dict[str, records.Map]])
+        self.maps = {channel: from_record(found) for channel, found in maps.items()}
         if settings.force_trust is None and not (forces and self.maps):
             raise DataError(
                 "trust levels follow select.target_error_mev_angstrom, but there is no committee with a calibration; "
                 "expected --model and --calibration, or force_trust_lower_ and _upper_ev_angstrom of your own"
             )
-        self.failing = [entry["said"] for entry in self.document.get("check", {}).values() if not entry["holds"]]
+        self.failing = [
+            entry.get("message", entry.get("said"))
+            for entry in self.document.get("check", {}).values() if not entry["holds"]
+        ]  # fmt: skip
         if self.failing and settings.force_trust is None:
             log.warning("select: the calibration did not hold for the newest labels: %s", "; ".join(self.failing))
 

@@ -52,6 +52,8 @@ def _native_silence() -> Iterator[None]:
 def open_net(model: Path) -> Any:
     """A model ready to be evaluated, on one core and without noise.
 
+    In a Snakemake job OMP_NUM_THREADS is set to the job's threads and stays.
+
     Raises
     ------
     EngineError

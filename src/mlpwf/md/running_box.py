@@ -43,7 +43,7 @@ def members(job: Job, molecules: Sequence[Atoms]) -> list[Potential]:
     return [by.open([Path(file) for file in files], molecules) for files in job.models]
 
 
-class Liquid:
+class RunningBox:
     """One box of molecules in LAMMPS; what it is asked and told is in Å, ps, eV, K and bar."""
 
     def __init__(self, job: Job, interval_steps: int, export: LammpsExport | None = None) -> None:
