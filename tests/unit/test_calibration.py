@@ -6,7 +6,9 @@ import json
 
 import numpy as np
 import pytest
+from msgspec import convert, to_builtins
 
+from mlpwf.campaign.records import Map
 from mlpwf.errors import DataError
 from mlpwf.potentials.calibration import (
     COVERAGE,
@@ -15,6 +17,7 @@ from mlpwf.potentials.calibration import (
     POOLED,
     Pairs,
     as_document,
+    as_record,
     calibrate,
     check,
     committee_deviations,
@@ -22,6 +25,7 @@ from mlpwf.potentials.calibration import (
     fit,
     frame_pairs,
     from_document,
+    from_record,
     joined,
     map_for,
     reliability,
@@ -168,6 +172,14 @@ def test_reliability_is_on_the_diagonal_when_the_map_is_right() -> None:
     points = reliability(maps, synthetic(20, 100))
     assert sum(count for _, _, count in points) == 2000
     assert [true / foreseen for foreseen, true, _ in points] == pytest.approx([1.0] * len(points), rel=0.2)
+
+
+def test_records_come_back() -> None:
+    maps = calibrate(synthetic(21, 30))
+    back = from_record(convert(json.loads(json.dumps(to_builtins(as_record(maps)))), dict[str, Map]))
+    assert as_record(back) == as_record(maps)
+    with pytest.raises(DataError, match="no map 'all'"):
+        from_record({})
 
 
 def test_documents_come_back() -> None:

@@ -245,7 +245,7 @@ def test_arms_begin_with_the_first_cycle(tmp_path):
     campaign.write(select={"arms": ["random"]})
     (campaign.folder / "cycle" / "001").mkdir()
     before = campaign.times()
-    with pytest.raises(ConfigError, match=r"asks for arm/diversity/1, and cycle 0 was done without; arms begin"):
+    with pytest.raises(ConfigError, match=r"asks for arm/diversity/1, and cycle 0 was done without; baselines begin"):
         campaign.write(select={"arms": ["random", "diversity"]})
     assert not campaign.touched(before)
     campaign.write(select={"arms": []})

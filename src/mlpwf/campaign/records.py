@@ -356,6 +356,28 @@ class Calibration(Document, frozen=True, kw_only=True):
     """By channel: bins of expected and true error in eV/Å, and their pairs."""
 
 
+# ---------------------------------------------------------------- models
+
+
+class Difference(Record, frozen=True, kw_only=True):
+    """Largest differences between a model and its compressed form."""
+
+    energy_ev_atom: float
+    force_ev_angstrom: float
+    virial_ev_atom: float
+
+
+class ModelCheck(Record, frozen=True, kw_only=True, forbid_unknown_fields=False):
+    """train/model/K/check.json, as far as it is shown; `potentials.record` and the engine know the rest."""
+
+    versions: dict[str, str]
+    frames: int
+    steps: int | None = None
+    """None: the engine counts no steps."""
+    conversion_difference: Difference
+    sha256: dict[str, str]
+
+
 # ---------------------------------------------------------------- explore and select
 
 
@@ -430,6 +452,18 @@ class SelectStatus(Document, frozen=True, kw_only=True):
     inputs: dict[str, str]
 
 
+class Verdict(Record, frozen=True, kw_only=True, forbid_unknown_fields=False):
+    """What of select/status.json says whether the campaign goes on; the rest of the file is not looked at."""
+
+    verdict: str
+    reason: str = ""
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether another cycle follows."""
+        return self.verdict == "continue"
+
+
 class Final(Record, frozen=True, kw_only=True, forbid_unknown_fields=False):
     """train/final/final.json: the model a campaign ends with; the model's own record stands in the same file."""
 
@@ -437,6 +471,8 @@ class Final(Record, frozen=True, kw_only=True, forbid_unknown_fields=False):
     verdict: str
     reason: str
     model: str
+    sha256: dict[str, str] | str
+    """Of the model's files, by name; of its one file in campaigns of version 0.1."""
 
 
 # ---------------------------------------------------------------- validate
@@ -553,6 +589,23 @@ class SegmentSummary(Document, frozen=True, kw_only=True):
     ns_per_day: float | None
     finished: bool
     depends_on: Settings
+    sha256: dict[str, str]
+
+
+class SegmentProgress(Record, frozen=True, kw_only=True):
+    """work/NNN/progress.json: how far a segment in progress is."""
+
+    fraction: float
+    ps: float
+    ns_per_day: float
+    time: float
+    """When it said so, Unix time in s."""
+
+
+class Checkpoint(Record, frozen=True, kw_only=True):
+    """A checkpoint's JSON file: its step, and the hashes of its files by name."""
+
+    step: int
     sha256: dict[str, str]
 
 

@@ -48,26 +48,26 @@ class _Plan:
     def __init__(self, campaign: Campaign, site: Site, folder: Path) -> None:
         from mlpwf.calculators.foresight import boxes
         from mlpwf.calculators.registry import calculator
+        from mlpwf.campaign import paths
         from mlpwf.campaign.accounting import read_costs
         from mlpwf.campaign.pricing import Price, calibration
         from mlpwf.label.store import Store
 
-        self.campaign, self.folder = campaign, folder
+        self.campaign, self.paths = campaign, paths.Campaign(folder)
         sizes = {box.multiple: box for box in boxes(campaign)}
         multiples = campaign.build.box_multiples
         smallest = sizes[min(multiples)]
         self.atoms, self.volume = smallest.atoms // smallest.multiple, smallest.volume / smallest.multiple
         self.share = sum(multiples) / len(multiples)  # of a labelled box in the smallest, on average
         self.molecules = sum(molecule.count for molecule in campaign.system.molecules.values())
-        self.done = len(list(folder.glob("cycle/*/select/status.json")))
-        self.ended = (folder / "train" / "final" / "final.json").is_file()
+        self.done = sum(cycle.select.status.is_file() for _, cycle in self.paths.cycles)
+        self.ended = self.paths.final.record.is_file()
         self.spent: dict[str, float] = defaultdict(float)
         self.wasted: dict[str, float] = defaultdict(float)
-        for entry in read_costs(folder):
-            cost = float(entry["own_cpu_s"]) + float(entry["engine_cpu_s"])
-            self.spent[str(entry["stage"])] += cost
-            if entry["finished"] is False:
-                self.wasted[str(entry["stage"])] += cost
+        for cost in read_costs(folder):
+            self.spent[cost.stage] += cost.cpu_s
+            if cost.finished is False:
+                self.wasted[cost.stage] += cost.cpu_s
         store = Store(site.label_store)
         self.foreseen = calculator(campaign.label, site).foresee(list(sizes.values()), store.records())
         prices = [self.foreseen.label[multiple] for multiple in multiples]
@@ -162,7 +162,7 @@ class _Plan:
         c, last = self.campaign, self.campaign.select.maximum_cycles
         classical = c.simulate.force_field is not None
         left = range(0) if self.ended or classical else range(self.done, last)
-        total = self._stages(left, final=not (self.folder / "report" / "report.html").is_file())
+        total = self._stages(left, final=not self.paths.report.page.is_file())
         nearest = self._stages(left[:1], final=False)
         known = self.foreseen.known
         source = f"{known} labels of the store" if known else "labels measured elsewhere"

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlpwf.campaign import records
 from mlpwf.errors import DataError
 from mlpwf.structures.molecules import split_forces
 
@@ -313,7 +314,7 @@ class Check:
     ratio: float
     """Root mean square of the errors over that of the expected ones."""
     holds: bool
-    said: str
+    message: str
 
 
 def check(maps: Mapping[str, Map], pairs: Pairs) -> Check:
@@ -342,8 +343,8 @@ def check(maps: Mapping[str, Map], pairs: Pairs) -> Check:
     covered = float(np.mean(pairs.error[known] <= bounds[known]))
     bounding = maps[POOLED].frames // 2  # the half that `fit` takes its quantile from
     slack = 2 * math.sqrt(COVERAGE * (1 - COVERAGE) * (1 / pairs.frames + 1 / (bounding + 2)))
-    said = f"{covered:.0%} of errors within their bound (expected {COVERAGE:.0%} ± {slack:.0%}), {sure}"
-    return Check(pairs.frames, covered, beyond, ratio, near and covered >= COVERAGE - slack, said)
+    message = f"{covered:.0%} of errors within their bound (expected {COVERAGE:.0%} ± {slack:.0%}), {sure}"
+    return Check(pairs.frames, covered, beyond, ratio, near and covered >= COVERAGE - slack, message)
 
 
 def reliability(maps: Mapping[str, Map], pairs: Pairs, most: int = 8) -> list[tuple[float, float, int]]:
@@ -358,7 +359,45 @@ def reliability(maps: Mapping[str, Map], pairs: Pairs, most: int = 8) -> list[tu
     ]
 
 
-# ---------------------------------------------------------------- to and from JSON
+# ---------------------------------------------------------------- to and from records
+
+
+def as_record(maps: Mapping[str, Map]) -> dict[str, records.Map]:
+    """Maps as train/calibration.json holds them."""
+    return {
+        name: records.Map(
+            deviation_ev_angstrom=one.deviation.tolist(),
+            error_ev_angstrom=one.error.tolist(),
+            quantile=one.quantile,
+            largest_deviation_ev_angstrom=one.largest,
+            pairs=one.pairs,
+            frames=one.frames,
+        )
+        for name, one in maps.items()
+    }
+
+
+def from_record(maps: Mapping[str, records.Map]) -> dict[str, Map]:
+    """Maps of train/calibration.json.
+
+    Raises
+    ------
+    DataError
+        If there is no map of all pairs.
+    """
+    if POOLED not in maps:
+        raise DataError(f"a calibration has no map '{POOLED}'; expected one of all pairs: run mlpwf train test again")
+    return {
+        name: Map(
+            np.array(one.deviation_ev_angstrom, float),
+            np.array(one.error_ev_angstrom, float),
+            one.quantile,
+            one.largest_deviation_ev_angstrom,
+            one.pairs,
+            one.frames,
+        )
+        for name, one in maps.items()
+    }
 
 
 def as_document(maps: Mapping[str, Map]) -> dict[str, Any]:

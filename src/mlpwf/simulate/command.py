@@ -368,31 +368,27 @@ def simulate_collect(
     out: Annotated[Path, typer.Option(help="File of the verdict: STATE/run/LENGTHps.json.")],
 ) -> None:
     """Say how far the run of a state came, and whether it is to be trusted."""
-    from mlpwf import __version__
+    from mlpwf.campaign import records
     from mlpwf.campaign.paths import State
     from mlpwf.campaign.segments import segments
     from mlpwf.errors import DataError
-    from mlpwf.files import write_json
 
     found = segments(State(folder))
     if not found:
         raise DataError(f"{folder}: no finished segment; run the stage simulate first")
     last = found[-1]
-    write_json(
-        out,
-        {
-            "mlpwf": __version__,
-            "state": last["state"],
-            "temperature_kelvin": last["temperature_kelvin"],
-            "asked_ps": length_ps,
-            "done_ps": last["end_ps"],
-            "segments": len(found),
-            "stable": last["stable"],
-            "step": last["end_step"],
-            "reason": last["reason"],
-            "intact": all(summary["intact"] for summary in found),
-            "ns_per_day": last["ns_per_day"],
-        },
+    run = records.RunSummary(
+        state=last.state,
+        temperature_kelvin=last.temperature_kelvin,
+        asked_ps=length_ps,
+        done_ps=last.end_ps,
+        segments=len(found),
+        stable=last.stable,
+        step=last.end_step,
+        reason=last.reason,
+        intact=all(summary.intact for summary in found),
+        ns_per_day=last.ns_per_day,
     )
-    verdict = "stable" if last["stable"] else f"blew up at step {last['end_step']}: {last['reason']}"
-    log.info("simulate %s: %g of %g ps, %s", last["state"], last["end_ps"], length_ps, verdict)
+    records.write(out, run)
+    verdict = "stable" if run.stable else f"blew up at step {run.step}: {run.reason}"
+    log.info("simulate %s: %g of %g ps, %s", run.state, run.done_ps, length_ps, verdict)

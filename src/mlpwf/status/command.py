@@ -36,10 +36,11 @@ def _lines(one: Status) -> list[str]:
     facts = [("stage", "done" if one.stage == "done" else f"{one.stage}{cycle}")]
     facts += [("labels", line) for line in _label_lines(one)]
     for error in one.errors:
-        values = (error.force_ev_angstrom, error.force_inter_ev_angstrom, error.force_intra_ev_angstrom)
-        shown = ("all", "between molecules", "inside molecules")
-        parts = ", ".join(f"{value:.3f} {name}" for value, name in zip(values, shown, strict=True) if value is not None)
-        facts.append(("test force error", f"cycle {error.cycle}: {parts or 'not readable'} (eV/Å)"))
+        values = (
+            f"{error.force_ev_angstrom:.3f} all, {error.force_inter_ev_angstrom:.3f} between molecules, "
+            f"{error.force_intra_ev_angstrom:.3f} inside molecules"
+        )
+        facts.append(("test force error", f"cycle {error.cycle}: {values} (eV/Å)"))
     verdict = one.verdict or "none yet"
     facts.append(("verdict", f"{verdict}: {one.reason}" if one.reason else verdict))
     if one.walkers:

@@ -313,7 +313,7 @@ def _calibrate(folder: Path, found: tuple[_Rated, list[list[Quantities]]], new: 
             checks[channel] = dataclasses.asdict(check(judged, pairs))
             points[channel] = reliability(judged, pairs)
             if not checks[channel]["holds"]:
-                log.warning("train: the calibration (%s) no longer holds: %s", channel, checks[channel]["said"])
+                log.warning("train: the calibration (%s) no longer holds: %s", channel, checks[channel]["message"])
         columns = zip(pairs.frame, pairs.state, pairs.kind, pairs.deviation, pairs.error, strict=True)
         rows += [(channel, frame[:16], state, kind, f"{d:.6g}", f"{e:.6g}") for frame, state, kind, d, e in columns]
     text = io.StringIO()
