@@ -179,7 +179,7 @@ def test_broken_molecules_are_said_on_the_page(tmp_path: Path) -> None:
     root = campaign(tmp_path, cycles=1)
     assert '<p class="warning">' not in _make(root)
     runs = root / "validate" / "runs.json"
-    runs.write_text(json.dumps(json.loads(runs.read_text()) | {"nvt": {"stable": True, "intact": False}}))
+    runs.write_text(json.dumps(json.loads(runs.read_text()) | {"nvt": {"stable": True, "reason": "", "intact": False}}))
     summary = next((root / "simulate").glob("300K/segment/001/summary.json"))
     summary.write_text(json.dumps(json.loads(summary.read_text()) | {"intact": False}))
     said = " ".join(re.findall(r'<p class="warning">(.*?)</p>', _make(root), flags=re.DOTALL))
