@@ -252,7 +252,8 @@ def _validation(root: Path, rng: np.random.Generator) -> None:
     put(
         root / "runs.json",
         {
-            **about, "molecules_sha256": "bb" * 32, "nvt_ps": 5.0,
+            **about, "molecules_sha256": "bb" * 32, "molecules": 64, "temperature_kelvin": 300.0, "timestep_fs": 0.5,
+            "nve_ps": 5.0, "nvt_ps": 5.0, "npt_ps": 5.0, "pressure_bar": 1.0,
             "nve": {**SOUND, "drift_mev_atom_ps": 0.004, "drift_error_mev_atom_ps": 0.001},
             "npt": {
                 **SOUND, "density_expected_g_cm3": 0.867, "density_g_cm3": 0.851, "density_error_g_cm3": 0.004,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mlpwf.campaign.resolve import cycle_section, kept_settings, said_of_kept, write_sections
+from mlpwf.campaign.resolve import cycle_section, kept_settings, message_on_kept, write_sections
 from mlpwf.config import Build, Campaign, Site, Train, load_campaign, load_section, load_site
 from mlpwf.config.schema import documents
 from mlpwf.errors import ConfigError
@@ -163,13 +163,13 @@ def test_a_cycle_that_another_follows_keeps_its_settings(tmp_path):
     campaign.run(1, "converged")
     before = campaign.times()
     assert len(before) == 4 * 10
-    assert not said_of_kept(campaign.write())
+    assert not message_on_kept(campaign.write())
     folder = campaign.write(train={"steps": 99}, explore={"walkers": 7}, select={"maximum_cycles": 2})
     changed = [f"001/{section}.json" for section in ("explore", "select", "train")]
     assert [name for name in campaign.touched(before) if name < "002"] == changed
     assert [cycle_section(campaign.folder / "config", "train", name).steps for name in ("000", "001")] == [200_000, 99]
     assert kept_settings(folder) == {"train": [0], "explore": [0], "select": [0]}
-    assert said_of_kept(folder) == (
+    assert message_on_kept(folder) == (
         "done cycles keep the settings they ran with (train of cycle 0; explore of cycle 0; select of cycle 0); "
         f"to begin again by the edited ones, remove {campaign.folder}/cycle (labels stay in the store)"
     )

@@ -464,7 +464,7 @@ class Verdict(Record, frozen=True, kw_only=True, forbid_unknown_fields=False):
         return self.verdict == "continue"
 
 
-class Final(Record, frozen=True, kw_only=True, forbid_unknown_fields=False):
+class Final(Document, frozen=True, kw_only=True, forbid_unknown_fields=False):
     """train/final/final.json: the model a campaign ends with; the model's own record stands in the same file."""
 
     cycle: int

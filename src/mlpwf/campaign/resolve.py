@@ -82,7 +82,7 @@ def kept_settings(folder: Path) -> dict[str, list[int]]:
     return kept
 
 
-def said_of_kept(folder: Path) -> str:
+def message_on_kept(folder: Path) -> str:
     """What `kept_settings` found, for the user; empty: nothing."""
     kept = kept_settings(folder)
     named = "; ".join(f"{section} of {cycles_in_words(cycles)}" for section, cycles in kept.items())

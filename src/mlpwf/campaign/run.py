@@ -25,7 +25,7 @@ import msgspec
 from pydantic import Field, field_validator
 
 from mlpwf.campaign import records
-from mlpwf.campaign.resolve import said_of_kept, write_sections
+from mlpwf.campaign.resolve import message_on_kept, write_sections
 from mlpwf.config import Campaign, Section, Site, load_campaign, load_site, parse, read_yaml
 from mlpwf.errors import ConfigError
 from mlpwf.files import write_json_if_changed, write_text
@@ -134,8 +134,8 @@ def open_run(config: Mapping[str, object], *, job: bool, look: bool, files: Sequ
         _remove_stale_lock()
         os.environ[SNAPSHOT] = str(_write(run).absolute())
     folder = write_sections(run.campaign, run.site, run.results, run.plan)
-    if not job and (said := said_of_kept(folder)):
-        print(f"mlpwf: {said}", file=sys.stderr)
+    if not job and (message := message_on_kept(folder)):
+        print(f"mlpwf: {message}", file=sys.stderr)
     return run
 
 
