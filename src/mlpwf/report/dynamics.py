@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mlpwf.dynamics import registry
 from mlpwf.dynamics.columns import ALL, Reader, cell, lower, quantity_name
@@ -137,7 +138,7 @@ def _states(reader: Reader) -> list[Table]:
     return [Table("States: value ± standard error, and the verdict where it is not ok.", header, body)]
 
 
-def _lines(reader: Reader, lines: Sequence[Line], temperatures: Any) -> list[tuple[str, ...]]:
+def _lines(reader: Reader, lines: Sequence[Line], temperatures: NDArray[np.float64]) -> list[tuple[str, ...]]:
     """Lines of one observable: of each correlator of all molecules, where they are of correlators."""
     plain = [line for line in lines if "{}" not in line.title]
     found = [
@@ -159,7 +160,7 @@ def _lines(reader: Reader, lines: Sequence[Line], temperatures: Any) -> list[tup
     return found
 
 
-def _at(table: Columns, temperatures: Any, line: Line) -> list[str]:
+def _at(table: Columns, temperatures: NDArray[np.float64], line: Line) -> list[str]:
     """Cells of a table with one row a state, in the order of the temperatures; a dash where there is no row."""
     at = {float(kelvin): k for k, kelvin in enumerate(table["temperature_kelvin"])}
     places = [at.get(float(kelvin)) for kelvin in temperatures]

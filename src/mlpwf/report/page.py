@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mlpwf import __version__
 from mlpwf.campaign import records
@@ -29,6 +30,7 @@ from mlpwf.figures import (
     thermal_colours,
     thinned,
 )
+from mlpwf.report import calibration, convergence, dynamics, label_error
 from mlpwf.report.gather import Cycle, Record
 from mlpwf.report.parts import Block, Drawing, Part, Table
 
@@ -43,6 +45,8 @@ ERRORS = {
     "force_intra_rmse_ev_angstrom": "force inside molecules, eV/Å",
     "virial_rmse_ev_atom": "virial, eV/atom",
 }
+PANEL_HEIGHT = 3.1
+"""Inches, on a page 10 inches wide."""
 VERDICTS = {
     "converged": "Converged",
     "limit": "Stopped at the limit of cycles",
@@ -68,8 +72,6 @@ class Page:
 
 def page(record: Record) -> Page:
     """The page of a campaign, whatever part of it has run."""
-    from mlpwf.report import calibration, convergence, dynamics, label_error
-
     makers: tuple[Callable[[Record], Part], ...] = (
         what_ran, label_error.label_error, learning, deviations, calibration.calibration, convergence.convergence,
         accuracy, rejected, cost, validation,
@@ -130,21 +132,18 @@ def verdict(record: Record) -> tuple[str, str, str]:
 
 def cards(record: Record) -> dict[str, tuple[str, str]]:
     """Key figures: name, value, and the small print below it."""
-    from mlpwf.report.dynamics import activation_energy
-    from mlpwf.report.label_error import label_bar
-
     sets = [labels for _, labels in record.label_sets]
     accepted, rejected_count = sum(s.accepted for s in sets), sum(sum(s.rejected.values()) for s in sets)
     errors, where = _best_errors(record)
     inter = errors.overall.force_inter_rmse_ev_angstrom if errors else None
     intra = errors.overall.force_intra_rmse_ev_angstrom if errors else None
     hours = _hours(c.cpu_s for c in record.costs)
-    energy, of = activation_energy(record.analysis.tables)
+    energy, of = dynamics.activation_energy(record.analysis.tables)
     if record.classical:
         return {"Computing": (f"{hours:,.3g}", "CPU-hours"), "Activation energy": (energy, of)}
     return {
         "Labels": (f"{accepted:,}" if sets else "–", f"{rejected_count:,} rejected" if sets else "none yet"),
-        "Error of a label": label_bar(record),
+        "Error of a label": label_error.label_bar(record),
         "Cycles": (str(len(record.cycles)), "label, train, explore, select"),
         "Force error between molecules": (_figures(inter), f"eV/Å, RMSE, {where}"),
         "Force error inside molecules": (_figures(intra), f"eV/Å, RMSE, {where}"),
@@ -277,10 +276,12 @@ def _force_curves(record: Record, errors: Mapping[int, records.Errors]) -> list[
     return [Curve(name, labels, np.array(values), style="both") for name, values in kinds.items()]
 
 
-def _drawn(name: str, panels: Sequence[Panel], caption: str, **options: Any) -> list[Drawing]:
+def _drawn(
+    name: str, panels: Sequence[Panel], caption: str, columns: int = 2, height: float = PANEL_HEIGHT
+) -> list[Drawing]:
     if not panels:
         return []
-    return [Drawing(name, caption, partial(lines, panels, **options), list(rows(panels)))]
+    return [Drawing(name, caption, partial(lines, panels, columns=columns, height=height), list(rows(panels)))]
 
 
 def deviations(record: Record) -> Part:
@@ -323,10 +324,12 @@ def _own_levels(cycles: Sequence[Cycle]) -> dict[str, float]:
     return levels
 
 
-def _positive(values: Any) -> Any:
+def _positive(values: NDArray[Any]) -> NDArray[np.float64]:
+    """The values that are numbers above zero; none where the column holds text."""
     if values.dtype.kind != "f":
         return np.empty(0)
-    return values[np.isfinite(values) & (values > 0)]
+    found: NDArray[np.float64] = values[np.isfinite(values) & (values > 0)]
+    return found
 
 
 def _verdicts(explored: Sequence[Cycle]) -> Drawing:
