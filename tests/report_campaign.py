@@ -12,6 +12,8 @@ import numpy as np
 from mlpwf.dynamics import registry
 
 TEMPERATURES = (380.0, 300.0, 240.0)
+LIQUID = {"mlpwf": "0.1.0", "seed": 5, "model_sha256": "ef" * 32, "units": {}}
+SOUND = {"stable": True, "reason": "", "intact": True}
 
 
 def put(path: Path, document: Any) -> None:
@@ -43,14 +45,15 @@ def campaign(folder: Path, title: str = "Toluene, tiny", cycles: int = 4) -> Pat
     """A finished campaign below `folder`; returns its path."""
     root, rng = folder / "tiny", np.random.default_rng(5)
     _config(root, title)
-    put(root / "build" / "summary.json", {"mlpwf": "0.1.0", "seed": 5})
+    put(root / "build" / "summary.json", _built())
     for number in range(cycles):
         _cycle(root / "cycle" / f"{number:03d}", number, number == cycles - 1, rng)
     put(root / "test" / "label" / "summary.json", _labels(40, {}))
     put(
         root / "train" / "final" / "final.json",
         {
-            "cycle": cycles - 1, "verdict": "converged", "sha256": {"model.pb": "ab" * 32, "compressed.pb": "ef" * 32},
+            "mlpwf": "0.1.0", "cycle": cycles - 1, "verdict": "converged",
+            "sha256": {"model.pb": "ab" * 32, "compressed.pb": "ef" * 32}, "model": "cycle/003/train/model/0/model.pb",
             "reason": "1.2 % of explored frames are candidates (at most 2 %)",
         },
     )  # fmt: skip
@@ -59,10 +62,19 @@ def campaign(folder: Path, title: str = "Toluene, tiny", cycles: int = 4) -> Pat
     _analysis(root / "analyse")
     for stage, engine, own in (("build", 2, 9), ("label", 9000, 30), ("train", 5000, 12), ("explore", 700, 5)):
         entry = {"stage": stage, "finished": True, "started": 0.0, "wall_s": engine + own}
-        put(root / stage / "cost.jsonl", entry | {"own_cpu_s": own, "engine_cpu_s": engine})
+        put(root / stage / "cost.jsonl", entry | {"own_cpu_s": own, "engine_cpu_s": engine, "peak_mb": 200.0})
     put(root / "label" / "error.json", label_error(0.004, 0.003))
     put(root / "snakemake" / "here-1-0.json", {"started": 0.0, "wall_s": 9000, "cpu_s": 40, "cores": 2})
     return root
+
+
+def _built() -> dict[str, Any]:
+    """What the build stage says of its frames."""
+    counted = {"frames": 60, "kinds": {"bulk": 60}, "states": {"300K": 60}, "minimum_distance_angstrom": {"bulk": 1.0}}
+    return {
+        "mlpwf": "0.1.0", "seed": 5, "sampler": "gfn1", "density_g_cm3": 0.867, "molecules": {"toluene": 8},
+        "boxes": counted, "start": counted, "test": counted, "versions": {}, "settings": {}, "cpu_s": 11.0,
+    }  # fmt: skip
 
 
 def _config(root: Path, title: str) -> None:
@@ -85,6 +97,7 @@ def label_error(force: float, net: float) -> dict[str, Any]:
 
     def errors(share: float) -> dict[str, float]:
         return {
+            "frames": 4, "atoms": 480, "energy_bias_mev_atom": 0.0, "torque_rmse_ev_angstrom": share * net,
             "force_rmse_ev_angstrom": share * force, "force_inter_rmse_ev_angstrom": share * net,
             "force_intra_rmse_ev_angstrom": share * force, "energy_rmse_mev_atom": 0.31, "virial_rmse_ev_atom": 0.002,
             "pressure_bias_kbar": -0.25,
@@ -93,7 +106,8 @@ def label_error(force: float, net: float) -> dict[str, Any]:
     levers = {"k-points": errors(0.6), "cut-offs": errors(0.8), "total": errors(1.0)}
     sizes = [(120, 4, 11.2), (None, 4, 11.2)]
     rows = [{"atoms": n, "frames": frames, "edge_angstrom": edge, "errors": levers} for n, frames, edge in sizes]
-    return {"rows": rows, "failures": ["C7H8 was rejected: out of time (3600 s)"]}
+    failures = ["C7H8 was rejected: out of time (3600 s)"]
+    return {"mlpwf": "0.1.0", "units": {}, "rows": rows, "failures": failures, "cpu_s": 9.0, "inputs": {}}
 
 
 def _labels(asked: int, aside: dict[str, int]) -> dict[str, Any]:
@@ -118,15 +132,16 @@ def _labels(asked: int, aside: dict[str, int]) -> dict[str, Any]:
 def _cycle(root: Path, number: int, last: bool, rng: np.random.Generator) -> None:
     scale, trained = 0.65**number, 60 * (number + 1)
     put(root / "label" / "summary.json", _labels(60, {"not converged": 3 - min(number, 3), "clash": number}))
-    new = None if number == 0 else {"first": by_state(1.9 * scale, 60), "mean": by_state(1.6 * scale, 60)}
+    new = {"inputs": {}, "first": by_state(1.9 * scale, 60), "mean": by_state(1.6 * scale, 60)}
     put(
         root / "train" / "errors.json",
         {
+            "mlpwf": "0.1.0", "units": {}, "inputs": {},
             "test": {
                 "models": [by_state(1.1 * scale, 40)] * 2, "mean": by_state(scale, 40),
                 "frame_force_mse_ev2_angstrom2": ((0.2 * scale) ** 2 * rng.lognormal(0, 0.3, 40)).tolist(),
             },
-            "train": {"mean": by_state(0.8 * scale, trained)}, "new": new,
+            "train": {"mean": by_state(0.8 * scale, trained)}, "new": new if number else None,
         },
     )  # fmt: skip
     put(root / "train" / "calibration.json", _calibration(number, scale, rng))
@@ -135,16 +150,15 @@ def _cycle(root: Path, number: int, last: bool, rng: np.random.Generator) -> Non
         check = {
             "versions": {"deepmd-kit": "3.2.0"}, "frames": trained, "steps": 20000,
             "sha256": {"model.pb": "01" * 32, "compressed.pb": "cd" * 32},
-            "conversion_difference": {"force_ev_angstrom": 3e-5},
+            "conversion_difference": {"energy_ev_atom": 1e-6, "force_ev_angstrom": 3e-5, "virial_ev_atom": 1e-6},
         }  # fmt: skip
         put(root / "train" / "model" / model / "check.json", check)
         table(root / "train" / "model" / model / "lcurve.csv", ["step", "rmse_f_trn"], [(100, 0.4), (200, 0.2)])
     _liquid(root / "validate" / "liquid.json", number, rng)
-    outcomes = [
-        {"walker": k, "outcome": "blew up" if k == 3 and not number else "finished", "steps": 2000} for k in range(4)
-    ]
+    outcomes = ["finished", "finished", "finished", "finished" if number else "blew up"]
     for state in ("300K_0.867", "400K_0.867"):
-        put(root / "explore" / state / "walkers.json", outcomes)
+        found = [walker(state, number, k, outcome, 2000) for k, outcome in enumerate(outcomes)]
+        put(root / "explore" / state / "walkers.json", found)
     devi = np.exp(rng.normal(np.log(0.25 * scale), 0.6, size=800))
     words = np.where(devi < 0.1, "accurate", np.where(devi < 0.6, "candidate", "failed"))
     header = ["state", "walker", "step", "max_devi_f", "max_devi_v", "verdict", "selected", "why", "distance"]
@@ -157,27 +171,38 @@ def _cycle(root: Path, number: int, last: bool, rng: np.random.Generator) -> Non
     put(
         root / "select" / "status.json",
         {
+            "mlpwf": "0.1.0", "seed": 5, "units": {"new_label_error": "eV/Å"}, "inputs": {}, "label_error": {},
             "cycle": number, "explored": 800, **counts, "broken": 0, "selected": 0 if last else 60,
+            "fractions": {name: count / 800 for name, count in counts.items()} | {"broken": 0.0},
             "candidate_fraction": 1 - counts["accurate"] / 800, "new_label_error": None if number == 0 else 0.3 * scale,
             "criteria": [
                 {"name": "few candidates", "met": last, "said": "1.2 % of explored frames"},
                 {"name": "test set flat", "met": None, "said": "no earlier cycle"},
             ],
             "trust": {
-                "source": "target error", "force": None,
-                "levels": {"inter": {"all": [0.05, 0.5]}, "intra": {"H": [0.1, 1]}},
+                "source": "target error", "units": {}, "force": None, "target_error": {"inter": 0.08, "intra": 0.08},
+                "levels": {"inter": {"all": [0.05, 0.5]}, "intra": {"H": [0.1, 1]}}, "calibrated_on": "new labels",
+                "frames": 60, "beyond": {"inter": 0.0, "intra": None}, "holds": True, "said": "",
             },
             "verdict": "converged" if last else "continue", "reason": "enough" if last else "too many candidates",
         },
     )  # fmt: skip
 
 
+def walker(state: str, cycle: int, number: int, outcome: str, steps: int) -> dict[str, Any]:
+    """An entry of walkers.json."""
+    return {
+        "mlpwf": "0.1.0", "seed": 5, "state": state, "cycle": cycle, "walker": number, "outcome": outcome,
+        "reason": "", "steps": steps, "wanted_steps": 2000, "frames": 40,
+    }  # fmt: skip
+
+
 def _liquid(path: Path, number: int, rng: np.random.Generator) -> None:
     r = np.arange(3.05, 9, 0.1)
     g = 1 + np.exp(-((r - 6) ** 2)) + rng.normal(0, 0.03, (5, r.size))
     samples = {"density": 0.85 + rng.normal(0, 0.01, 5), "r": r, "g": g, "diffusion": 0.2 + rng.normal(0, 0.1, 32)}
-    about = {"cycle": number, "fault": "", "conditions": "64 molecules"}
-    put(path, about | {name: values.tolist() for name, values in samples.items()})
+    about = {"cycle": number, "fault": "", "conditions": "64 molecules", "diffusion_lags": [0.5, 2.0]}
+    put(path, LIQUID | about | {name: values.tolist() for name, values in samples.items()})
 
 
 def _calibration(number: int, scale: float, rng: np.random.Generator) -> dict[str, Any]:
@@ -200,6 +225,7 @@ def _calibration(number: int, scale: float, rng: np.random.Generator) -> dict[st
     points = [[x, x * rng.lognormal(0.1, 0.15), 150] for x in np.geomspace(0.03, 0.7, 8) * scale]
     channels = ("inter", "intra")
     return {
+        "mlpwf": "0.1.0", "units": {}, "coverage": 0.9,
         "source": "new labels, previous committee" if number else "test set, this committee", "frames": 60,
         "maps": dict.fromkeys(channels, maps), "check": dict.fromkeys(channels, check) if number else {},
         "reliability": dict.fromkeys(channels, points) if number else {},
@@ -220,14 +246,19 @@ def _parity(path: Path, scale: float, rng: np.random.Generator, model: str = "mo
 
 
 def _validation(root: Path, rng: np.random.Generator) -> None:
-    put(root / "errors.json", {"mlpwf": "0.1.0", **by_state(0.27, 40)})
+    about = {"mlpwf": "0.1.0", "seed": 5, "model_sha256": "ef" * 32}
+    put(root / "errors.json", {**about, "labels_sha256": "aa" * 32, **by_state(0.27, 40)})
     _parity(root / "parity.csv", 0.27, rng, "model")
     put(
         root / "runs.json",
         {
-            "nve": {"drift_mev_atom_ps": 0.004, "drift_error_mev_atom_ps": 0.001},
-            "npt": {"density_g_cm3": 0.851, "density_error_g_cm3": 0.004},
-            "nvt": {"stable": True, "intact": True},
+            **about, "molecules_sha256": "bb" * 32, "molecules": 64, "temperature_kelvin": 300.0, "timestep_fs": 0.5,
+            "nve_ps": 5.0, "nvt_ps": 5.0, "npt_ps": 5.0, "pressure_bar": 1.0,
+            "nve": {**SOUND, "drift_mev_atom_ps": 0.004, "drift_error_mev_atom_ps": 0.001},
+            "npt": {
+                **SOUND, "density_expected_g_cm3": 0.867, "density_g_cm3": 0.851, "density_error_g_cm3": 0.004,
+            },
+            "nvt": SOUND,
         },
     )  # fmt: skip
     time = np.arange(0, 5, 0.01)
@@ -241,10 +272,13 @@ def _simulate(root: Path) -> None:
     for temperature in TEMPERATURES:
         for segment in range(2):
             summary = {
+                "mlpwf": "0.1.0", "units": {}, "state": f"{temperature:g}K", "segment": segment,
                 "temperature_kelvin": temperature, "ensemble": "NVT", "molecules": 64, "intact": True,
                 "finished": True, "timestep_fs": 0.5, "mean_potential_ev": -1.0, "stable": True, "reason": "",
                 "start_ps": 50.0 * segment, "end_ps": 50.0 * (segment + 1), "end_step": 100_000 * (segment + 1),
-                "ns_per_day": 0.5,
+                "ns_per_day": 0.5, "thermostat_time_ps": 1.0, "linear_interval_ps": 1.0, "stress_interval_fs": 10.0,
+                "volume_angstrom3": 11_300.0, "steps": 100_000, "frames": 50, "linear_frames": 50,
+                "mean_temperature": temperature, "seconds": 8640.0, "depends_on": {}, "sha256": {},
             }  # fmt: skip
             put(root / f"{temperature:g}K" / "segment" / f"{segment:03d}" / "summary.json", summary)
 
@@ -326,7 +360,11 @@ def _analysis(root: Path) -> None:
     for name, found in tables.items():
         if found:
             table(root / f"{name}.csv", list(found[0]), [list(row.values()) for row in found])
-    put(root / "summary.json", {"mlpwf": "0.1.0", "definitions": {"overlap": "share of molecules within a"}})
+    summary = {
+        "mlpwf": "0.1.0", "seed": 5, "settings": {}, "faults": {}, "ensembles": {}, "units": {}, "tables": {},
+        "figures": {}, "inputs": {}, "definitions": {"overlap": "share of molecules within a"},
+    }  # fmt: skip
+    put(root / "summary.json", summary)
 
 
 def _in_space(tau: float) -> dict[str, list[dict[str, Any]]]:

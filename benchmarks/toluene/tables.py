@@ -105,7 +105,7 @@ def cost(campaign: Path) -> Iterator[Row]:
     """A row a stage."""
     spent: dict[str, float] = defaultdict(float)
     for entry in read_costs(campaign):
-        spent[str(entry["stage"])] += float(entry["own_cpu_s"]) + float(entry["engine_cpu_s"])
+        spent[entry.stage] += entry.cpu_s
     for stage, seconds in sorted(spent.items()):
         yield {"stage": stage, "cpu_s": f"{seconds:.0f}"}
 

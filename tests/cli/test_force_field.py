@@ -99,7 +99,7 @@ def runs(tmp_path_factory):
 
 @pytest.mark.engine
 def test_wherever_a_run_is_cut_the_trajectory_is_the_same_bytes(runs):
-    starts = [summary["start_ps"] for summary in segments(State(runs.root / "300K"))]
+    starts = [summary.start_ps for summary in segments(State(runs.root / "300K"))]
     assert starts[:2] == pytest.approx([-0.64, -0.44]), "cuts lie where all is set up anew"
     assert starts[-1] == pytest.approx(0.2)
     for name in ("trajectory.trr", "thermo.csv"):

@@ -1,5 +1,6 @@
 """Data made to harm: pickles, pipes, loops, giants and strange words, in what a user may be handed by others."""
 
+import json
 import os
 import pickle
 import re
@@ -198,7 +199,7 @@ def hostile_page(folder):
     final = root / "train" / "final" / "final.json"
     final.write_text(final.read_text().replace("1.2 % of", SCRIPT.replace('"', '\\"')))
     runs = root / "validate" / "runs.json"
-    put(runs, {"nvt": {"stable": False, "reason": SCRIPT, SCRIPT: SCRIPT}})
+    put(runs, json.loads(runs.read_text()) | {"nvt": {"stable": False, "reason": SCRIPT}})
     (root / "cycle" / "000" / "explore" / "300K_0.867").rename(root / "cycle" / "000" / "explore" / "<b>&'\"")
     report(root / "config" / "report.json", root, root / "report")
     return root / "report" / "report.html"

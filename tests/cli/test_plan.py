@@ -84,7 +84,7 @@ def test_kpoints_and_what_error_they_leave_are_foreseen(price):
     assert hours(measured, "label") > 1.05 * hours(one, "label")
 
 
-def test_arms_cost_their_labels_and_committees(price):
+def test_baselines_cost_their_labels_and_committees(price):
     plain, two = price(error_frames=0), price(baselines=["random", "diversity"], error_frames=0)
     assert hours(two, "train") > 1.5 * hours(plain, "train")
     assert hours(two, "label") == pytest.approx(hours(plain, "label") * (48 + 3 * 8) / (48 + 8), rel=0.1)
@@ -97,6 +97,7 @@ def test_what_was_spent_calibrates_and_waste_is_said(price, tmp_path):
         (cycle / folder).mkdir(parents=True)
     (cycle / "select" / "status.json").write_text("{}")
     entry = {"stage": "train", "finished": True, "own_cpu_s": 10.0, "engine_cpu_s": 3590.0}
+    entry |= {"started": 0.0, "wall_s": 3600.0, "peak_mb": 200.0}
     wasted = entry | {"finished": False, "engine_cpu_s": 350.0}
     (cycle / "train" / "cost.jsonl").write_text(f"{json.dumps(entry)}\n{json.dumps(wasted)}\n")
     lines = price()

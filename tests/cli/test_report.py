@@ -179,7 +179,7 @@ def test_broken_molecules_are_said_on_the_page(tmp_path: Path) -> None:
     root = campaign(tmp_path, cycles=1)
     assert '<p class="warning">' not in _make(root)
     runs = root / "validate" / "runs.json"
-    runs.write_text(json.dumps(json.loads(runs.read_text()) | {"nvt": {"stable": True, "intact": False}}))
+    runs.write_text(json.dumps(json.loads(runs.read_text()) | {"nvt": {"stable": True, "reason": "", "intact": False}}))
     summary = next((root / "simulate").glob("300K/segment/001/summary.json"))
     summary.write_text(json.dumps(json.loads(summary.read_text()) | {"intact": False}))
     said = " ".join(re.findall(r'<p class="warning">(.*?)</p>', _make(root), flags=re.DOTALL))
@@ -187,7 +187,7 @@ def test_broken_molecules_are_said_on_the_page(tmp_path: Path) -> None:
     assert "Molecules broke at 300K:" in said
 
 
-def test_calibration_criteria_and_outlook_are_on_the_page(finished: tuple[Path, str]) -> None:
+def test_calibration_criteria_and_learning_curve_extrapolation_are_on_the_page(finished: tuple[Path, str]) -> None:
     root, html = finished
     for words in ("Criteria of convergence after cycle 3", "not known yet", "1.2 % of explored frames", "The next 100"):
         assert words in html, words
@@ -203,7 +203,7 @@ def test_calibration_criteria_and_outlook_are_on_the_page(finished: tuple[Path, 
     assert float(drawn[0]["x"]) == pytest.approx(30 * 0.65)
 
 
-def test_arms_are_drawn_beside_the_committee(tmp_path: Path, drawn: set[str]) -> None:
+def test_baselines_are_drawn_beside_the_committee(tmp_path: Path, drawn: set[str]) -> None:
     drawn.add("arms")
     root = campaign(tmp_path, cycles=3)
     section = root / "config" / "select.json"
@@ -240,7 +240,7 @@ def test_the_settings_that_done_cycles_ran_with_are_shown(tmp_path: Path) -> Non
     assert html.index("&#34;steps&#34;: 333") < html.index("&#34;steps&#34;: 111") < html.index("&#34;steps&#34;: 222")
 
 
-def test_seeds_of_an_arm_give_it_error_bars(tmp_path: Path, drawn: set[str]) -> None:
+def test_seeds_of_a_baseline_give_it_error_bars(tmp_path: Path, drawn: set[str]) -> None:
     drawn.add("arms")
     root = campaign(tmp_path, cycles=2)
     section = root / "config" / "select.json"
@@ -265,8 +265,8 @@ def test_the_liquids_of_the_cycles_are_drawn(tmp_path: Path, drawn: set[str]) ->
     drawn.add("liquids")
     root = campaign(tmp_path, cycles=4)
     path = root / "cycle" / "001" / "validate" / "liquid.json"
-    about = {"cycle": 1, "fault": "the run at constant volume blew up", "conditions": ""}
-    path.write_text(json.dumps(about | NO_LIQUID))
+    blown = json.loads(path.read_text()) | {"fault": "the run at constant volume blew up"}
+    path.write_text(json.dumps(blown | NO_LIQUID))
     _make(root)
     with (root / "report" / "figures" / "liquids.csv").open() as handle:
         drawn = list(csv.DictReader(handle))

@@ -11,8 +11,10 @@ import pytest
 import typer
 from ase import Atoms
 from ase.build import molecule
+from msgspec.structs import replace
 from typer.testing import CliRunner
 
+from mlpwf.campaign import records
 from mlpwf.config import Select
 from mlpwf.errors import DataError
 from mlpwf.files import read_json, write_json
@@ -58,6 +60,27 @@ def explored(seed: int, state: str, deviation: float | None, stretch: float = 1.
     return atoms
 
 
+def rated(force: float, inter: float) -> records.Errors:
+    """Errors of some frames: of all forces and of net forces, in eV/Å."""
+    return records.Errors(
+        frames=9,
+        atoms=54,
+        energy_rmse_mev_atom=1.0,
+        energy_bias_mev_atom=0.0,
+        force_rmse_ev_angstrom=force,
+        force_inter_rmse_ev_angstrom=inter,
+        force_intra_rmse_ev_angstrom=force,
+        virial_rmse_ev_atom=0.01,
+    )
+
+
+def trained_errors(force: float) -> records.TrainErrors:
+    """What `mlpwf train test` leaves of a first cycle."""
+    every = records.ErrorsByState(overall=rated(force, force), states={})
+    test = records.TestErrors(frame_force_mse_ev2_angstrom2=[force**2] * 9, models=[every], mean=every)
+    return records.TrainErrors(units={}, inputs={}, test=test, train=records.ErrorsOfMean(mean=every), new=None)
+
+
 class Campaign:
     def __init__(self, root: Path) -> None:
         self.root, self.out = root, root / "select"
@@ -77,12 +100,16 @@ class Campaign:
 
     def rate(self, error: float | None, inter: float = 0.05, fall: float = 0.0) -> None:
         """Errors of this cycle and the one before, whose test error was larger by the share `fall`."""
-        measures = {"force_rmse_ev_angstrom": error, "force_inter_rmse_ev_angstrom": inter}
-        new = None if error is None else {"first": {"overall": measures}}
+        known = trained_errors(0.1)
+        if error is None:
+            new = None
+        else:
+            measured = records.ErrorsByState(overall=rated(error, inter), states={})
+            new = records.NewErrors(inputs={}, first=measured, mean=measured)
         test = np.linspace(0.01, 0.02, 9)
         for name, values in (("errors.json", test), ("before.json", test * (1 + fall))):
-            document = {"new": new, "test": {"frame_force_mse_ev2_angstrom2": values.tolist()}}
-            write_json(self.root / name, document)
+            tested = replace(known.test, frame_force_mse_ev2_angstrom2=values.tolist())
+            records.write(self.root / name, replace(known, test=tested, new=new))
 
     def explore(self, **states: list[Atoms]) -> None:
         self.sources = [self.root / "explore" / name / "frames.extxyz" for name in states]
@@ -196,7 +223,8 @@ def write_liquid(path: Path, cycle: int, density: float = 1.0, fault: str = "") 
     g = 1 + np.exp(-((r - 3) ** 2)) + rng.normal(0, 0.02, (5, len(r)))
     samples = {"density": density + rng.normal(0, 0.01, 5), "diffusion": 0.2 + rng.normal(0, 0.1, 20)}
     found = {name: values.tolist() for name, values in samples.items()} | {"r": r.tolist(), "g": g.tolist()}
-    write_json(path, {"cycle": cycle, "fault": fault, "conditions": "64 molecules", **found})
+    about = {"seed": 1, "model_sha256": "", "units": {}, "conditions": "64 molecules", "diffusion_lags": None}
+    records.write(path, records.LiquidSamples(cycle=cycle, fault=fault, **about, **found))
     return path
 
 
@@ -221,7 +249,7 @@ def test_the_liquids_of_the_last_cycles_have_to_agree(campaign: Campaign) -> Non
     assert [one["met"] for one in campaign.select(cycle=2)[0]["criteria"]][4:] == [None] * 3
     write_json(campaign.root / "half.json", {"cycle": 1, "density": [1.0]})
     campaign.more = ["--liquid", campaign.root / "half.json"]
-    with pytest.raises(DataError, match="run mlpwf validate for this cycle again"):
+    with pytest.raises(DataError, match=r"half.json: no LiquidSamples .* delete it and run again"):
         campaign.select(cycle=2)
 
 
@@ -245,8 +273,8 @@ def test_what_cannot_be_judged_is_refused(campaign: Campaign) -> None:
     campaign.explore(cold=[box(1)])
     with pytest.raises(DataError, match="frame 0 lacks 'walker'"):
         campaign.select()
-    write_json(campaign.root / "errors.json", {"test": {}})
-    with pytest.raises(DataError, match="lacks the errors on new labels"):
+    write_json(campaign.root / "errors.json", {"units": {}, "inputs": {}, "test": {}})
+    with pytest.raises(DataError, match=r"errors.json: no TrainErrors .*missing required field `frame_force_mse"):
         campaign.select()
     other = explored(1, "cold", 0.3)[[1, 0, 2, 3, 4, 5]]
     campaign.explore(cold=[other])
@@ -268,10 +296,17 @@ def committee_of_two(committee: Committee, frames: list[Atoms]) -> list[np.ndarr
     return found
 
 
-def proportional(slope: float, largest: float = 1.0) -> dict[str, dict]:
+def proportional(slope: float) -> dict[str, records.Map]:
     """Maps that expect `slope` times the deviation."""
-    one = {"deviation_ev_angstrom": [0.1], "error_ev_angstrom": [0.1 * slope], "quantile": 2.0, "pairs": 200}
-    return {"all": {**one, "largest_deviation_ev_angstrom": largest, "frames": 20}}
+    one = records.Map(
+        deviation_ev_angstrom=[0.1],
+        error_ev_angstrom=[0.1 * slope],
+        quantile=2.0,
+        largest_deviation_ev_angstrom=1.0,
+        pairs=200,
+        frames=20,
+    )
+    return {"all": one}
 
 
 @pytest.fixture
@@ -285,10 +320,28 @@ def calibrated(campaign: Campaign, monkeypatch: pytest.MonkeyPatch) -> Campaign:
 
 def write_calibration(campaign: Campaign, inter: float, intra: float, holds: bool = True) -> None:
     path = campaign.root / "calibration.json"
-    check = {"intra": {"holds": holds, "said": "60% of errors within their bound"}}
-    maps = {"inter": proportional(inter), "intra": proportional(intra)}
-    write_json(path, {"maps": maps, "check": check, "source": "new labels", "frames": 20})
+    message = "60% of errors within their bound"
+    check = records.Check(frames=20, covered=0.6, beyond=0.0, ratio=1.0, holds=holds, message=message)
+    found = records.Calibration(
+        units={},
+        source="new labels",
+        frames=20,
+        coverage=0.9,
+        maps={"inter": proportional(inter), "intra": proportional(intra)},
+        check={"intra": check},
+        reliability={},
+    )
+    records.write(path, found)
     campaign.more = ["--model", campaign.root / "model.pb", "--calibration", path]
+
+
+def label_error(inter: float, intra: float) -> records.LabelError:
+    """What `mlpwf label error` leaves, of errors in eV/Å."""
+    total = records.ErrorsOfLabels(
+        **records.as_json(replace(rated(intra, inter), force_intra_rmse_ev_angstrom=intra)), pressure_bias_kbar=0.0
+    )
+    row = records.LabelErrorRow(atoms=None, frames=2, edge_angstrom=6.0, errors={"total": total})
+    return records.LabelError(units={}, rows=[row], failures=[], cpu_s=1.0, inputs={})
 
 
 def word_of(rows: list[dict[str, str]]) -> list[str]:
@@ -338,8 +391,8 @@ def test_no_model_is_asked_to_be_better_than_its_labels(calibrated: Campaign) ->
     calibrated.explore(cold=[explored(seed, "cold", 0.05) for seed in range(4)])
     calibrated.rate(0.15, inter=0.15)
     asked = calibrated.select(cycle=1)[0]
-    total = {"force_inter_rmse_ev_angstrom": 0.05, "force_intra_rmse_ev_angstrom": 0.2}
-    write_json(calibrated.root / "error.json", {"rows": [{"errors": {"total": total}}]})
+    found = label_error(inter=0.05, intra=0.2)
+    records.write(calibrated.root / "error.json", found)
     calibrated.more += ["--label-error", calibrated.root / "error.json"]
     raised = calibrated.select(cycle=1)[0]
     assert asked["trust"]["target_error"] == {"inter": 0.1, "intra": 0.1}
@@ -350,7 +403,7 @@ def test_no_model_is_asked_to_be_better_than_its_labels(calibrated: Campaign) ->
     met = [{one["name"]: one["met"] for one in status["criteria"]} for status in (asked, raised)]
     changed = [name for name in met[0] if met[0][name] != met[1][name]]
     assert changed == ["new labels"], "the force error of 150 meV/Å is met for labels that err by 200"
-    write_json(calibrated.root / "error.json", {"rows": [], "failures": ["no"]})
+    records.write(calibrated.root / "error.json", replace(found, rows=[], failures=["no"]))
     assert calibrated.select(cycle=1)[0]["trust"]["target_error"] == asked["trust"]["target_error"]
 
 
@@ -520,7 +573,7 @@ def test_the_frame_before_a_blow_up_comes_first(calibrated: Campaign) -> None:
     assert hot["60"]["why"] == "the walker had blown up at step 40"
 
 
-def test_arms_choose_as_many_from_the_same_frames(calibrated: Campaign) -> None:
+def test_baselines_choose_as_many_from_the_same_frames(calibrated: Campaign) -> None:
     calibrated.configure(target_error_mev_angstrom=100, baselines=["random", "diversity"])
     calibrated.explore(cold=[explored(seed, "cold", 0.3 if seed % 2 else 0.01) for seed in range(10)])
     calibrated.select()
@@ -541,7 +594,7 @@ def test_arms_choose_as_many_from_the_same_frames(calibrated: Campaign) -> None:
         assert not again & {geometry_key(atoms) for atoms in frames}, "bought twice"
 
 
-def test_each_seed_of_an_arm_chooses_anew(calibrated: Campaign) -> None:
+def test_each_seed_of_a_baseline_chooses_anew(calibrated: Campaign) -> None:
     calibrated.configure(target_error_mev_angstrom=100, baselines=["random", "diversity"], baseline_seeds=3)
     calibrated.explore(cold=[explored(seed, "cold", 0.3) for seed in range(40)])
     calibrated.select()
@@ -552,7 +605,7 @@ def test_each_seed_of_an_arm_chooses_anew(calibrated: Campaign) -> None:
         assert len(set(chosen)) == 3, arm
 
 
-def test_arms_buy_nothing_once_the_cycles_have_ended(calibrated: Campaign) -> None:
+def test_baselines_buy_nothing_once_the_cycles_have_ended(calibrated: Campaign) -> None:
     calibrated.configure(target_error_mev_angstrom=100, baselines=["random", "diversity"])
     calibrated.explore(cold=[explored(seed, "cold", 0.01) for seed in range(5)])
     calibrated.rate(0.05)

@@ -140,8 +140,8 @@ def test_each_frame_is_there_once(runs):
 def test_a_killed_segment_goes_on_from_the_last_checkpoint_that_is_whole(runs):
     place, before = runs
     summaries = segments(State(place.root / "300K"))
-    assert [summary["start_ps"] for summary in summaries] == pytest.approx([-0.02, -0.015, 0.1, 0.105])
-    assert [summary["end_ps"] for summary in summaries] == pytest.approx([-0.015, 0.1, 0.105, 0.5])
+    assert [summary.start_ps for summary in summaries] == pytest.approx([-0.02, -0.015, 0.1, 0.105])
+    assert [summary.end_ps for summary in summaries] == pytest.approx([-0.015, 0.1, 0.105, 0.5])
     assert 210 < before.step < 1000
     assert not (place.root / "300K/work/003").exists()
 

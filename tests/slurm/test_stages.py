@@ -127,7 +127,7 @@ def test_production_in_jobs_of_a_minute_is_the_uninterrupted_run(tmp_path: Path,
             project.kill(process)
         wait_until(lambda: not cluster.jobs(), "the third job to end")
     assert " ended " not in project.said, "a job was not in time, or failed"
-    first, second = (summary["end_ps"] for summary in segments(State(state))[:2])
+    first, second = (summary.end_ps for summary in segments(State(state))[:2])
     assert 0 < first < second < 5000
     whole = uninterrupted(results, math.ceil(second / 0.025) * 0.025)
     parts = [state / "segment" / number / "trajectory.trr" for number in ("000", "001")]

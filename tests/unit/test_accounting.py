@@ -25,16 +25,16 @@ def test_engines_and_own_time_are_apart(tmp_path):
         while time.process_time() < end:
             pass
     (entry,) = read_costs(tmp_path)
-    assert entry["stage"] == "label"
-    assert entry["finished"] is True
-    assert 0.4 <= entry["engine_cpu_s"] < 0.7
-    assert 0.2 <= entry["own_cpu_s"] < 0.4
+    assert entry.stage == "label"
+    assert entry.finished is True
+    assert 0.4 <= entry.engine_cpu_s < 0.7
+    assert 0.2 <= entry.own_cpu_s < 0.4
 
 
 def test_a_failed_job_is_booked(tmp_path):
     with pytest.raises(RuntimeError), accounted(tmp_path, "train"):
         raise RuntimeError
-    assert [entry["finished"] for entry in read_costs(tmp_path)] == [False]
+    assert [entry.finished for entry in read_costs(tmp_path)] == [False]
     assert not (tmp_path / accounting.RUNNING).exists()
 
 
@@ -47,18 +47,18 @@ def test_a_killed_job_is_booked_with_what_its_engine_used(tmp_path):
     job = subprocess.Popen([sys.executable, "-c", script], start_new_session=True)
     running = tmp_path / accounting.RUNNING
     end = time.time() + 60
-    while not (running.exists() and read_costs(tmp_path)[0]["engine_cpu_s"] > 0.5):
+    while not (running.exists() and read_costs(tmp_path)[0].engine_cpu_s > 0.5):
         assert time.time() < end
         time.sleep(0.05)
     os.killpg(job.pid, signal.SIGKILL)
     job.wait()
     killed = read_costs(tmp_path)
-    assert [(entry["stage"], entry["finished"]) for entry in killed] == [("label", None)]
+    assert [(entry.stage, entry.finished) for entry in killed] == [("label", None)]
     with accounted(tmp_path, "label"):
         pass
     entries = read_costs(tmp_path)
-    assert [entry["finished"] for entry in entries] == [False, True]
-    assert entries[0]["engine_cpu_s"] >= 0.5
+    assert [entry.finished for entry in entries] == [False, True]
+    assert entries[0].engine_cpu_s >= 0.5
     assert len((tmp_path / accounting.LEDGER).read_text().splitlines()) == 2
 
 
@@ -70,7 +70,7 @@ def test_a_cut_line_is_left_out(tmp_path):
     assert len(read_costs(tmp_path)) == 1
     with accounted(tmp_path, "train"):
         pass
-    assert [entry["stage"] for entry in read_costs(tmp_path)] == ["label", "train"]
+    assert [entry.stage for entry in read_costs(tmp_path)] == ["label", "train"]
 
 
 def test_a_command_is_booked_from_its_start(tmp_path):
@@ -84,11 +84,11 @@ def test_a_command_is_booked_from_its_start(tmp_path):
     script = script.format(wait.format(0.4, ""), wait.format(0.6, " " * 8))
     subprocess.run([sys.executable, "-c", script], check=True)
     (entry,) = read_costs(tmp_path)
-    assert 0.4 <= entry["own_cpu_s"] < 1.5
-    assert 0.6 <= entry["engine_cpu_s"] < 0.9
-    assert entry["wall_s"] >= 1.0
-    assert entry["started"] <= time.time() - 1.0
-    assert 5 < entry["peak_mb"] < 500
+    assert 0.4 <= entry.own_cpu_s < 1.5
+    assert 0.6 <= entry.engine_cpu_s < 0.9
+    assert entry.wall_s >= 1.0
+    assert entry.started <= time.time() - 1.0
+    assert 5 < entry.peak_mb < 500
 
 
 def test_snakemake_is_booked_to_its_end_and_when_killed(tmp_path):
@@ -98,11 +98,11 @@ def test_snakemake_is_booked_to_its_end_and_when_killed(tmp_path):
     work = "end = time.process_time() + 0.5\nwhile time.process_time() < end: pass\n"
     subprocess.run([sys.executable, "-c", script + work], check=True)
     (entry,) = accounting.read_snakemake(tmp_path)
-    assert entry["cores"] == 3
-    assert 0.5 <= entry["cpu_s"] < 2
+    assert entry.cores == 3
+    assert 0.5 <= entry.cpu_s < 2
     killed = subprocess.Popen([sys.executable, "-c", script + "while True: pass"])
     end = time.time() + 60
-    while not any(one["cpu_s"] > 0.5 and one != entry for one in accounting.read_snakemake(tmp_path)):
+    while not any(one.cpu_s > 0.5 and one != entry for one in accounting.read_snakemake(tmp_path)):
         assert time.time() < end
         time.sleep(0.05)
     killed.kill()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from scipy.stats import ttest_ind
 
-from mlpwf.campaign.agreement import Liquid, compare, from_document, mean_with_error, structure
+from mlpwf.campaign import records
+from mlpwf.campaign.agreement import compare, curves_of, mean_with_error, structure
 from mlpwf.errors import DataError
 from mlpwf.validate.observables import block_means
 
@@ -81,21 +84,37 @@ def test_groups_of_other_shapes_are_refused() -> None:
             compare(groups)
 
 
-def test_a_document_that_is_no_liquid_is_refused() -> None:
-    samples = {"density": [1.0, 1.1], "r": [1.0], "g": [[1.0], [1.2]], "diffusion": []}
-    whole = {"cycle": 2, "fault": "", "conditions": "", **samples}
-    assert from_document(whole).g.shape == (2, 1)
-    assert from_document(whole | {"r": [], "g": []}).g.shape == (0, 0)
-    for damage in ({"density": ["x"]}, {"g": [[1.0, 2.0]]}, {"cycle": None}, {"r": None}):
-        with pytest.raises(DataError, match="run mlpwf validate for this cycle again"):
-            from_document(whole | damage)
-    with pytest.raises(DataError, match="lacks 'fault'"):
-        from_document({key: value for key, value in whole.items() if key != "fault"})
+def samples(**changes) -> records.LiquidSamples:
+    known = {
+        "seed": 1, "model_sha256": "", "cycle": 2, "conditions": "", "units": {}, "fault": "", "density": [1.0, 1.1],
+        "r": [1.0], "g": [[1.0], [1.2]], "diffusion": [], "diffusion_lags": None,
+    }  # fmt: skip
+    return records.LiquidSamples(**known | changes)
+
+
+def test_a_file_that_is_no_liquid_is_refused(tmp_path) -> None:
+    path = tmp_path / "liquid.json"
+    whole = records.as_json(samples())
+    assert isinstance(whole, dict)
+    for damage in ({"density": ["x"]}, {"g": [1.0]}, {"cycle": "2"}, {"r": None}):
+        path.write_text(json.dumps(whole | damage))
+        with pytest.raises(DataError, match=rf"liquid.json: no LiquidSamples .*{next(iter(damage))}"):
+            records.read(path, records.LiquidSamples)
+    path.write_text(json.dumps({key: value for key, value in whole.items() if key != "fault"}))
+    with pytest.raises(DataError, match="missing required field `fault`"):
+        records.read(path, records.LiquidSamples)
+
+
+def test_curves_and_their_distances_match() -> None:
+    assert curves_of(samples())[1].shape == (2, 1)
+    assert curves_of(samples(r=[], g=[]))[1].shape == (0, 0)
+    for damage in ({"g": [[1.0, 2.0]]}, {"g": [[1.0], [1.0, 2.0]]}):
+        with pytest.raises(DataError, match=r"cycle 2: g\(r\) .*run mlpwf validate for this cycle again"):
+            curves_of(samples(**damage))
 
 
 def test_means_have_errors() -> None:
     assert mean_with_error(np.array([1.0, 2.0, 3.0])) == pytest.approx((2.0, 1 / np.sqrt(3)))
     assert np.isnan(mean_with_error(np.zeros((1, 4)))).all()
-    r, g = np.array([1.0, 2.0]), np.array([[2.0, 1.5], [2.0, 1.5]])
-    liquid = Liquid(0, np.zeros(0), r, g, np.zeros(0))
+    liquid = samples(r=[1.0, 2.0], g=[[2.0, 1.5], [2.0, 1.5]])
     assert mean_with_error(structure(liquid)) == pytest.approx((np.sqrt(2), 0.0))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mlpwf.campaign.resolve import cycle_section, kept_settings, said_of_kept, write_sections
+from mlpwf.campaign.resolve import cycle_section, kept_settings, message_on_kept, write_sections
 from mlpwf.config import Build, Campaign, Site, Train, load_campaign, load_section, load_site
 from mlpwf.config.schema import documents
 from mlpwf.errors import ConfigError
@@ -66,11 +66,6 @@ def test_generated_files_are_fresh(path):
         (["label", "kpoints"], [2, 2, 2, 1, 1, 2], "label.kpoints: is [2, 2, 2, 1, 1, 2]; expected auto"),
         (["label", "kpoints"], [[0.25, 0.25]], "or points such as [[0.25, 0.25, 0.25]]"),
         (["label", "density_cutoff_ry"], 100, "expected at least 4 x cutoff_ry"),
-        (
-            ["label"],
-            {"engine": "gfn2", "timeout_seconds": 60},
-            "timeout_seconds is 60; expected none (or the default, 3600) with engine gfn2, which computes within",
-        ),
         (["label", "fft_grid_ry"], 300, "fft_grid_ry is 300; expected at least density_cutoff_ry = 400"),
         (["label", "pseudopotentials"], {"H": "../../etc/passwd"}, "label.pseudopotentials.H: is '../../etc/passwd'"),
         (["system", "molecules", "water", "smiles"], "", "an empty SMILES"),
@@ -168,13 +163,13 @@ def test_a_cycle_that_another_follows_keeps_its_settings(tmp_path):
     campaign.run(1, "converged")
     before = campaign.times()
     assert len(before) == 4 * 10
-    assert not said_of_kept(campaign.write())
+    assert not message_on_kept(campaign.write())
     folder = campaign.write(train={"steps": 99}, explore={"walkers": 7}, select={"maximum_cycles": 2})
     changed = [f"001/{section}.json" for section in ("explore", "select", "train")]
     assert [name for name in campaign.touched(before) if name < "002"] == changed
     assert [cycle_section(campaign.folder / "config", "train", name).steps for name in ("000", "001")] == [200_000, 99]
     assert kept_settings(folder) == {"train": [0], "explore": [0], "select": [0]}
-    assert said_of_kept(folder) == (
+    assert message_on_kept(folder) == (
         "done cycles keep the settings they ran with (train of cycle 0; explore of cycle 0; select of cycle 0); "
         f"to begin again by the edited ones, remove {campaign.folder}/cycle (labels stay in the store)"
     )

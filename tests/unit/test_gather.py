@@ -9,7 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from mlpwf.errors import ConfigError, DataError
-from mlpwf.report.gather import gather, number
+from mlpwf.report.gather import gather
 from mlpwf.tables import read_columns
 from report_campaign import campaign
 
@@ -74,11 +74,3 @@ def test_columns_are_numbers_or_text(tmp_path: Path) -> None:
     assert np.isnan(columns["y"]).all()
     source.write_text("x,y\n")
     assert len(read_columns(source)["x"]) == 0
-
-
-def test_number_is_a_finite_number_or_none() -> None:
-    document = {"a": {"b": 1}, "text": "1", "flag": True, "nan": float("nan")}
-    assert number(document, "a", "b") == 1.0
-    for keys in (("a",), ("a", "c"), ("text",), ("flag",), ("nan",), ("text", "b")):
-        assert number(document, *keys) is None
-    assert number(None, "a") is None

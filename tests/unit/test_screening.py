@@ -76,7 +76,7 @@ def test_a_committee_rates_net_forces_and_the_rest_apart():
         both[:, :2, 0] = [[0.2, 0.2], [-0.2, -0.2]]
         return [both] * len(frames)
 
-    rating = Rating(forces, {}, OWN_LEVELS)
+    rating = Rating(forces, None, OWN_LEVELS)
     rated, faulty, missing = rating.rated([frame(), frame(1, fault="clash"), frame(2, force=math.nan)])
     assert rated.deviations["inter"] == pytest.approx(0.4)
     assert rated.deviations["intra"] == pytest.approx(0.0, abs=1e-12)
@@ -86,7 +86,7 @@ def test_a_committee_rates_net_forces_and_the_rest_apart():
 
 def test_trust_by_target_error_needs_a_calibration():
     with pytest.raises(DataError, match="no committee with a calibration"):
-        Rating(None, {}, Select())
+        Rating(None, None, Select())
 
 
 def by_bond(frames, elements):

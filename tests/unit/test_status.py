@@ -59,7 +59,8 @@ def test_labels_in_flight_are_counted_by_batch(tmp_path: Path) -> None:
     root = campaign(tmp_path)
     shutil.rmtree(root / "cycle" / "003")
     batch = root / "cycle" / "003" / "label" / "batch"
-    put(batch / "000.json", {"labels": [{"accepted": True}, {"accepted": False}]})
+    outcome = {"key": "0f", "reused": False, "reason": None, "detail": None, "cpu_s": 1.0, "attempts": []}
+    put(batch / "000.json", {"mlpwf": "0.1.0", "labels": [outcome | {"accepted": well} for well in (True, False)]})
     put(batch / "000.progress.json", {"done": 2, "total": 2})
     put(batch / "001.progress.json", {"done": 3, "total": 20})
     (batch / "002.progress.json").write_text('{"do')

@@ -7,13 +7,12 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from mlpwf.campaign.agreement import Liquid
+from mlpwf.campaign.records import Criterion, LiquidSamples
 from mlpwf.campaign.stopping import (
-    Criterion,
+    extrapolation,
     few_candidates,
     flat_test_error,
     judge,
-    outlook,
     root_with_error,
     same_liquid,
     small_error,
@@ -29,7 +28,7 @@ def criteria(found: Counter[str], error: float | None, flat: bool | None = True)
     return [
         few_candidates(found, 0.02),
         small_error("new labels", "force error", error, 0.08),
-        Criterion("test set flat", flat, "as it may be"),
+        Criterion(name="test set flat", met=flat, message="as it may be"),
     ]
 
 
@@ -91,31 +90,33 @@ def test_a_test_error_is_flat_within_its_error_bar() -> None:
     assert flat_test_error(before.tolist(), (before + noise - noise.mean()).tolist()).met
     risen = flat_test_error(before.tolist(), (2 * before).tolist())
     assert risen.met is False, "a model that got worse is not flat"
-    assert "more than 2 standard errors up" in risen.said
+    assert "more than 2 standard errors up" in risen.message
     fallen = flat_test_error(before.tolist(), (0.5 * before + 0.1 * noise).tolist())
     assert fallen.met is False
-    assert "more than 2 standard errors down" in fallen.said
+    assert "more than 2 standard errors down" in fallen.message
     assert flat_test_error(None, before.tolist()).met is None
     assert flat_test_error([0.1], [0.1]).met is None
     with pytest.raises(DataError, match="same test set"):
         flat_test_error([0.1], [0.1, 0.2])
 
 
-def liquid(cycle: int, density: float = 0.85, shift: float = 0.0, mobility: float = 0.2, **more) -> Liquid:
+def liquid(cycle: int, mean: float = 0.85, shift: float = 0.0, mobility: float = 0.2, **more) -> LiquidSamples:
     """A liquid with known means and errors: density to 0.4 %, g(r) to 5 %, diffusion to about 10 %."""
     rng = np.random.default_rng(cycle)
     r = np.arange(3, 9, 0.1)
     g = 1 + np.exp(-((r - 5 - shift) ** 2)) + rng.normal(0, 0.05, (5, len(r)))
-    given = {
-        "density_g_cm3": density + 0.008 * rng.permutation([-1, -0.5, 0, 0.5, 1]),
-        "r_angstrom": r,
+    samples = {
+        "density": mean + 0.008 * rng.permutation([-1, -0.5, 0, 0.5, 1]),
+        "r": r,
         "g": g,
-        "diffusion_angstrom2_per_ps": mobility * rng.permutation(np.linspace(0, 2, 32)),
+        "diffusion": mobility * rng.permutation(np.linspace(0, 2, 32)),
     }
-    return Liquid(cycle, **given | more)
+    about = {"seed": 1, "model_sha256": "", "conditions": "", "units": {}, "fault": "", "diffusion_lags": None}
+    given = {name: values.tolist() for name, values in samples.items()}
+    return LiquidSamples(cycle=cycle, **about | given | more)
 
 
-def met(*liquids: Liquid, wanted: int = 2) -> list[bool | None]:
+def met(*liquids: LiquidSamples, wanted: int = 2) -> list[bool | None]:
     return [one.met for one in same_liquid(liquids, wanted)]
 
 
@@ -123,28 +124,27 @@ def test_liquids_agree_within_their_errors() -> None:
     found = same_liquid([liquid(3), liquid(4)], 2)
     assert [one.name for one in found] == ["density", "g(r)", "diffusion"]
     assert [one.met for one in found] == [True] * 3
-    assert "cycles 3, 4: 0.85 ± 0.0028, 0.85 ± 0.0028 g/cm³, differs by" in found[0].said
+    assert "cycles 3, 4: 0.85 ± 0.0028, 0.85 ± 0.0028 g/cm³, differs by" in found[0].message
     assert met(liquid(3), liquid(4), liquid(5), wanted=3) == [True] * 3
 
 
 def test_the_quantity_that_differs_is_named() -> None:
-    assert met(liquid(3), liquid(4, density=0.9)) == [False, True, True]
+    assert met(liquid(3), liquid(4, mean=0.9)) == [False, True, True]
     assert met(liquid(3), liquid(4, shift=0.3)) == [True, False, True]
     assert met(liquid(3), liquid(4, mobility=0.5)) == [True, True, False]
-    assert met(liquid(3), liquid(4), liquid(5, density=0.9), wanted=3) == [False, True, True]
+    assert met(liquid(3), liquid(4), liquid(5, mean=0.9), wanted=3) == [False, True, True]
 
 
 def test_what_cannot_be_told_is_not_met() -> None:
     assert met(liquid(3)) == [None] * 3
-    nothing = np.zeros(0)
-    assert met(liquid(3), liquid(4, density_g_cm3=nothing)) == [None, True, True]
-    noisy = liquid(4, diffusion_angstrom2_per_ps=np.array([0.2, -0.2, 0.5]))
+    assert met(liquid(3), liquid(4, density=[])) == [None, True, True]
+    noisy = liquid(4, diffusion=[0.2, -0.2, 0.5])
     found = same_liquid([liquid(3), noisy], 2)[2]
     assert found.met is None
-    assert "an error above 30% tells nothing, run longer (validate.nvt_ps)" in found.said
-    empty = Liquid(4, nothing, nothing, np.zeros((0, 0)), nothing)
+    assert "an error above 30% tells nothing, run longer (validate.nvt_ps)" in found.message
+    empty = liquid(4, density=[], r=[], g=[], diffusion=[])
     assert met(empty, empty) == [None] * 3
-    said = same_liquid([liquid(3), empty], 2)[0].said
+    said = same_liquid([liquid(3), empty], 2)[0].message
     assert said == "the density by the models of cycles 3, 4 is not measured: run longer (validate.npt_ps)"
 
 
@@ -153,43 +153,43 @@ def test_liquids_of_other_conditions_are_not_compared() -> None:
     found = same_liquid([cold, warm], 2)
     assert [one.met for one in found] == [None] * 3
     said = "the g(r) of the cycles' models is not comparable: 64 molecules at 293 K and 64 molecules at 300 K"
-    assert found[1].said == said
+    assert found[1].message == said
 
 
 def test_a_model_that_gives_no_liquid_does_not_agree() -> None:
     found = same_liquid([liquid(3), liquid(4, fault="the run at constant pressure blew up")], 2)
     assert [one.met for one in found] == [False] * 3
-    assert found[0].said == "the density by the model of cycle 4 is none: the run at constant pressure blew up"
+    assert found[0].message == "the density by the model of cycle 4 is none: the run at constant pressure blew up"
 
 
-def test_the_outlook_follows_a_power_law() -> None:
+def test_the_learning_curve_extrapolation_follows_a_power_law() -> None:
     rng = np.random.default_rng(2)
     labels = [50, 100, 200, 400]
     clean = [np.full(8, (0.5 * n**-0.4) ** 2) for n in labels]
-    found = outlook(labels, clean)
+    found = extrapolation(labels, clean)
     assert found is not None
     assert (found.now, found.then) == pytest.approx((0.5 * 400**-0.4, 0.5 * 500**-0.4))
     assert found.error == pytest.approx(0.0, abs=1e-9)
     inside = 0
     for _ in range(40):
         noisy = [one * rng.lognormal(0, 0.4, 8) for one in clean]
-        found = outlook(labels, noisy)
+        found = extrapolation(labels, noisy)
         assert found is not None
         inside += abs(found.then - 0.5 * 500**-0.4 * np.exp(0.04)) < 2 * found.error
     assert inside > 32
-    assert outlook([50], clean[:1]) is None
-    assert outlook(labels, clean[::-1]) is None, "an error that rises follows no law of learning"
-    assert outlook([50, 50], clean[:2]) is None
+    assert extrapolation([50], clean[:1]) is None
+    assert extrapolation(labels, clean[::-1]) is None, "an error that rises follows no law of learning"
+    assert extrapolation([50, 50], clean[:2]) is None
 
 
-def test_the_outlook_of_two_cycles_knows_how_trainings_differ() -> None:
+def test_the_learning_curve_extrapolation_of_two_cycles_knows_how_trainings_differ() -> None:
     """Two points leave no scatter about their line: it comes from models trained on the same labels."""
     rng = np.random.default_rng(6)
     labels, noise, within, without = [50, 100], 0.1, 0, 0
     for _ in range(200):
         frames = [np.full(8, (0.5 * n**-0.4) ** 2) * rng.lognormal(0, 2 * noise) for n in (50, 100, 200)]
         for given in (noise, 0.0):
-            found = outlook(labels, frames[:2], 100, given)
+            found = extrapolation(labels, frames[:2], 100, given)
             if found is None:
                 continue
             inside = abs(found.then - np.sqrt(frames[2][0])) < 2 * found.error

@@ -72,7 +72,7 @@ def test_a_longer_run_and_one_more_temperature_repeat_nothing(tmp_path, water_mo
 
     place.run(temperatures_kelvin=[300, 350], length_ps=[0.1, 0.05])
     assert place.files("300K", 0) == first
-    ends = [summary["end_ps"] for summary in segments(State(place.state("300K")))]
+    ends = [summary.end_ps for summary in segments(State(place.state("300K")))]
     assert ends == [0.05, 0.1], "the longer run was not made"
     assert read_json(place.state("350K") / "run" / "0.05ps.json")["done_ps"] == 0.05
     done = {(name, k): place.files(name, k) for name, k in (("300K", 0), ("300K", 1), ("350K", 0))}
@@ -90,7 +90,7 @@ def test_a_longer_run_and_one_more_temperature_repeat_nothing(tmp_path, water_mo
     assert {key: place.files(*key)["trajectory.trr"] for key in done} == {
         k: f["trajectory.trr"] for k, f in done.items()
     }
-    assert [summary["end_ps"] for summary in segments(State(place.state("350K")))] == [0.05, 0.1]
+    assert [summary.end_ps for summary in segments(State(place.state("350K")))] == [0.05, 0.1]
 
 
 @pytest.mark.engine

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from mlpwf.label.store import Store, canonical, label_key, record_of
 from mlpwf.structures.properties import Properties
-from report_campaign import campaign, put, table
+from report_campaign import campaign, put, table, walker
 
 NOTHING = Properties(-1.0, np.zeros((3, 3)), np.zeros((3, 3)), 216.0)
 CYCLES, LABELS, STATES, BATCH, ROWS = 10, 500, 8, 25, 12_800
@@ -56,16 +56,25 @@ def large(tmp_path_factory):
     for cycle in sorted((root / "cycle").iterdir()):
         for batch in range(LABELS // BATCH):
             entries = [
-                {"key": hashlib.sha256(os.urandom(8)).hexdigest(), "accepted": True, "reused": False, "cpu_s": 1.0}
+                {
+                    "key": hashlib.sha256(os.urandom(8)).hexdigest(),
+                    "accepted": True,
+                    "reused": False,
+                    "cpu_s": 1.0,
+                    "reason": None,
+                    "detail": None,
+                    "attempts": [],
+                }
                 for _ in range(BATCH)
             ]
             put(cycle / "label" / "batch" / f"{batch:03d}.json", {"labels": entries})
             cost = {"stage": "label", "finished": True, "started": 0.0, "wall_s": 30.0, "engine_cpu_s": 25.0}
-            put(cycle / "label" / "batch" / f"{batch:03d}.work" / "cost.jsonl", cost | {"own_cpu_s": 1.0})
+            cost |= {"own_cpu_s": 1.0, "peak_mb": 200.0}
+            put(cycle / "label" / "batch" / f"{batch:03d}.work" / "cost.jsonl", cost)
         for state in states:
             put(
                 cycle / "explore" / state / "walkers.json",
-                [{"walker": k, "outcome": "finished", "steps": 20_000} for k in range(4)],
+                [walker(state, int(cycle.name), k, "finished", 20_000) for k in range(4)],
             )
         deviations = np.exp(rng.normal(-1.5, 0.6, ROWS))
         rows = [

@@ -36,7 +36,7 @@ def test_the_liquids_of_the_cycles_are_compared_and_the_final_runs_made_once(tin
     criteria = {one["name"]: one for one in read(cycle / "select" / "status.json")["criteria"]}
     assert {"density", "g(r)", "diffusion"} <= set(criteria)
     if cycle.name != "000":
-        assert "fewer than 2 cycles" not in criteria["density"]["said"]
+        assert "fewer than 2 cycles" not in criteria["density"]["message"]
         assert (tiny_water / "validate" / "liquid.json").read_bytes() == (cycle / "validate/liquid.json").read_bytes()
 
 

@@ -13,9 +13,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
-from mlpwf.files import naming, write_json
+import msgspec
+
+from mlpwf.campaign import records
+from mlpwf.campaign.records import Cost, SnakemakeCost
+from mlpwf.files import naming
 
 log = logging.getLogger(__name__)
 
@@ -96,11 +99,11 @@ def _running_s() -> float:
 def accounted(folder: Path | str, stage: str) -> Iterator[Callable[[], None]]:
     """Append this job's wall and CPU seconds to `folder`/cost.jsonl, finished or not.
 
-    Each line: stage, finished (true or false; null in a job's heartbeat), started (Unix
-    time), wall_s, own_cpu_s (this process, without what it computed `as_engine`), engine_cpu_s
-    (that, and the programs it ran) and peak_mb (the largest of all its processes). A job
-    killed outright leaves its last heartbeat, at most `HEARTBEAT_S` old, which the next job
-    in the same folder moves to the ledger. To be held by the folder's only writer.
+    Each line is a `records.Cost`: own_cpu_s is of this process, without what it computed
+    `as_engine`; engine_cpu_s is of that, and of the programs it ran; peak_mb is of the largest
+    of all its processes. A job killed outright leaves its last heartbeat, at most `HEARTBEAT_S`
+    old, which the next job in the same folder moves to the ledger. To be held by the folder's
+    only writer.
 
     Yields
     ------
@@ -110,28 +113,28 @@ def accounted(folder: Path | str, stage: str) -> Iterator[Callable[[], None]]:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     running = folder / RUNNING
-    killed = _read(running.read_text()) if running.exists() else None
+    killed = records.read_known(running, Cost)
     if killed:
-        _append(folder, killed | {"finished": False})
+        _append(folder, msgspec.structs.replace(killed, finished=False))
     started, before = (_process_started(), (0.0, 0.0)) if _Process.whole else (time.time(), cpu_seconds())
     _Process.whole = False
 
-    def entry(finished: bool | None) -> dict[str, Any]:
+    def cost(finished: bool | None) -> Cost:
         own, engines = (now - then for now, then in zip(cpu_seconds(), before, strict=True))
-        return {
-            "stage": stage,
-            "finished": finished,
-            "started": started,
-            "wall_s": round(time.time() - started, 3),
-            "own_cpu_s": round(own, 3),
-            "engine_cpu_s": round(engines, 3),
-            "peak_mb": round(peak_mb(), 1),
-        }
+        return Cost(
+            stage=stage,
+            finished=finished,
+            started=started,
+            wall_s=round(time.time() - started, 3),
+            own_cpu_s=round(own, 3),
+            engine_cpu_s=round(engines, 3),
+            peak_mb=round(peak_mb(), 1),
+        )
 
     ended = threading.Event()
 
     def beat() -> None:
-        write_json(running, entry(None))
+        records.write(running, cost(None))
 
     def live() -> None:
         while not ended.wait(HEARTBEAT_S):
@@ -150,7 +153,7 @@ def accounted(folder: Path | str, stage: str) -> Iterator[Callable[[], None]]:
         ended.set()
         heart.join()
         try:
-            _append(folder, entry(finished))
+            _append(folder, cost(finished))
             running.unlink(missing_ok=True)
         except OSError as error:
             log.warning("%s: the cost of this job is not noted (%s)", folder / LEDGER, error.strerror)
@@ -172,7 +175,8 @@ def book_snakemake(campaign: Path | str, cores: int) -> None:
     def beat() -> None:
         wall, cpu = time.time() - started, time.process_time()
         with suppress(OSError):
-            write_json(file, {"started": started, "wall_s": round(wall, 3), "cpu_s": round(cpu, 3), "cores": cores})
+            spent = SnakemakeCost(started=started, wall_s=round(wall, 3), cpu_s=round(cpu, 3), cores=cores)
+            records.write(file, spent)
 
     def live() -> None:
         while True:
@@ -183,43 +187,30 @@ def book_snakemake(campaign: Path | str, cores: int) -> None:
     atexit.register(beat)
 
 
-def read_snakemake(campaign: Path | str) -> list[dict[str, float]]:
-    """What each Snakemake of a campaign cost: started (Unix time), wall_s, cpu_s, cores."""
-    entries = []
-    for path in sorted((Path(campaign) / SNAKEMAKE).glob("[!.]*.json")):
-        try:
-            entries.append(json.loads(path.read_text()))
-        except (OSError, ValueError):
-            continue
-    return [entry for entry in entries if isinstance(entry, dict) and {"wall_s", "cpu_s", "cores"} <= set(entry)]
+def read_snakemake(campaign: Path | str) -> list[SnakemakeCost]:
+    """What each Snakemake of a campaign cost; a file cut short by a kill is left out."""
+    paths = sorted((Path(campaign) / SNAKEMAKE).glob("[!.]*.json"))
+    return [cost for path in paths if (cost := records.read_known(path, SnakemakeCost))]
 
 
-def _append(folder: Path, entry: dict[str, Any]) -> None:
+def _append(folder: Path, cost: Cost) -> None:
     """Add a line; one that a kill has cut short is ended first, so that it takes no other with it."""
     ledger = folder / LEDGER
     cut = ledger.exists() and not ledger.read_bytes().endswith(b"\n")
     with ledger.open("a") as handle:
-        handle.write("\n" * cut + json.dumps(entry) + "\n")
+        handle.write("\n" * cut + json.dumps(records.as_json(cost)) + "\n")
 
 
-def _read(line: str) -> dict[str, Any] | None:
-    try:
-        entry = json.loads(line)
-    except ValueError:
-        return None
-    return entry if isinstance(entry, dict) and "stage" in entry else None
-
-
-def read_costs(campaign: Path | str) -> list[dict[str, Any]]:
-    """All ledger lines below a campaign folder, jobs that run or were killed included.
+def read_costs(campaign: Path | str) -> list[Cost]:
+    """What each job below a campaign folder cost, jobs that run or were killed included.
 
     A line cut short by a kill is left out.
     """
-    lines = []
+    found: list[Cost] = []
     for path in sorted(Path(campaign).rglob("cost.*")):
-        if path.name in (LEDGER, RUNNING):
-            try:
-                lines += path.read_text().splitlines() if path.name == LEDGER else [path.read_text()]
-            except FileNotFoundError:
-                continue
-    return [entry for line in lines if (entry := _read(line))]
+        if path.name == LEDGER:
+            with suppress(FileNotFoundError):  # a folder that is being cleared
+                found += records.read_lines(path.read_text(), Cost)
+        elif path.name == RUNNING and (cost := records.read_known(path, Cost)):
+            found.append(cost)
+    return found

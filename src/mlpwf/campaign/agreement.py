@@ -6,52 +6,17 @@ compared by permuting samples among them, which needs neither a normal distribut
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from mlpwf.campaign.records import LiquidSamples
 from mlpwf.errors import DataError
 
 Array = NDArray[np.float64]
 DRAWS = 2000
-
-
-@dataclass(frozen=True)
-class Liquid:
-    """What the short runs of one cycle's model gave; a quantity that was not measured has no samples."""
-
-    cycle: int
-    density_g_cm3: Array
-    """Means over blocks, shape (n_blocks,)."""
-    r_angstrom: Array
-    g: Array
-    """g(r) of each block, shape (n_blocks, n_shells)."""
-    diffusion_angstrom2_per_ps: Array
-    """Apparent coefficient of each molecule, shape (n_molecules,)."""
-    fault: str = ""
-    """Why the model gave no liquid; empty: it did."""
-    conditions: str = ""
-    """Molecules, temperature and pressure, in words."""
-
-
-def from_document(document: Mapping[str, Any]) -> Liquid:
-    """A liquid from what `mlpwf validate` wrote of it.
-
-    Raises
-    ------
-    DataError
-        If a key is missing or not what it should be.
-    """
-    try:
-        density, r, g, diffusion = (np.array(document[name], float) for name in ("density", "r", "g", "diffusion"))
-        curves = g.reshape(len(g), len(r))
-        said = str(document["fault"]), str(document["conditions"])
-        return Liquid(int(document["cycle"]), density, r, curves, diffusion, *said)
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"the liquid of a cycle lacks {error}; run mlpwf validate for this cycle again") from None
 
 
 @dataclass(frozen=True)
@@ -64,7 +29,7 @@ class Comparison:
     """Probability of a difference as large if there were none."""
 
 
-def compare(groups: Sequence[Array]) -> Comparison:
+def compare(groups: Sequence[ArrayLike]) -> Comparison:
     """Test whether groups of samples have the same mean, by permuting samples among groups.
 
     With means m_k of n_k samples and the mean m of all n: Q = Σ n_k |m_k − m|², expected to be
@@ -78,9 +43,10 @@ def compare(groups: Sequence[Array]) -> Comparison:
     groups
         Samples, shape (n_k,) or (n_k, n_features) each; two groups at least, two samples each.
     """
-    tables = [np.reshape(group, (len(group), -1)).astype(float) for group in groups]
+    arrays = [np.asarray(group, float) for group in groups]
+    tables = [array.reshape(len(array), -1) for array in arrays]
     if len(tables) < 2 or min(map(len, tables)) < 2 or len({table.shape[1] for table in tables}) != 1:
-        shapes = [np.shape(group) for group in groups]
+        shapes = [array.shape for array in arrays]
         raise DataError(f"groups of samples {shapes}; expected two or more of one kind, two samples or more in each")
     samples = np.concatenate(tables)
     samples = samples - samples.mean(axis=0)
@@ -102,19 +68,39 @@ def _between(samples: Array, member: NDArray[np.intp]) -> Array:
     return total
 
 
-def mean_with_error(samples: Array) -> tuple[float, float]:
+def mean_with_error(samples: ArrayLike) -> tuple[float, float]:
     """Norms of the mean of samples, shape (n,) or (n, n_features), and of its standard error; for numbers, their own.
 
     NaN where fewer than two samples give no error.
     """
-    if len(samples) < 2:
+    values = np.asarray(samples, float)
+    if len(values) < 2:
         return float("nan"), float("nan")
-    table = np.reshape(samples, (len(samples), -1))
+    table = values.reshape(len(values), -1)
     mean, error = table.mean(axis=0), table.std(axis=0, ddof=1) / np.sqrt(len(table))
     return float(mean[0] if len(mean) == 1 else np.linalg.norm(mean)), float(np.linalg.norm(error))
 
 
-def structure(liquid: Liquid) -> Array:
+def curves_of(samples: LiquidSamples) -> tuple[Array, Array]:
+    """Middles of the shells in Å, shape (n_shells,), and g(r) of each block, shape (n_blocks, n_shells).
+
+    Raises
+    ------
+    DataError
+        If blocks and shells do not match.
+    """
+    try:
+        r, g = np.array(samples.r, float), np.array(samples.g, float)
+        return r, g.reshape(len(g), len(r))
+    except ValueError:
+        raise DataError(
+            f"cycle {samples.cycle}: g(r) of {len(samples.g)} blocks does not match its {len(samples.r)} distances; "
+            "run mlpwf validate for this cycle again"
+        ) from None
+
+
+def structure(samples: LiquidSamples) -> Array:
     """Samples of r (g(r) − 1): all shells alike noisy, and the norm that of the structure; (n_blocks, n_shells)."""
-    found: Array = liquid.r_angstrom * (liquid.g - 1)
+    r, g = curves_of(samples)
+    found: Array = r * (g - 1)
     return found

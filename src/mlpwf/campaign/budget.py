@@ -13,8 +13,7 @@ WITHOUT_LIMIT = 10**9
 
 def label_core_hours(campaign: Path | str) -> float:
     """CPU-hours of all label jobs below a campaign's folder, those running included."""
-    costs = (entry for entry in read_costs(campaign) if entry["stage"] == "label")
-    return sum(float(entry["own_cpu_s"]) + float(entry["engine_cpu_s"]) for entry in costs) / 3600
+    return sum(cost.cpu_s for cost in read_costs(campaign) if cost.stage == "label") / 3600
 
 
 def affordable_labels(campaign: Path | str, budget_core_hours: float) -> int:

@@ -306,6 +306,10 @@ class State(Folder):
         """Folder of a segment in progress."""
         return self / "work" / three_digits(number)
 
+    def progress(self, number: Number) -> Path:
+        """How far a segment in progress is."""
+        return self.work(number) / "progress.json"
+
     def run(self, length_ps: str) -> Path:
         """How far the run came when it was as long as asked."""
         return self / "run" / f"{length_ps}ps.json"

@@ -367,6 +367,28 @@ class Calibration(Document, frozen=True, kw_only=True):
     """By channel: bins of expected and true error in eV/Å, and their pairs."""
 
 
+# ---------------------------------------------------------------- models
+
+
+class Difference(Record, frozen=True, kw_only=True):
+    """Largest differences between a model and its compressed form."""
+
+    energy_ev_atom: float
+    force_ev_angstrom: float
+    virial_ev_atom: float
+
+
+class ModelCheck(Record, frozen=True, kw_only=True, forbid_unknown_fields=False):
+    """train/model/K/check.json, as far as it is shown; `potentials.record` and the engine know the rest."""
+
+    versions: dict[str, str]
+    frames: int
+    steps: int | None = None
+    """None: the engine counts no steps."""
+    conversion_difference: Difference
+    sha256: dict[str, str]
+
+
 # ---------------------------------------------------------------- explore and select
 
 
@@ -439,6 +461,18 @@ class SelectStatus(Document, frozen=True, kw_only=True):
     trust: Trust
     seed: int
     inputs: dict[str, str]
+
+
+class Verdict(Record, frozen=True, kw_only=True, forbid_unknown_fields=False):
+    """What of select/status.json says whether the campaign goes on; the rest of the file is not looked at."""
+
+    verdict: str
+    reason: str = ""
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether another cycle follows."""
+        return self.verdict == "continue"
 
 
 class Final(Document, frozen=True, kw_only=True, forbid_unknown_fields=False):
@@ -583,6 +617,23 @@ class SegmentSummary(Document, frozen=True, kw_only=True):
     ns_per_day: float | None
     finished: bool
     depends_on: Settings
+    sha256: dict[str, str]
+
+
+class SegmentProgress(Record, frozen=True, kw_only=True):
+    """work/NNN/progress.json: how far a segment in progress is."""
+
+    fraction: float
+    ps: float
+    ns_per_day: float
+    time: float
+    """When it said so, Unix time in s."""
+
+
+class Checkpoint(Record, frozen=True, kw_only=True):
+    """A checkpoint's JSON file: its step, and the hashes of its files by name."""
+
+    step: int
     sha256: dict[str, str]
 
 

@@ -6,13 +6,19 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from mlpwf.campaign import paths, records
+from mlpwf.campaign.records import Settings
 from mlpwf.campaign.states import production_settings, simulate_states
-from mlpwf.config import Campaign, Site, load_section
+from mlpwf.config import Campaign, Section, Select, Site, load_section
 from mlpwf.errors import ConfigError, MlpwfError
-from mlpwf.files import read_json, write_json_if_changed
+from mlpwf.files import write_json_if_changed
 
-MODELS: dict[str, Any] = {field.alias or name: field.annotation for name, field in Campaign.model_fields.items()}
-MODELS["site"] = Site
+MODELS: dict[str, type[Section]] = {"site": Site} | {
+    field.alias or name: field.annotation
+    for name, field in Campaign.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+}
+"""The class of each section, by the section's name."""
 OF_A_CYCLE = ("train", "explore", "select", "validate")
 
 
@@ -42,7 +48,10 @@ def write_sections(campaign: Campaign, site: Site, results: Path | str, cycles: 
         campaign were computed at Γ because that was the default.
     """
     folder = Path(results) / campaign.name / "config"
-    sections = {**campaign.sections(), "site": {**site.model_dump(mode="json"), "seed": campaign.seed}}
+    sections: dict[str, Settings] = {
+        **campaign.sections(),
+        "site": {**site.model_dump(mode="json"), "seed": campaign.seed},
+    }
     if not campaign.simulate.force_field:
         _check_kpoints(campaign, folder)
         _write_cycles(campaign, folder, sections, max(cycles, campaign.select.maximum_cycles))
@@ -73,7 +82,7 @@ def kept_settings(folder: Path) -> dict[str, list[int]]:
     return kept
 
 
-def said_of_kept(folder: Path) -> str:
+def message_on_kept(folder: Path) -> str:
     """What `kept_settings` found, for the user; empty: nothing."""
     kept = kept_settings(folder)
     named = "; ".join(f"{section} of {cycles_in_words(cycles)}" for section, cycles in kept.items())
@@ -88,7 +97,7 @@ def cycles_in_words(cycles: list[int]) -> str:
     return f"cycle{'s' if len(cycles) > 1 else ''} {numbers}"
 
 
-def _write_cycles(campaign: Campaign, folder: Path, sections: dict[str, dict[str, Any]], cycles: int) -> None:
+def _write_cycles(campaign: Campaign, folder: Path, sections: dict[str, Settings], cycles: int) -> None:
     names = {f"{cycle:03d}" for cycle in range(cycles)}
     names |= {path.name for path in (folder.parent / "cycle").glob("[0-9][0-9][0-9]")}
     settled = {name for name in names if _settled(folder, name)}
@@ -107,16 +116,16 @@ def _write_cycles(campaign: Campaign, folder: Path, sections: dict[str, dict[str
 
 def _settled(folder: Path, cycle: str) -> bool:
     """Whether the cycle after the one named has begun, and so what this one did is not done again."""
-    cycles = folder.parent / "cycle"
-    status = cycles / cycle / "select" / "status.json"
-    begun = (cycles / f"{int(cycle) + 1:03d}").is_dir()
-    return begun and status.is_file() and read_json(status).get("verdict") == "continue"
+    campaign, number = paths.Campaign(folder.parent), int(cycle)
+    status = campaign.cycle(number).select.status
+    begun = campaign.cycle(number + 1).path.is_dir()
+    return begun and status.is_file() and records.read(status, records.Verdict).goes_on
 
 
 def _check_kpoints(campaign: Campaign, folder: Path) -> None:
     """Labels at Γ, the default of version 0.1, are neither mixed with others nor paid for again unasked."""
     before = _filled_in(folder / "label.json", "label").get("kpoints")
-    begun = (folder.parent / "cycle" / "000" / "label" / "summary.json").is_file()
+    begun = paths.Campaign(folder.parent).cycle(0).label.summary.is_file()
     if begun and before == "gamma" != campaign.label.kpoints and "kpoints" not in campaign.label.model_fields_set:
         raise ConfigError(
             f"label.kpoints: {folder.parent} was labelled at Γ alone, the default when it began, which errs by up to "
@@ -126,27 +135,26 @@ def _check_kpoints(campaign: Campaign, folder: Path) -> None:
 
 
 def _check_baselines(campaign: Campaign, folder: Path, cycle: str) -> None:
-    known = cycle_section(folder, "select", cycle).baseline_lines
+    known = load_section(Select, paths.Campaign(folder.parent).cycle_config(cycle, "select"))[0].baseline_lines
     new = [line for line in campaign.select.baseline_lines if line not in known]
     if new:
         raise ConfigError(
-            f"select.baselines asks for {', '.join(new)}, and cycle {int(cycle)} was done without; baselines begin "
-            f"with the first cycle: leave them out, or remove {folder.parent}/cycle to begin again (labels stay in the "
-            "store)"
+            f"select.baselines asks for {', '.join(new)}, and cycle {int(cycle)} was done without; baselines begin with "
+            f"the first cycle: leave them out, or remove {folder.parent}/cycle to begin again (labels stay in the store)"
         )
 
 
-def _of_a_cycle(section: str, values: dict[str, Any]) -> dict[str, Any]:
+def _of_a_cycle(section: str, values: Settings) -> Settings:
     """What of a section a cycle depends on."""
     return {**values, "steps_final": None} if section == "train" and values else values
 
 
-def _write(path: Path, section: str, values: dict[str, Any]) -> None:
+def _write(path: Path, section: str, values: Settings) -> None:
     if _filled_in(path, section) != values:
         write_json_if_changed(path, values)
 
 
-def _filled_in(path: Path, section: str) -> dict[str, Any]:
+def _filled_in(path: Path, section: str) -> Settings:
     """A resolved section, read with today's defaults; empty: none can be read."""
     try:
         found, seed = load_section(MODELS[section], path)

@@ -21,9 +21,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
+import msgspec
 from pydantic import Field, field_validator
 
-from mlpwf.campaign.resolve import said_of_kept, write_sections
+from mlpwf.campaign import records
+from mlpwf.campaign.resolve import message_on_kept, write_sections
 from mlpwf.config import Campaign, Section, Site, load_campaign, load_site, parse, read_yaml
 from mlpwf.errors import ConfigError
 from mlpwf.files import write_json_if_changed, write_text
@@ -68,7 +70,15 @@ def only_looks(arguments: Sequence[str]) -> bool:
     return any(_LOOKS.fullmatch(word.split("=")[0]) for word in arguments)
 
 
-def read_named(config: Mapping[str, Any], files: Sequence[Path | str] = ()) -> Named:
+class Snapshot(records.Record, frozen=True, kw_only=True):
+    """What a workflow was started with, as it is kept in a file for its jobs."""
+
+    campaign: records.Settings
+    site: records.Settings
+    results: str
+
+
+def read_named(config: Mapping[str, object], files: Sequence[Path | str] = ()) -> Named:
     """What a run is asked for.
 
     Parameters
@@ -88,7 +98,7 @@ def read_named(config: Mapping[str, Any], files: Sequence[Path | str] = ()) -> N
     return parse(Named, dict(config), "--config")
 
 
-def open_run(config: Mapping[str, Any], *, job: bool, look: bool, files: Sequence[Path | str] = ()) -> Run:
+def open_run(config: Mapping[str, object], *, job: bool, look: bool, files: Sequence[Path | str] = ()) -> Run:
     """The run this Snakemake belongs to.
 
     Parameters
@@ -124,8 +134,8 @@ def open_run(config: Mapping[str, Any], *, job: bool, look: bool, files: Sequenc
         _remove_stale_lock()
         os.environ[SNAPSHOT] = str(_write(run).absolute())
     folder = write_sections(run.campaign, run.site, run.results, run.plan)
-    if not job and (said := said_of_kept(folder)):
-        print(f"mlpwf: {said}", file=sys.stderr)
+    if not job and (message := message_on_kept(folder)):
+        print(f"mlpwf: {message}", file=sys.stderr)
     return run
 
 
@@ -166,11 +176,13 @@ def _remove_stale_lock() -> None:
 
 def _write(run: Run) -> Path:
     """Keep the config under a name made from its content: a job of an older start keeps its own."""
-    document = {
-        "campaign": run.campaign.model_dump(mode="json", by_alias=True),
-        "site": run.site.model_dump(mode="json"),
-        "results": run.results,
-    }
+    document = records.as_json(
+        Snapshot(
+            campaign=run.campaign.model_dump(mode="json", by_alias=True),
+            site=run.site.model_dump(mode="json"),
+            results=run.results,
+        )
+    )
     name = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
     path = FOLDER / f"config-{name}.json"
     write_json_if_changed(path, document)
@@ -180,7 +192,7 @@ def _write(run: Run) -> Path:
 
 def _read(path: Path) -> Run:
     try:
-        document = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        kept = msgspec.convert(json.loads(path.read_text()), Snapshot)
+    except (OSError, ValueError, msgspec.ValidationError) as error:
         raise ConfigError(f"{path}: the config this workflow was started with cannot be read ({error})") from None
-    return Run(Campaign(**document["campaign"]), Site(**document["site"]), document["results"])
+    return Run(Campaign.model_validate(kept.campaign), Site.model_validate(kept.site), kept.results)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from mlpwf.campaign import records
 from mlpwf.campaign.paths import State
+from mlpwf.campaign.records import SegmentSummary
 from mlpwf.files import sha256
 
 CHECKPOINTS = Path("checkpoint")
@@ -21,6 +21,13 @@ class Checkpoint:
     number: int
     step: int
     restart: Path
+    sha256: str
+    """Of the restart file, as it was recorded."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether the restart file is there and is the one that was recorded."""
+        return self.restart.is_file() and sha256(self.restart) == self.sha256
 
 
 def checkpoint_file(folder: Path, number: int, suffix: str) -> Path:
@@ -37,20 +44,17 @@ def last_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     complaints: list[str] = []
     chain: list[Checkpoint] = []
     for number, path in _numbered(folder):
-        try:
-            record = json.loads(path.read_text())
-            step, hashes = int(record["step"]), dict(record["sha256"])
-        except (OSError, ValueError, KeyError, TypeError):
+        record = records.read_known(path, records.Checkpoint)
+        if record is None:
             complaints.append(f"{path}: not a whole checkpoint")
             break
         part, restart = (checkpoint_file(folder, number, suffix) for suffix in ("npz", "bin"))
-        if number != len(chain) + 1 or not part.is_file() or sha256(part) != hashes.get(part.name):
+        if number != len(chain) + 1 or not part.is_file() or sha256(part) != record.sha256.get(part.name):
             complaints.append(f"{part}: missing or damaged")
             break
-        chain.append(Checkpoint(number, step, restart))
+        chain.append(Checkpoint(number, record.step, restart, record.sha256.get(restart.name, "")))
     for checkpoint in reversed(chain[-2:]):
-        hashes = json.loads(checkpoint_file(folder, checkpoint.number, "json").read_text())["sha256"]
-        if checkpoint.restart.is_file() and sha256(checkpoint.restart) == hashes.get(checkpoint.restart.name):
+        if checkpoint.whole:
             return checkpoint, complaints
         complaints.append(f"{checkpoint.restart}: missing or damaged")
     return None, complaints
@@ -61,14 +65,9 @@ def _numbered(folder: Path) -> Iterator[tuple[int, Path]]:
         yield int(path.stem), path
 
 
-def segments(state: State) -> list[dict[str, Any]]:
+def segments(state: State) -> list[SegmentSummary]:
     """Summaries of the finished segments of a state, in order, up to the first that is not there."""
-    found: list[dict[str, Any]] = []
-    while True:
-        try:
-            summary = json.loads(state.segment(len(found)).summary.read_text())
-        except (OSError, ValueError):
-            return found
-        if not isinstance(summary, dict) or "end_ps" not in summary:
-            return found
+    found: list[SegmentSummary] = []
+    while summary := records.read_known(state.segment(len(found)).summary, SegmentSummary):
         found.append(summary)
+    return found

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
+from mlpwf.campaign.records import Settings
 from mlpwf.config import Explore, Simulate, System
 
 
@@ -48,7 +48,7 @@ def simulate_lengths(simulate: Simulate) -> dict[str, float]:
     return dict(zip(simulate_states(simulate), simulate.lengths_ps, strict=True))
 
 
-def production_settings(simulate: Simulate, system: System, temperature: float) -> dict[str, Any]:
+def production_settings(simulate: Simulate, system: System, temperature: float) -> Settings:
     """All of a campaign's settings that a production trajectory depends on, as plain JSON types.
 
     Its length is not among them, nor are the other states: a run may be

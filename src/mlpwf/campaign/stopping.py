@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from mlpwf.campaign.agreement import Liquid, compare, mean_with_error, structure
+from mlpwf.campaign.agreement import compare, mean_with_error, structure
+from mlpwf.campaign.records import Criterion, LiquidSamples
 from mlpwf.campaign.verdicts import ACCURATE, BROKEN, FAILED, VERDICTS
 from mlpwf.errors import DataError
 
@@ -18,27 +20,24 @@ SIGNIFICANCE = 0.05
 """Probability by chance below which liquids of two models differ."""
 MOST_ERROR = 0.3
 """Standard error, as a share of the quantity, above which two models cannot be told apart."""
-
-
-@dataclass(frozen=True)
-class Criterion:
-    """One of the conditions of convergence."""
-
-    name: str
-    met: bool | None
-    """None: not known yet, which does not count as met."""
-    said: str
+QUANTITIES = {
+    "density": ("g/cm³", "validate.npt_ps"),
+    "g(r)": ("", "validate.nvt_ps"),
+    "diffusion": ("Å²/ps", "validate.nvt_ps"),
+}
+"""What is compared of liquids: its unit where its value is told, and the length of the run it is measured in."""
 
 
 def few_candidates(counts: Counter[str], most: float) -> Criterion:
     """Few explored frames are not accurate: at most the share `most`."""
-    explored = sum(counts.values())
+    name, explored = "few candidates", sum(counts.values())
     if explored == 0:
-        return Criterion("few candidates", False, "there are no explored frames: every walker blew up before its first")
+        message = "there are no explored frames: every walker blew up before its first"
+        return Criterion(name=name, met=False, message=message)
     share = (explored - counts[ACCURATE]) / explored
     relation = "at most" if share <= most else "more than"
-    said = f"{share:.2%} of {explored} explored frames are not accurate, {relation} {most:.2%}"
-    return Criterion("few candidates", share <= most, said)
+    message = f"{share:.2%} of {explored} explored frames are not accurate, {relation} {most:.2%}"
+    return Criterion(name=name, met=share <= most, message=message)
 
 
 def small_error(name: str, what: str, error: float | None, most: float) -> Criterion:
@@ -47,10 +46,15 @@ def small_error(name: str, what: str, error: float | None, most: float) -> Crite
     A committee alone can agree on what is wrong, so that few candidates are not enough.
     """
     if error is None:
-        return Criterion(name, None, f"the previous models' {what} on new labels is not known yet")
+        return _unknown(name, f"the previous models' {what} on new labels is not known yet")
     relation = "at most" if error <= most else "more than"
-    said = f"the previous models' {what} on new labels is {error:.3f} eV/Å, {relation} {most:.3f}"
-    return Criterion(name, error <= most, said)
+    message = f"the previous models' {what} on new labels is {error:.3f} eV/Å, {relation} {most:.3f}"
+    return Criterion(name=name, met=error <= most, message=message)
+
+
+def _unknown(name: str, message: str) -> Criterion:
+    """A criterion of which it is not known yet whether it is met."""
+    return Criterion(name=name, met=None, message=message)
 
 
 def flat_test_error(before: Sequence[float] | None, now: Sequence[float]) -> Criterion:
@@ -66,22 +70,22 @@ def flat_test_error(before: Sequence[float] | None, now: Sequence[float]) -> Cri
     """
     name = "test set flat"
     if before is None:
-        return Criterion(name, None, "the test error has no earlier cycle to compare with")
+        return _unknown(name, "the test error has no earlier cycle to compare with")
     if len(before) != len(now):
         raise DataError(f"{len(now)} test frames, {len(before)} in the cycle before; expected the same test set")
     if len(now) < 2:
-        return Criterion(name, None, f"{len(now)} test frame gives the test error no error bar")
+        return _unknown(name, f"{len(now)} test frame gives the test error no error bar")
     fall = np.asarray(before) - np.asarray(now)
     error = float(fall.std(ddof=1) / np.sqrt(len(fall)))
     flat = bool(abs(fall.mean()) <= FLAT * error)
     root = [1e3 * float(np.sqrt(np.mean(values))) for values in (before, now)]
     how = "no more" if flat else "more"
     way = "down" if fall.mean() >= 0 else "up"
-    said = f"the test error went from {root[0]:.1f} to {root[1]:.1f} meV/Å, {how} than {FLAT:g} standard errors {way}"
-    return Criterion(name, flat, said)
+    change = f"from {root[0]:.1f} to {root[1]:.1f} meV/Å, {how} than {FLAT:g} standard errors {way}"
+    return Criterion(name=name, met=flat, message=f"the test error went {change}")
 
 
-def same_liquid(liquids: Sequence[Liquid], wanted: int) -> list[Criterion]:
+def same_liquid(liquids: Sequence[LiquidSamples], wanted: int) -> list[Criterion]:
     """Density, g(r) and diffusion of the last cycles' models agree within their errors: one criterion each.
 
     The test is `agreement.compare` at the level `SIGNIFICANCE`. A quantity whose error is above the share
@@ -94,47 +98,45 @@ def same_liquid(liquids: Sequence[Liquid], wanted: int) -> list[Criterion]:
     wanted
         Cycles to compare.
     """
-    names = ("density", "g(r)", "diffusion")
     if len(liquids) < wanted:
-        return [Criterion(name, None, f"the {name} has fewer than {wanted} cycles to compare") for name in names]
+        return [_unknown(name, f"the {name} has fewer than {wanted} cycles to compare") for name in QUANTITIES]
     conditions = dict.fromkeys(one.conditions for one in liquids)
     if len(conditions) > 1:
-        said = f"the {{}} of the cycles' models is not comparable: {' and '.join(conditions)}"
-        return [Criterion(name, None, said.format(name)) for name in names]
-    faults = [f"the {{}} by the model of cycle {one.cycle} is none: {one.fault}" for one in liquids if one.fault]
-    if faults:
-        return [Criterion(name, False, faults[-1].format(name)) for name in names]
-    samples = (
-        [one.density_g_cm3 for one in liquids],
-        [structure(one) for one in liquids],
-        [one.diffusion_angstrom2_per_ps for one in liquids],
-    )
-    remedies = ("validate.npt_ps", "validate.nvt_ps", "validate.nvt_ps")
+        differ = " and ".join(conditions)
+        return [_unknown(name, f"the {name} of the cycles' models is not comparable: {differ}") for name in QUANTITIES]
+    faulty = [one for one in liquids if one.fault]
+    if faulty:
+        why = f"by the model of cycle {faulty[-1].cycle} is none: {faulty[-1].fault}"
+        return [Criterion(name=name, met=False, message=f"the {name} {why}") for name in QUANTITIES]
+    samples: dict[str, list[ArrayLike]] = {
+        "density": [one.density for one in liquids],
+        "g(r)": [structure(one) for one in liquids],
+        "diffusion": [one.diffusion for one in liquids],
+    }
     cycles = ", ".join(str(one.cycle) for one in liquids)
-    found = []
-    for name, unit, groups, remedy in zip(names, ("g/cm³", "", "Å²/ps"), samples, remedies, strict=True):
-        if min(map(len, groups)) < 2:
-            said = f"the {name} by the models of cycles {cycles} is not measured: run longer ({remedy})"
-            found.append(Criterion(name, None, said))
-            continue
-        values = [mean_with_error(group) for group in groups]
-        stated = ", ".join(f"{mean:.3g} ± {error:.2g}" for mean, error in values)
-        shown = f": {stated} {unit}" if unit else ""
-        said = f"the {name} by the models of cycles {cycles}{shown}"
-        if not all(error <= MOST_ERROR * abs(mean) for mean, error in values):
-            why = f"an error above {MOST_ERROR:.0%} tells nothing, run longer ({remedy})"
-            found.append(Criterion(name, None, f"{said}: {why}"))
-            continue
-        test = compare(groups)
-        met = bool(test.p_value >= SIGNIFICANCE)
-        how = f"differs by {test.ratio:.2g} times what errors alone would give (p = {test.p_value:.2g})"
-        found.append(Criterion(name, met, f"{said}{',' if unit else ''} {how}"))
-    return found
+    return [_agrees(name, cycles, samples[name]) for name in QUANTITIES]
+
+
+def _agrees(name: str, cycles: str, groups: Sequence[ArrayLike]) -> Criterion:
+    """One quantity of the liquids agrees, by the samples of each cycle's model."""
+    unit, length = QUANTITIES[name]
+    about, remedy = f"the {name} by the models of cycles {cycles}", f"run longer ({length})"
+    if min(len(np.asarray(group)) for group in groups) < 2:
+        return _unknown(name, f"{about} is not measured: {remedy}")
+    values = [mean_with_error(group) for group in groups]
+    if unit:
+        about += f": {', '.join(f'{mean:.3g} ± {error:.2g}' for mean, error in values)} {unit}"
+    if not all(error <= MOST_ERROR * abs(mean) for mean, error in values):
+        return _unknown(name, f"{about}: an error above {MOST_ERROR:.0%} tells nothing, {remedy}")
+    test = compare(groups)
+    how = f"differs by {test.ratio:.2g} times what errors alone would give (p = {test.p_value:.2g})"
+    message = f"{about}{',' if unit else ''} {how}"
+    return Criterion(name=name, met=bool(test.p_value >= SIGNIFICANCE), message=message)
 
 
 @dataclass(frozen=True)
-class Outlook:
-    """What more labels would likely bring, in eV/Å."""
+class Extrapolation:
+    """The test error now and after more labels, in eV/Å."""
 
     now: float
     then: float
@@ -142,10 +144,10 @@ class Outlook:
     """Standard error of `then`."""
 
 
-def outlook(
+def extrapolation(
     labels: Sequence[float], frame_errors: Sequence[Sequence[float]], more: float = 100, noise: float = 0.0
-) -> Outlook | None:
-    """The test error after `more` labels, by a power law through the cycles so far.
+) -> Extrapolation | None:
+    """Learning-curve extrapolation: the test error after `more` labels, by a power law through the cycles so far.
 
     log(error) is fitted by a straight line of log(labels). The standard error joins that
     from 400 bootstraps of the test frames (all cycles resampled alike) with the scatter of one
@@ -181,7 +183,7 @@ def outlook(
     variance = max(float(residual @ residual) / (len(x) - 2) if len(x) > 2 else 0.0, noise**2)
     scatter = variance * (1 + float(ahead @ ahead))
     then = float(np.exp(ahead @ y))
-    return Outlook(float(np.exp(y[-1])), then, then * float(np.sqrt(np.var(ahead @ logs) + scatter)))
+    return Extrapolation(float(np.exp(y[-1])), then, then * float(np.sqrt(np.var(ahead @ logs) + scatter)))
 
 
 def root_with_error(frame_errors: Sequence[float]) -> tuple[float, float]:
@@ -250,7 +252,7 @@ def judge(
     reason
         Which criteria are met or not met, with numbers.
     """
-    everything = "; ".join(criterion.said for criterion in criteria)
+    everything = "; ".join(criterion.message for criterion in criteria)
     if all(criterion.met for criterion in criteria):
         return "converged", f"converged: {everything}"
     if selectable == 0:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mlpwf.campaign.resolve import said_of_kept, write_sections
+from mlpwf.campaign.resolve import message_on_kept, write_sections
 from mlpwf.config import load_campaign, load_site
 
 log = logging.getLogger(__name__)
@@ -23,5 +23,5 @@ def config(
     campaign = load_campaign(system)
     folder = write_sections(campaign, load_site(site), results)
     log.info("%s: %s is sound; resolved sections are in %s", system, campaign.name, folder)
-    if said := said_of_kept(folder):
-        log.info("%s", said)
+    if message := message_on_kept(folder):
+        log.info("%s", message)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
-import msgspec
 import numpy as np
 
 from mlpwf.campaign import records
 from mlpwf.figures import PALETTE, Curve, Panel, lines, rows, thermal_colours
 from mlpwf.potentials.calibration import POOLED, from_record
-from mlpwf.report.gather import Cycle, Record, number
+from mlpwf.report.gather import Cycle, Record
 from mlpwf.report.parts import Drawing, Part, Table
 
 CHANNELS = {"inter": "Net force on molecules", "intra": "Forces inside molecules"}
@@ -29,13 +27,13 @@ def calibration(record: Record) -> Part:
     )
 
 
-def _calibrated(record: Record) -> list[tuple[Cycle, Mapping[str, Any]]]:
+def _calibrated(record: Record) -> list[tuple[Cycle, records.Calibration]]:
     return [(cycle, cycle.calibration) for cycle in record.cycles if cycle.calibration]
 
 
 def _reliability(record: Record) -> list[Drawing]:
     """True against expected error of each cycle's new labels, by the map made before them."""
-    cycles = [(c, d["reliability"]) for c, d in _calibrated(record) if d.get("reliability")]
+    cycles = [(cycle, found.reliability) for cycle, found in _calibrated(record) if found.reliability]
     colours = thermal_colours(len(cycles))
     panels = []
     for channel, title in CHANNELS.items():
@@ -58,7 +56,7 @@ def _reliability(record: Record) -> list[Drawing]:
     caption = (
         f"Root-mean-square error of a force component on {which} new labels, before they were trained on, "
         "against what the map of the cycle before expected; bins of equal size. On the line a deviation is worth "
-        "what was said; above it the committee was too sure."
+        "what the map expected; above it the committee was too sure."
     )
     return [Drawing("reliability", caption, partial(lines, panels, height=4.0), list(rows(panels)))]
 
@@ -68,13 +66,12 @@ def _maps(record: Record) -> list[Drawing]:
     found = _calibrated(record)
     if not found:
         return []
-    cycle, document = found[-1]
+    cycle, last = found[-1]
     panels = []
     for channel, title in CHANNELS.items():
-        described = document.get("maps", {}).get(channel)
-        if not described:
+        if channel not in last.maps:
             continue
-        maps = from_record(msgspec.convert(described, dict[str, records.Map]))
+        maps = from_record(last.maps[channel])
         x = np.geomspace(
             0.5 * min(one.deviation[0] for one in maps.values()), max(m.largest for m in maps.values()), 80
         )
@@ -87,18 +84,18 @@ def _maps(record: Record) -> list[Drawing]:
     if not panels:
         return []
     caption = (
-        f"The map of cycle {cycle.number}, from {number(document, 'frames') or 0:.0f} frames "
-        f"({document.get('source', 'source not recorded')}), up to the largest deviation it was made from; all: all "
-        "pairs; other names where data allow; the bound is what 90 % of errors should stay below."
+        f"The map of cycle {cycle.number}, from {last.frames} frames ({last.source}), up to the largest deviation it "
+        "was made from; all: all pairs; other names where data allow; the bound is what 90 % of errors should stay "
+        "below."
     )
     return [Drawing("calibration", caption, partial(lines, panels, height=3.4), list(rows(panels)))]
 
 
 def _checks(record: Record) -> list[Table]:
     table = [
-        (str(cycle.number), CHANNELS.get(channel, channel), f"{check['frames']}", _percent(check.get("covered")),
-         _percent(check.get("beyond")), f"{number(check, 'ratio') or 0:.2g}", "yes" if check.get("holds") else "no")
-        for cycle, document in _calibrated(record) for channel, check in document.get("check", {}).items()
+        (str(cycle.number), CHANNELS.get(channel, channel), f"{check.frames}", _percent(check.covered),
+         _percent(check.beyond), f"{check.ratio:.2g}", "yes" if check.holds else "no")
+        for cycle, found in _calibrated(record) for channel, check in found.check.items()
     ]  # fmt: skip
     header = (
         "cycle",
@@ -113,22 +110,21 @@ def _checks(record: Record) -> list[Table]:
     return [Table(caption, header, table)] if table else []
 
 
-def _percent(value: Any) -> str:
-    return f"{100 * value:.0f} %" if isinstance(value, int | float) else "–"
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.0f} %"
 
 
 def _levels(record: Record) -> list[Table]:
     """Trust levels of each cycle, and whose they are."""
     table = []
     for cycle in record.cycles:
-        trust = (cycle.status or {}).get("trust")
-        if not isinstance(trust, dict):
+        if cycle.status is None:
             continue
-        own = trust.get("force")
-        if own:
-            table.append((str(cycle.number), "largest deviation", "the user's", *_pair(own)))
+        trust = cycle.status.trust
+        if trust.force:
+            table.append((str(cycle.number), "largest deviation", "the user's", *_pair(trust.force)))
             continue
-        for channel, levels in trust.get("levels", {}).items():
+        for channel, levels in trust.levels.items():
             for name, pair in levels.items():
                 table.append((str(cycle.number), f"{CHANNELS.get(channel, channel)}: {name}", "target", *_pair(pair)))
     header = ("cycle", "deviation of", "from", "lower, eV/Å", "upper, eV/Å")
@@ -144,9 +140,10 @@ def _warnings(record: Record) -> list[str]:
     found = _calibrated(record)
     if not found:
         return []
-    cycle, document = found[-1]
+    cycle, last = found[-1]
     return [
         f"The map ({CHANNELS.get(channel, channel).lower()}) did not hold for the labels of cycle {cycle.number}: "
-        f"{check.get('message', check.get('said'))}."
-        for channel, check in document.get("check", {}).items() if not check.get("holds")
-    ]  # fmt: skip
+        f"{check.message}."
+        for channel, check in last.check.items()
+        if not check.holds
+    ]

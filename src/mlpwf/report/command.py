@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import logging
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -23,8 +27,6 @@ def report(
     """Write report.html, a page that needs no other file, and the numbers of its figures as CSV."""
     settings, _ = load_section(Report, config)
     with sole_writer(out), accounted(out, "report"):
-        from dataclasses import replace
-
         from mlpwf.report.gather import gather
         from mlpwf.report.page import page
 
@@ -50,10 +52,7 @@ def _rendered(content: object, svgs: dict[str, str]) -> str:
     return environment.get_template("page.html.j2").render(page=content, svgs=svgs)
 
 
-def _csv(numbers: object) -> str:
-    import csv
-    import io
-
+def _csv(numbers: Sequence[Sequence[str]]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(numbers)  # type: ignore[arg-type]
+    csv.writer(text, lineterminator="\n").writerows(numbers)
     return text.getvalue()

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mlpwf.dynamics import registry
 from mlpwf.dynamics.columns import ALL, Reader, cell, lower, quantity_name
 from mlpwf.dynamics.figures import figures
 from mlpwf.dynamics.observable import Line
 from mlpwf.figures import lines, rows
-from mlpwf.report.gather import Record, number
+from mlpwf.report.gather import Record
 from mlpwf.report.parts import Drawing, Part, Table
 
 if TYPE_CHECKING:
@@ -71,12 +72,12 @@ def _warnings(record: Record) -> list[str]:
     if record.classical:
         remedy = "Look at the force field, or simulate {} with a shorter time step."
     found = [
-        f"The run at {s.state} blew up at step {s.summary.get('end_step', '?')}: {s.summary.get('reason', '?')}. "
+        f"The run at {s.state} blew up at step {s.end_step}: {s.reason}. "
         f"It has no numbers. {remedy.format('this state')}"
         for s in record.segments
-        if s.summary.get("stable") is False
+        if not s.stable
     ]
-    states = sorted({s.state for s in record.segments if s.summary.get("intact") is False}, key=_kelvin)
+    states = sorted({s.state for s in record.segments if not s.intact}, key=_kelvin)
     if states:
         found.append(
             f"Molecules broke at {', '.join(states)}: the numbers of these states are not the liquid's, and enter no "
@@ -88,35 +89,24 @@ def _warnings(record: Record) -> list[str]:
 def _runs(record: Record) -> list[Table]:
     """A row for the run of each state: how long it is, how fast it went, and whether it is to be trusted."""
     names = list(dict.fromkeys(segment.state for segment in record.segments))
-    asked = _asked_ps(record)
+    asked = record.sections.simulate.asked_ps
     table = []
     for name in sorted(names, key=_kelvin):
-        mine = [s.summary for s in record.segments if s.state == name]
-        done, rate = number(mine[-1], "end_ps"), number(mine[-1], "ns_per_day")
-        far = "–" if done is None else f"{max(0.0, done):.4g}"
+        mine = [segment for segment in record.segments if segment.state == name]
+        last, far = mine[-1], f"{max(0.0, mine[-1].end_ps):.4g}"
         table.append(
             (
                 name,
                 f"{far} of {asked[name]:g}" if name in asked else far,
-                "–" if rate is None else f"{rate:.3g}",
-                str(mine[-1].get("ensemble", "–")),
-                str(mine[-1].get("molecules", "–")),
-                "yes" if all(summary.get("intact", True) is True for summary in mine) else "no",
-                "blew up" if mine[-1].get("stable") is False else "stable",
+                "–" if last.ns_per_day is None else f"{last.ns_per_day:.3g}",
+                last.ensemble,
+                str(last.molecules),
+                "yes" if all(segment.intact for segment in mine) else "no",
+                "stable" if last.stable else "blew up",
             )
         )
     header = ("state", "length, ps", "ns/day", "ensemble", "molecules", "all whole", "verdict")
     return [Table("Production runs.", header, table)] if table else []
-
-
-def _asked_ps(record: Record) -> dict[str, float]:
-    """The length asked for in ps, by state."""
-    simulate = record.sections.get("simulate", {})
-    temperatures, lengths = simulate.get("temperatures_kelvin", []), simulate.get("length_ps")
-    if not isinstance(lengths, list):
-        lengths = [lengths] * len(temperatures)
-    pairs = zip(temperatures, lengths, strict=False)
-    return {f"{kelvin:g}K": float(length) for kelvin, length in pairs if isinstance(length, int | float)}
 
 
 def _kelvin(state: str) -> float:
@@ -148,7 +138,7 @@ def _states(reader: Reader) -> list[Table]:
     return [Table("States: value ± standard error, and the verdict where it is not ok.", header, body)]
 
 
-def _lines(reader: Reader, lines: Sequence[Line], temperatures: Any) -> list[tuple[str, ...]]:
+def _lines(reader: Reader, lines: Sequence[Line], temperatures: NDArray[np.float64]) -> list[tuple[str, ...]]:
     """Lines of one observable: of each correlator of all molecules, where they are of correlators."""
     plain = [line for line in lines if "{}" not in line.title]
     found = [
@@ -170,7 +160,7 @@ def _lines(reader: Reader, lines: Sequence[Line], temperatures: Any) -> list[tup
     return found
 
 
-def _at(table: Columns, temperatures: Any, line: Line) -> list[str]:
+def _at(table: Columns, temperatures: NDArray[np.float64], line: Line) -> list[str]:
     """Cells of a table with one row a state, in the order of the temperatures; a dash where there is no row."""
     at = {float(kelvin): k for k, kelvin in enumerate(table["temperature_kelvin"])}
     places = [at.get(float(kelvin)) for kelvin in temperatures]

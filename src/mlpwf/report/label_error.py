@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-from mlpwf.report.gather import Record, number
+from mlpwf.campaign import records
+from mlpwf.report.gather import Record
 from mlpwf.report.parts import Part, Table
 
 HEADER = ("atoms", "edge, Å", "frames", "error of", "force, meV/Å", "net force, meV/Å", "energy, meV/atom",
           "virial, meV/atom", "pressure, kbar")  # fmt: skip
-MEASURES = (
-    ("force_rmse_ev_angstrom", 1e3),
-    ("force_inter_rmse_ev_angstrom", 1e3),
-    ("energy_rmse_mev_atom", 1.0),
-    ("virial_rmse_ev_atom", 1e3),
-    ("pressure_bias_kbar", 1.0),
-)
 SHARE = 0.5
-"""Of the target error: labels worse than this are said in plain sight."""
+"""Of the target error: labels that are worse get a warning."""
 MEANING = (
     "A few frames of each box size labelled once more: with k-points converged, and with cut-offs and SCF threshold "
     "converged; the total is the sum of both changes. Root mean squares; energies after the mean difference per atom "
@@ -28,26 +19,37 @@ MEANING = (
 
 def label_error(record: Record) -> Part:
     """How far labels are from converged ones, by box size and lever."""
-    document = record.label_error or {}
-    *sizes, every = document.get("rows") or [None]
-    shown = [*sizes, every] if len(sizes) > 1 else sizes
+    found = record.label_error
+    sizes = found.rows[:-1] if found else []
     rows = [
         (
-            "all" if row["atoms"] is None else f"{row['atoms']}",
-            f"{row['edge_angstrom']:.2f}",
-            f"{row['frames']}",
+            "all" if row.atoms is None else f"{row.atoms}",
+            f"{row.edge_angstrom:.2f}",
+            f"{row.frames}",
             lever,
-            *("–" if errors[key] is None else f"{errors[key] * factor:.3g}" for key, factor in MEASURES),
+            *_measures(errors),
         )
-        for row in shown
-        for lever, errors in row["errors"].items()
+        for row in (found.rows if found and len(sizes) > 1 else sizes)
+        for lever, errors in row.errors.items()
     ]
     return Part(
         "label-error",
         "Error of the labels",
         tables=[Table(MEANING, HEADER, rows)] if rows else [],
-        notes=[f"A frame was left out: {failure}" for failure in document.get("failures", [])],
+        notes=[f"A frame was left out: {failure}" for failure in (found.failures if found else [])],
         warnings=warnings(record),
+    )
+
+
+def _measures(errors: records.ErrorsOfLabels) -> tuple[str, ...]:
+    """The last columns of `HEADER`."""
+    energy = errors.energy_rmse_mev_atom
+    return (
+        f"{1e3 * errors.force_rmse_ev_angstrom:.3g}",
+        f"{1e3 * errors.force_inter_rmse_ev_angstrom:.3g}",
+        "–" if energy is None else f"{energy:.3g}",
+        f"{1e3 * errors.virial_rmse_ev_atom:.3g}",
+        f"{errors.pressure_bias_kbar:.3g}",
     )
 
 
@@ -56,34 +58,28 @@ def label_bar(record: Record) -> tuple[str, str]:
     total = _total(record)
     if total is None:
         return "–", "not measured"
-    return f"{total['force_rmse_ev_angstrom']:.3g}", "eV/Å, RMSE of forces against converged labels"
+    return f"{total.force_rmse_ev_angstrom:.3g}", "eV/Å, RMSE of forces against converged labels"
 
 
 def warnings(record: Record) -> list[str]:
     """A sentence for each force whose labels err by more than half of the target error."""
     total = _total(record)
-    targets = _targets(record)
     if total is None:
         return []
-    kinds = (("forces", "force_rmse_ev_angstrom", "intra"), ("net forces", "force_inter_rmse_ev_angstrom", "inter"))
+    targets = record.sections.select.targets
+    kinds = (
+        ("forces", total.force_rmse_ev_angstrom, "intra"),
+        ("net forces", total.force_inter_rmse_ev_angstrom, "inter"),
+    )
     return [
-        f"The labels' own {name} err by {1e3 * total[key]:.0f} meV/Å, more than half of the target error of "
+        f"The labels' own {name} err by {1e3 * error:.0f} meV/Å, more than half of the target error of "
         f"{1e3 * targets[kind]:.0f} meV/Å: raise the cut-offs, lengthen label.image_distance_angstrom, or take larger "
         "boxes (`mlpwf label converge` finds the cheapest)."
-        for name, key, kind in kinds
-        if kind in targets and total[key] > SHARE * targets[kind]
+        for name, error, kind in kinds
+        if kind in targets and error > SHARE * targets[kind]
     ]
 
 
-def _total(record: Record) -> Mapping[str, float] | None:
-    rows: Sequence[Mapping[str, Any]] = (record.label_error or {}).get("rows", [])
-    return rows[-1]["errors"]["total"] if rows else None
-
-
-def _targets(record: Record) -> dict[str, float]:
-    """Errors asked for in eV/Å, as the user wrote them."""
-    section = record.sections.get("select", {})
-    atom = number(section, "target_error_mev_angstrom")
-    net = number(section, "target_inter_error_mev_angstrom")
-    found = {"intra": atom, "inter": atom if net is None else net}
-    return {kind: value / 1e3 for kind, value in found.items() if value is not None}
+def _total(record: Record) -> records.ErrorsOfLabels | None:
+    """Over all frames and levers; None where nothing was measured."""
+    return record.label_error.total if record.label_error else None

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from mlpwf import __version__
+from mlpwf.campaign import records
+from mlpwf.campaign.records import Settings
 from mlpwf.campaign.resolve import cycles_in_words
 from mlpwf.config.label_engines import LABEL_ENGINES, engine_title
 from mlpwf.errors import DataError
@@ -24,7 +30,8 @@ from mlpwf.figures import (
     thermal_colours,
     thinned,
 )
-from mlpwf.report.gather import Cycle, Record, number, trained_on
+from mlpwf.report import calibration, convergence, dynamics, label_error
+from mlpwf.report.gather import Cycle, Record
 from mlpwf.report.parts import Block, Drawing, Part, Table
 
 if TYPE_CHECKING:
@@ -38,6 +45,8 @@ ERRORS = {
     "force_intra_rmse_ev_angstrom": "force inside molecules, eV/Å",
     "virial_rmse_ev_atom": "virial, eV/atom",
 }
+PANEL_HEIGHT = 3.1
+"""Inches, on a page 10 inches wide."""
 VERDICTS = {
     "converged": "Converged",
     "limit": "Stopped at the limit of cycles",
@@ -63,9 +72,6 @@ class Page:
 
 def page(record: Record) -> Page:
     """The page of a campaign, whatever part of it has run."""
-    from mlpwf import __version__
-    from mlpwf.report import calibration, convergence, dynamics, label_error
-
     makers: tuple[Callable[[Record], Part], ...] = (
         what_ran, label_error.label_error, learning, deviations, calibration.calibration, convergence.convergence,
         accuracy, rejected, cost, validation,
@@ -82,7 +88,7 @@ def page(record: Record) -> Page:
 
 def _not_dft(record: Record) -> list[str]:
     """A sentence in plain sight if labels are not from first principles."""
-    used = {str(labels.engine) for labels in (*(c.labels for c in record.cycles), record.test) if labels}
+    used = {labels.engine for _, labels in record.label_sets}
     practice = sorted(used - {engine.name for engine in LABEL_ENGINES.values() if engine.dft})
     names = ", ".join(engine_title(name) for name in practice)
     return [f"The labels are by {names}: for practice, not for results."] if practice else []
@@ -118,29 +124,26 @@ def verdict(record: Record) -> tuple[str, str, str]:
     source = record.final or next((c.status for c in reversed(record.cycles) if c.status), None)
     if source is None:
         return "open", "No verdict yet", "No cycle has been through selection."
-    kind = str(source.get("verdict", "open"))
+    kind = source.verdict
     sentence = VERDICTS.get(kind, kind)
-    reason = str(source.get("reason") or "no reason recorded").removeprefix(f"{kind}: ").removeprefix("not converged: ")
+    reason = (source.reason or "no reason recorded").removeprefix(f"{kind}: ").removeprefix("not converged: ")
     return "open" if kind == "continue" else kind, sentence, reason[:1].upper() + reason[1:]
 
 
 def cards(record: Record) -> dict[str, tuple[str, str]]:
     """Key figures: name, value, and the small print below it."""
-    from mlpwf.report.dynamics import activation_energy
-    from mlpwf.report.label_error import label_bar
-
-    sets = [c.labels for c in record.cycles if c.labels] + ([record.test] if record.test else [])
+    sets = [labels for _, labels in record.label_sets]
     accepted, rejected_count = sum(s.accepted for s in sets), sum(sum(s.rejected.values()) for s in sets)
     errors, where = _best_errors(record)
-    inter = number(errors, "overall", "force_inter_rmse_ev_angstrom")
-    intra = number(errors, "overall", "force_intra_rmse_ev_angstrom")
-    hours = sum((number(c, "own_cpu_s") or 0) + (number(c, "engine_cpu_s") or 0) for c in record.costs) / 3600
-    energy, of = activation_energy(record.analysis.tables)
+    inter = errors.overall.force_inter_rmse_ev_angstrom if errors else None
+    intra = errors.overall.force_intra_rmse_ev_angstrom if errors else None
+    hours = _hours(c.cpu_s for c in record.costs)
+    energy, of = dynamics.activation_energy(record.analysis.tables)
     if record.classical:
         return {"Computing": (f"{hours:,.3g}", "CPU-hours"), "Activation energy": (energy, of)}
     return {
         "Labels": (f"{accepted:,}" if sets else "–", f"{rejected_count:,} rejected" if sets else "none yet"),
-        "Error of a label": label_bar(record),
+        "Error of a label": label_error.label_bar(record),
         "Cycles": (str(len(record.cycles)), "label, train, explore, select"),
         "Force error between molecules": (_figures(inter), f"eV/Å, RMSE, {where}"),
         "Force error inside molecules": (_figures(intra), f"eV/Å, RMSE, {where}"),
@@ -149,18 +152,13 @@ def cards(record: Record) -> dict[str, tuple[str, str]]:
     }
 
 
-def _best_errors(record: Record) -> tuple[Mapping[str, Any] | None, str]:
+def _best_errors(record: Record) -> tuple[records.ErrorsByState | records.ValidateErrors | None, str]:
     """Errors on the test set: the final model's, or the last committee's mean."""
     if record.validation.errors:
-        document = record.validation.errors
-        if isinstance(document.get("test"), dict):
-            document = document["test"]
-        if number(document, "overall", "force_rmse_ev_angstrom") is not None:
-            return document, "final model, test set"
+        return record.validation.errors, "final model, test set"
     for cycle in reversed(record.cycles):
-        mean = test_errors(cycle)
-        if mean:
-            return mean, f"test set, mean of cycle {cycle.number}'s models"
+        if cycle.test_errors:
+            return cycle.test_errors, f"test set, mean of cycle {cycle.number}'s models"
     return None, "not known yet"
 
 
@@ -168,58 +166,46 @@ def _figures(value: float | None) -> str:
     return "–" if value is None else f"{value:#,.3g}".rstrip(".")
 
 
-def test_errors(cycle: Cycle) -> Mapping[str, Any] | None:
-    """Errors of the committee's mean on the test set."""
-    test = (cycle.errors or {}).get("test")
-    mean = test.get("mean") if isinstance(test, dict) else None
-    return mean if isinstance(mean, dict) else None
-
-
 def what_ran(record: Record) -> Part:
     """System, and the engine and functional the labels come from."""
     facts = {}
-    system = record.sections.get("system", {})
-    molecules = system.get("molecules")
-    if isinstance(molecules, dict):
-        names = [
-            f"{m.get('count', '?')} × {name} ({m.get('smiles') or m.get('structure')})"
-            for name, m in molecules.items()
-            if isinstance(m, dict)
-        ]
-        facts["System"] = f"{'; '.join(names)} at {system.get('density_g_cm3', '?')} g/cm³"
-    force_field = record.sections.get("simulate", {}).get("force_field")
-    if isinstance(force_field, dict):
-        files = [str(path).rsplit("/", 1)[-1] for path in force_field.values()]
+    system, force_field = record.sections.system, record.sections.simulate.force_field
+    if system.molecules:
+        names = [f"{m.count} × {name} ({m.smiles or m.structure})" for name, m in system.molecules.items()]
+        facts["System"] = f"{'; '.join(names)} at {system.density_g_cm3} g/cm³"
+    if force_field:
+        files = [path.rsplit("/", 1)[-1] for path in force_field.values()]
         facts["Force field"] = f"classical, through LAMMPS: {', '.join(files)}"
-    summary = next((c.labels for c in record.cycles if c.labels), record.test)
-    if summary:
-        facts["Label engine"] = f"{engine_title(str(summary.engine))} {summary.engine_version or ''}".strip()
-        facts["Functional"] = _physics(summary.physics)
-        facts["Settings"] = _settings(summary.physics)
-        facts["k-points"] = _kpoints(summary.physics)
-    sets = [*(c.labels for c in record.cycles), record.test]
+    sets = record.label_sets
+    if sets:
+        _, first = sets[0]
+        facts["Label engine"] = f"{engine_title(first.engine)} {first.engine_version or ''}".strip()
+        facts["Functional"] = _physics(first.physics)
+        facts["Settings"] = _settings(first.physics)
+        facts["k-points"] = _kpoints(first.physics)
     table = [
-        (s.name, f"{s.requested:,}", f"{s.accepted:,}", f"{sum(s.rejected.values()):,}", f"{s.reused:,}",
+        (name, f"{s.requested:,}", f"{s.accepted:,}", f"{sum(s.rejected.values()):,}", f"{s.reused:,}",
          f"{s.cpu_s / 3600:,.3g}", _figures(s.label_cpu_s_mean))
-        for s in sets if s
+        for name, s in sets
     ]  # fmt: skip
     header = ("set", "asked for", "accepted", "rejected", "found in store", "CPU-hours", "CPU-s a label")
     tables = [Table("Labels by set.", header, table)] if table else []
     return Part("ran", "What ran", facts={k: v for k, v in facts.items() if v}, tables=tables)
 
 
-def _physics(physics: Mapping[str, Any]) -> str:
+def _physics(physics: Settings) -> str:
     functional = physics.get("functional") or physics.get("input_dft")
     if functional is None:
         return "not recorded"
-    dispersion, threebody = physics.get("dispersion") or ("none", False)
+    corrected = physics.get("dispersion")
+    dispersion, threebody = corrected if isinstance(corrected, list) else ("none", False)
     names = {"rpbe": "RPBE", "pbe": "PBE", "revpbe": "revPBE", "blyp": "BLYP"}
     name = names.get(str(functional).lower(), str(functional))
     d3 = f"D3(BJ), {'two- and three-body' if threebody else 'two-body'} terms"
     return f"{name} with {d3 if dispersion == 'd3bj' else 'no dispersion correction'}"
 
 
-def _kpoints(physics: Mapping[str, Any]) -> str:
+def _kpoints(physics: Settings) -> str:
     asked = physics.get("kpoints")
     if isinstance(asked, Mapping):
         return f"by the cell of each frame: periodic images at least {asked['image_distance_angstrom']:g} Å apart"
@@ -228,7 +214,7 @@ def _kpoints(physics: Mapping[str, Any]) -> str:
     return "Γ alone" if asked == "gamma" else ""
 
 
-def _settings(physics: Mapping[str, Any]) -> str:
+def _settings(physics: Settings) -> str:
     shown = {
         k: v
         for k, v in physics.items()
@@ -245,24 +231,12 @@ def _settings(physics: Mapping[str, Any]) -> str:
 
 def learning(record: Record) -> Part:
     """Test force errors and the previous models' error on new labels against the number of training labels."""
-    kinds = {
-        "all": "force_rmse_ev_angstrom",
-        "inside molecules": "force_intra_rmse_ev_angstrom",
-        "between molecules": "force_inter_rmse_ev_angstrom",
-    }
-    curves = [
-        _curve(record, name, lambda cycle, key=key: number(test_errors(cycle), "overall", key))  # type: ignore[misc]
-        for name, key in kinds.items()
-    ]
-    new = [_curve(record, name, lambda cycle, key=key: number(cycle.errors, "new", "mean", "overall", key))  # type: ignore[misc]
-           for name, key in kinds.items()]  # fmt: skip
+    tested = {c.number: c.test_errors.overall for c in record.cycles if c.test_errors}
+    new = {c.number: c.errors.new.mean.overall for c in record.cycles if c.errors and c.errors.new}
     panels = [
-        Panel(title, "training labels", "force RMSE, eV/Å", kept, y_log=True, x_log=True)
-        for title, kept in (
-            ("Test set", [c for c in curves if len(c.x)]),
-            ("New labels, by the models before them", [c for c in new if len(c.x)]),
-        )
-        if kept
+        Panel(title, "training labels", "force RMSE, eV/Å", _force_curves(record, errors), y_log=True, x_log=True)
+        for title, errors in (("Test set", tested), ("New labels, by the models before them", new))
+        if errors
     ]
     drawings = _drawn(
         "learning", panels,
@@ -271,9 +245,9 @@ def learning(record: Record) -> Part:
     )  # fmt: skip
     header = ("cycle", "training labels", *ERRORS.values(), "force, training set")
     table = [
-        (str(c.number), _count(trained_on(c)), *(_figures(number(test_errors(c), "overall", key)) for key in ERRORS),
-         _figures(number(c.errors, "train", "mean", "overall", "force_rmse_ev_angstrom")))
-        for c in record.cycles if test_errors(c)
+        (str(c.number), _count(c.trained_on), *_error_cells(c.errors.test.mean.overall),
+         _figures(c.errors.train.mean.overall.force_rmse_ev_angstrom))
+        for c in record.cycles if c.errors
     ]  # fmt: skip
     caption = "Root-mean-square errors of the committee's mean on the test set, by cycle."
     return Part(
@@ -285,16 +259,29 @@ def _count(value: float | None) -> str:
     return "–" if value is None else f"{value:,.0f}"
 
 
-def _curve(record: Record, label: str, value: Callable[[Cycle], float | None]) -> Curve:
-    points = [(trained_on(c), value(c)) for c in record.cycles]
-    known = [(x, y) for x, y in points if x is not None and y is not None]
-    return Curve(label, np.array([x for x, _ in known]), np.array([y for _, y in known]), style="both")
+def _error_cells(errors: records.Errors) -> list[str]:
+    """The columns of `ERRORS`."""
+    return [_figures(getattr(errors, name)) for name in ERRORS]
 
 
-def _drawn(name: str, panels: Sequence[Panel], caption: str, **options: Any) -> list[Drawing]:
+def _force_curves(record: Record, errors: Mapping[int, records.Errors]) -> list[Curve]:
+    """Force errors, by cycle, against the labels the cycle's models were trained on."""
+    known = [(c.trained_on, errors[c.number]) for c in record.cycles if c.number in errors]
+    labels, found = np.array([count for count, _ in known]), [one for _, one in known]
+    kinds = {
+        "all": [one.force_rmse_ev_angstrom for one in found],
+        "inside molecules": [one.force_intra_rmse_ev_angstrom for one in found],
+        "between molecules": [one.force_inter_rmse_ev_angstrom for one in found],
+    }
+    return [Curve(name, labels, np.array(values), style="both") for name, values in kinds.items()]
+
+
+def _drawn(
+    name: str, panels: Sequence[Panel], caption: str, columns: int = 2, height: float = PANEL_HEIGHT
+) -> list[Drawing]:
     if not panels:
         return []
-    return [Drawing(name, caption, partial(lines, panels, **options), list(rows(panels)))]
+    return [Drawing(name, caption, partial(lines, panels, columns=columns, height=height), list(rows(panels)))]
 
 
 def deviations(record: Record) -> Part:
@@ -328,8 +315,8 @@ def _own_levels(cycles: Sequence[Cycle]) -> dict[str, float]:
     """Trust levels that users set, named with the cycles that went by them where not all went by the same."""
     went_by: dict[tuple[float, float], list[int]] = {}
     for cycle in cycles:
-        if own := ((cycle.status or {}).get("trust") or {}).get("force"):
-            went_by.setdefault(tuple(own), []).append(cycle.number)
+        if cycle.status and cycle.status.trust.force:
+            went_by.setdefault(cycle.status.trust.force, []).append(cycle.number)
     levels: dict[str, float] = {}
     for pair, numbers in went_by.items():
         whose = "" if len(numbers) == len(cycles) else f", {cycles_in_words(numbers)}"
@@ -337,10 +324,12 @@ def _own_levels(cycles: Sequence[Cycle]) -> dict[str, float]:
     return levels
 
 
-def _positive(values: Any) -> Any:
+def _positive(values: NDArray[Any]) -> NDArray[np.float64]:
+    """The values that are numbers above zero; none where the column holds text."""
     if values.dtype.kind != "f":
         return np.empty(0)
-    return values[np.isfinite(values) & (values > 0)]
+    found: NDArray[np.float64] = values[np.isfinite(values) & (values > 0)]
+    return found
 
 
 def _verdicts(explored: Sequence[Cycle]) -> Drawing:
@@ -361,15 +350,17 @@ def _verdicts(explored: Sequence[Cycle]) -> Drawing:
 
 
 def _selection_tables(record: Record) -> list[Table]:
-    counted = ("explored", "accurate", "candidate", "failed", "broken", "selected")
-    header = ("cycle", *counted, "candidate share", "error on new labels, eV/Å", "verdict")
+    header = (
+        "cycle", "explored", "accurate", "candidate", "failed", "broken", "selected", "candidate share",
+        "error on new labels, eV/Å", "verdict",
+    )  # fmt: skip
+    statuses = [c.status for c in record.cycles if c.status]
     table = [
-        (str(c.number), *(_count(number(c.status, key)) for key in counted),
-         _figures(number(c.status, "candidate_fraction")), _figures(number(c.status, "new_label_error")),
-         str(c.status.get("verdict", "–")))
-        for c in record.cycles if c.status
+        (str(s.cycle), *map(_count, (s.explored, s.accurate, s.candidate, s.failed, s.broken, s.selected)),
+         _figures(s.candidate_fraction), _figures(s.new_label_error), s.verdict)
+        for s in statuses
     ]  # fmt: skip
-    reasons = [(str(c.number), str(c.status.get("reason", "–"))) for c in record.cycles if c.status]
+    reasons = [(str(s.cycle), s.reason) for s in statuses]
     walkers = [
         (str(c.number), w.state, str(sum(w.outcomes.values())), f"{w.steps:,}",
          ", ".join(f"{n} {o}" for o, n in w.outcomes.items()))
@@ -420,34 +411,31 @@ def _parity_panel(parity: Columns, name: str, axis: str) -> Panel | None:
     return Panel(axis.split(",")[0].capitalize(), f"label: {axis}", f"model: {axis}", [curve], diagonal=True)
 
 
-def _state_table(errors: Mapping[str, Any], caption: str) -> Table:
-    by_state = errors.get("states")
-    entries = {"all": errors.get("overall"), **(by_state if isinstance(by_state, dict) else {})}
-    table = [
-        (state, _count(number(e, "frames")), *(_figures(number(e, key)) for key in ERRORS))
-        for state, e in entries.items() if isinstance(e, dict)
-    ]  # fmt: skip
+def _state_table(errors: records.ErrorsByState | records.ValidateErrors, caption: str) -> Table:
+    entries = {"all": errors.overall, **errors.states}
+    table = [(state, _count(one.frames), *_error_cells(one)) for state, one in entries.items()]
     return Table(caption, ("state", "frames", *ERRORS.values()), table)
 
 
 def rejected(record: Record) -> Part:
     """Frames without a label, by reason."""
-    sets = [s for s in (*(c.labels for c in record.cycles), record.test) if s]
-    reasons = sorted({r for s in sets for r in s.rejected}, key=lambda r: (-sum(s.rejected.get(r, 0) for s in sets), r))
+    sets = record.label_sets
+    total: Counter[str] = Counter()
+    for _, labels in sets:
+        total.update(labels.rejected)
+    reasons = sorted(total, key=lambda reason: (-total[reason], reason))
     if not reasons:
         return Part("rejected", "Rejected frames", notes=["No frame was rejected."] if sets else [])
-    kept = [s for s in sets if s.rejected]
-    parts = {s.name: np.array([float(s.rejected.get(r, 0)) for r in reasons]) for s in kept}
+    parts = {name: np.array([float(s.rejected.get(r, 0)) for r in reasons]) for name, s in sets if s.rejected}
     shades = dict(zip(parts, thermal_colours(len(parts)), strict=True))
-    labels = [r.replace("_", " ") for r in reasons]
+    names = [r.replace("_", " ") for r in reasons]
     caption = "Frames whose label was not accepted, by reason; they are never trained on."
     drawing = Drawing(
-        "rejected", caption, partial(bars, labels, parts, "frames", shades, "{:.0f}"),
-        list(bar_rows(labels, parts, "frames")),
+        "rejected", caption, partial(bars, names, parts, "frames", shades, "{:.0f}"),
+        list(bar_rows(names, parts, "frames")),
     )  # fmt: skip
-    frames = [(s.name, f) for s in sets for f in s.rejected_frames]
-    keys = ("state", "reason", "detail")
-    table = [(name, str(f.get("key", ""))[:12], *(str(f.get(k, "")) for k in keys)) for name, f in frames[:40]]
+    frames = [(name, frame) for name, s in sets for frame in s.rejected_frames]
+    table = [(name, f.key[:12], f.state, f.reason or "–", f.detail or "–") for name, f in frames[:40]]
     title = "Rejected frames" + (f" (first 40 of {len(frames)})." if len(frames) > 40 else ".")
     tables = [Table(title, ("set", "label", "state", "reason", "detail"), table)] if table else []
     return Part("rejected", "Rejected frames", drawings=[drawing], tables=tables)
@@ -460,12 +448,12 @@ def cost(record: Record) -> Part:
     """CPU-hours by stage, of the engines and of everything else; and what became of the cores' time."""
     if not record.costs:
         return Part("cost", "Cost", missing=["cost.jsonl"])
-    stages = [s for s in STAGES if any(c["stage"] == s for c in record.costs)]
-    stages += sorted({str(c["stage"]) for c in record.costs} - set(stages))
-    by_stage = {s: [c for c in record.costs if c["stage"] == s] for s in stages}
+    found = {c.stage for c in record.costs}
+    stages = [*(s for s in STAGES if s in found), *sorted(found - set(STAGES))]
+    by_stage = {s: [c for c in record.costs if c.stage == s] for s in stages}
     parts = {
-        "engines": np.array([_hours(by_stage[s], "engine_cpu_s") for s in stages]),
-        "mlpwf itself": np.array([_hours(by_stage[s], "own_cpu_s") for s in stages]),
+        "engines": np.array([_hours(c.engine_cpu_s for c in by_stage[s]) for s in stages]),
+        "mlpwf itself": np.array([_hours(c.own_cpu_s for c in by_stage[s]) for s in stages]),
     }
     drawing = Drawing(
         "cost", "CPU time of all jobs by stage: engines, which are the programs that were run and what is computed "
@@ -473,9 +461,9 @@ def cost(record: Record) -> Part:
         partial(bars, stages, parts, "CPU-hours"), list(bar_rows(stages, parts, "CPU-hours")),
     )  # fmt: skip
     table = [
-        (name, str(len(jobs)), str(sum(job.get("finished") is False for job in jobs)),
-         *(f"{_hours(jobs, key):,.3g}" for key in ("engine_cpu_s", "own_cpu_s", "wall_s")),
-         _count(max((number(job, "peak_mb") or 0.0 for job in jobs), default=0.0) or None))
+        (name, str(len(jobs)), str(sum(job.finished is False for job in jobs)),
+         f"{_hours(job.engine_cpu_s for job in jobs):,.3g}", f"{_hours(job.own_cpu_s for job in jobs):,.3g}",
+         f"{_hours(job.wall_s for job in jobs):,.3g}", _count(max(job.peak_mb for job in jobs)))
         for name, jobs in {**by_stage, "all": list(record.costs)}.items()
     ]  # fmt: skip
     header = (
@@ -502,11 +490,11 @@ def _whole(record: Record) -> dict[str, float] | None:
     if not record.snakemake:
         return None
     spent = {
-        "engines": _hours(record.costs, "engine_cpu_s"),
-        "mlpwf itself": _hours(record.costs, "own_cpu_s"),
-        "Snakemake": _hours(record.snakemake, "cpu_s"),
+        "engines": _hours(c.engine_cpu_s for c in record.costs),
+        "mlpwf itself": _hours(c.own_cpu_s for c in record.costs),
+        "Snakemake": _hours(one.cpu_s for one in record.snakemake),
     }
-    held = sum((number(one, "wall_s") or 0.0) * (number(one, "cores") or 0.0) for one in record.snakemake) / 3600
+    held = _hours(one.wall_s * one.cores for one in record.snakemake)
     return spent | {"idle": max(0.0, held - sum(spent.values()))}
 
 
@@ -529,11 +517,8 @@ def _whole_drawing(whole: Mapping[str, float]) -> Drawing:
     return Drawing("whole", caption, drawn, list(bar_rows(label, parts, "core-hours")))
 
 
-def _hours(jobs: Iterable[Mapping[str, Any]], key: str) -> float:
-    return sum(number(job, key) or 0.0 for job in jobs) / 3600
-
-
-RUNS = {"nve": "constant N, V, E", "nvt": "constant N, V, T", "npt": "constant N, p, T"}
+def _hours(seconds: Iterable[float]) -> float:
+    return sum(seconds) / 3600
 
 
 def validation(record: Record) -> Part:
@@ -547,27 +532,38 @@ def validation(record: Record) -> Part:
         panels,
         "Runs of the final model: total energy without a thermostat, and the structure of the liquid.",
     )
-    table = [
-        (title, *entry)
-        for name, title in RUNS.items()
-        if isinstance(run := (record.validation.runs or {}).get(name), dict)
-        for entry in _flat(run)
-        if entry[1]
-    ]
+    table = [(title, *cells) for title, run in _runs(record) for cells in _quantities(run)]
     tables = [Table("Validation runs.", ("run", "quantity", "value"), table)] if table else []
     return Part("validation", "Validation runs", drawings=drawings, tables=tables, warnings=_unsound(record))
+
+
+def _runs(record: Record) -> list[tuple[str, records.RunEnd]]:
+    """The validation runs, and what is kept constant in each."""
+    runs = record.validation.runs
+    if runs is None:
+        return []
+    return [("constant N, V, E", runs.nve), ("constant N, V, T", runs.nvt), ("constant N, p, T", runs.npt)]
+
+
+def _quantities(run: records.RunEnd) -> Iterable[tuple[str, str]]:
+    """What is known of a run: names in words with their units, and values as text."""
+    for name in run.__struct_fields__:
+        value = getattr(run, name)
+        if isinstance(value, bool):
+            yield words(name), "yes" if value else "no"
+        elif isinstance(value, float):
+            yield words(name), f"{value:.4g}"
+        elif value is not None and value != "":
+            yield words(name), f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _unsound(record: Record) -> list[str]:
     """A sentence for each validation run that blew up or broke molecules."""
     found = []
-    for name, title in RUNS.items():
-        run = (record.validation.runs or {}).get(name)
-        if not isinstance(run, dict):
-            continue
-        if run.get("stable") is False:
-            found.append(f"The run at {title} blew up: {run.get('reason') or 'no reason recorded'}.")
-        elif run.get("intact") is False:
+    for title, run in _runs(record):
+        if not run.stable:
+            found.append(f"The run at {title} blew up: {run.reason or 'no reason recorded'}.")
+        elif run.intact is False:
             found.append(f"Molecules broke in the run at {title}: this model is not ready for production.")
     return found
 
@@ -605,56 +601,37 @@ def words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _flat(document: Any, prefix: str = "") -> Iterable[tuple[str, str]]:
-    """Nested keys as words, and their values as text."""
-    for key, value in document.items():
-        name = f"{prefix}, {words(key)}" if prefix else words(key)
-        if isinstance(value, dict):
-            yield from _flat(value, name)
-        elif isinstance(value, bool) or value is None:
-            yield name, {True: "yes", False: "no", None: "–"}[value]
-        elif isinstance(value, int | float):
-            yield name, f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
-        elif isinstance(value, str):
-            yield name, value
-
-
 def provenance(record: Record) -> Part:
     """Versions, hashes, seeds and the configuration in full."""
-    import json
-
     facts = {}
-    seeds = sorted({str(s["seed"]) for s in record.sections.values() if "seed" in s})
+    seeds = sorted({str(s["seed"]) for s in record.resolved.values() if "seed" in s})
     if seeds:
         facts["Seed"] = ", ".join(seeds)
     checks = [(c, m, m.check) for c in record.cycles for m in c.models if m.check]
-    versions = checks[-1][2].get("versions") if checks else None
-    for name, version in (versions if isinstance(versions, dict) else {}).items():
-        facts[name] = str(version)
+    if checks:
+        facts |= checks[-1][2].versions
     if record.final:
-        facts["Final model"] = f"cycle {record.final.get('cycle', '?')}"
-        hashes = record.final.get("sha256")  # one of a campaign that ended when model.pb was the compressed one
-        for name, found in (hashes if isinstance(hashes, dict) else {"model.pb": hashes}).items():
-            facts[f"SHA-256 of {name}"] = str(found or "–")
+        facts["Final model"] = f"cycle {record.final.cycle}"
+        hashes = record.final.sha256  # one, of a campaign that ended when model.pb was the compressed model
+        named = hashes if isinstance(hashes, dict) else {"model.pb": hashes}
+        facts |= {f"SHA-256 of {name}": found for name, found in named.items()}
     table = [
-        (str(c.number), m.name, _count(number(check, "frames")), _count(number(check, "steps")),
-         _figures(number(check, "conversion_difference", "force_ev_angstrom")), _hash(check))
+        (str(c.number), m.name, _count(check.frames), _count(check.steps),
+         _figures(check.conversion_difference.force_ev_angstrom), _hash(check))
         for c, m, check in checks
     ]  # fmt: skip
     header = ("cycle", "model", "labels", "steps", "compression changes forces by, eV/Å", "SHA-256 of the model")
     tables = [Table("Models.", header, table)] if table else []
     details = [
         Block(f"config: {name}", json.dumps(values, indent=1, ensure_ascii=False))
-        for name, values in {**record.sections, **record.kept}.items()
+        for name, values in {**record.resolved, **record.kept}.items()
     ]
-    if record.analysis.summary and isinstance(record.analysis.summary.get("definitions"), dict):
-        text = "\n".join(f"{key}: {value}" for key, value in record.analysis.summary["definitions"].items())
+    if record.analysis.summary and record.analysis.summary.definitions:
+        text = "\n".join(f"{key}: {value}" for key, value in record.analysis.summary.definitions.items())
         details.append(Block("definitions of the analysis", text))
     return Part("provenance", "Provenance", facts=facts, tables=tables, details=details)
 
 
-def _hash(check: Mapping[str, Any]) -> str:
-    hashes = check.get("sha256")
-    if isinstance(hashes, dict):
-        hashes = hashes.get("compressed.pb") or hashes.get("model.pb")
-    return str(hashes or "–")[:16]
+def _hash(check: records.ModelCheck) -> str:
+    """Of the file that runs; the first characters."""
+    return (check.sha256.get("compressed.pb") or check.sha256.get("model.pb") or "–")[:16]

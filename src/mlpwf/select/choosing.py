@@ -104,7 +104,7 @@ def _worth_most(walker: Sequence[Explored]) -> tuple[str, str] | None:
 
 def spared(frame: Explored, verdict: str) -> Explored:
     """The same frame, not selected since the cycles have ended."""
-    if frame.choice is None or not frame.choice.selected:
+    if frame.choice is None or not frame.selected:
         return frame
     return dataclasses.replace(
         frame, choice=dataclasses.replace(frame.choice, selected=False, why=f"the cycles have ended: {verdict}")

@@ -10,23 +10,24 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlpwf import __version__
+from mlpwf.campaign import records
 from mlpwf.campaign.accounting import accounted
-from mlpwf.campaign.verdicts import CHANNELS
+from mlpwf.campaign.paths import Select as Folder
+from mlpwf.campaign.verdicts import ACCURATE, BROKEN, CANDIDATE, CHANNELS, FAILED, VERDICTS
 from mlpwf.config import Label, Select, load_section
 from mlpwf.errors import DataError
-from mlpwf.files import read_json, sha256, sole_writer, write_json, write_text
+from mlpwf.files import sha256, sole_writer, write_text
 from mlpwf.potentials.base import Ability
 from mlpwf.potentials.record import engine_of, sound_model
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from mlpwf.campaign.stopping import Criterion
+    from mlpwf.select.choosing import Diversity
     from mlpwf.select.explored import Explored
 
 log = logging.getLogger(__name__)
@@ -60,16 +61,14 @@ def select(
     label_error: Annotated[Path | None, typer.Option(help="error.json of `mlpwf label error`")] = None,
 ) -> None:
     """Sort explored frames by trust, choose the most different candidates, decide whether to go on."""
-    import numpy as np
-
     from mlpwf.campaign.stopping import judge
     from mlpwf.potentials.committee import Committee
     from mlpwf.potentials.record import open_model
-    from mlpwf.select.baselines import baseline
     from mlpwf.select.choosing import Diversity, chosen, spared
+    from mlpwf.select.criteria import criteria, label_errors, new_label_error
     from mlpwf.select.rating import Rating
     from mlpwf.select.screening import classified, examined
-    from mlpwf.structures.frames import read_frames, write_frames
+    from mlpwf.structures.frames import read_frames
     from mlpwf.structures.molecules import closest_contacts
 
     settings, seed = load_section(Select, config)
@@ -78,18 +77,20 @@ def select(
         if affordable is not None and affordable < settings.budget:
             log.info("select: label.budget_core_hours buys %d more labels", affordable)
             settings = settings.model_copy(update={"budget": max(1, affordable)})
-        own_errors = {} if label_error is None else label_errors(label_error)
+        own_errors = {} if label_error is None else label_errors(records.read(label_error, records.LabelError))
         asked, settings = settings.targets, settings.no_better_than(own_errors)
         if settings.targets != asked:
             log.warning("select: the labels' own error is above the target; no model is asked to be better than them")
-        new_label_error = _new_label_error(errors, "force_rmse_ev_angstrom")
+        trained = records.read(errors, records.TrainErrors)
+        before = None if previous_errors is None else records.read(previous_errors, records.TrainErrors)
+        liquids = [records.read(path, records.LiquidSamples) for path in liquid or []]
         for path in (descriptor_model, *(model or [])):
             sound_model(path)
         engine_of([descriptor_model]).require(Ability.DESCRIPTORS)
         species = read_frames(molecules)
         rating = Rating(
             (lambda frames: Committee.opened(model, species).forces(frames)) if model else None,
-            {} if calibration is None else read_json(calibration),
+            None if calibration is None else records.read(calibration, records.Calibration),
             settings,
         )
         closest = DEFAULT_MINIMUM_DISTANCE if label is None else load_section(Label, label)[0].minimum_distance_angstrom
@@ -105,29 +106,38 @@ def select(
         )
         frames = chosen(frames, diversity, settings)
         counts = Counter(frame.verdict for frame in frames)
-        criteria = _criteria(errors, previous_errors, liquid or [], counts, settings)
-        taken = sum(frame.choice is not None and frame.choice.selected for frame in frames)
-        verdict, reason = judge(criteria, counts, taken, cycle, settings.maximum_cycles, affordable)
+        asked_for = criteria(trained, before, liquids, counts, settings)
+        taken = sum(frame.selected for frame in frames)
+        verdict, reason = judge(asked_for, counts, taken, cycle, settings.maximum_cycles, affordable)
         if verdict != "continue":
             frames = [spared(frame, verdict) for frame in frames]
         given = [*explored, *labels, descriptor_model, errors, molecules, *(model or []), *(liquid or [])]
         given += [path for path in (calibration, previous_errors, label_error) if path is not None]
-        status = _status(frames, cycle, verdict, reason) | {
-            "new_label_error": new_label_error,
-            "criteria": [dataclasses.asdict(criterion) for criterion in criteria],
-            "label_error": own_errors,
-            "trust": rating.trust(frames),
-            "seed": seed,
-            "inputs": {str(path): sha256(path) for path in given},
-        }
-        first = dataclasses.replace(diversity, labelled=sets[0])
+        status = records.SelectStatus(
+            cycle=cycle,
+            explored=len(frames),
+            accurate=counts[ACCURATE],
+            candidate=counts[CANDIDATE],
+            failed=counts[FAILED],
+            broken=counts[BROKEN],
+            fractions={name: counts[name] / len(frames) for name in VERDICTS} if frames else None,
+            candidate_fraction=(len(frames) - counts[ACCURATE]) / len(frames) if frames else None,
+            selected=sum(frame.selected for frame in frames),
+            units={"new_label_error": "eV/Å"},
+            verdict=verdict,
+            reason=reason,
+            new_label_error=new_label_error(trained),
+            criteria=asked_for,
+            label_error=own_errors,
+            trust=rating.trust(frames),
+            seed=seed,
+            inputs={str(path): sha256(path) for path in given},
+        )
+        shared = dataclasses.replace(diversity, labelled=sets[0])
         for line in settings.baseline_lines:
-            known = [atoms for folder in earlier or [] for atoms in read_frames(_line_file(folder, line))]
-            rng = np.random.default_rng([seed, cycle, int(line.rsplit("/", 1)[1])])
-            others = baseline(line, frames, known, first, status["selected"], rng)
-            write_frames(_line_file(out, line), [_to_label(frame, cycle) for frame in others])
-        _write(out, frames, cycle, status)
-    log.info("select: %d of %d frames selected; %s", status["selected"], len(frames), reason)
+            _write_baseline(line, Folder(out), [Folder(path) for path in earlier or []], frames, shared, status)
+        _write(Folder(out), frames, status)
+    log.info("select: %d of %d frames selected; %s", status.selected, len(frames), reason)
 
 
 def _affordable(label: Path | None, campaign: Path | None) -> int | None:
@@ -140,61 +150,10 @@ def _affordable(label: Path | None, campaign: Path | None) -> int | None:
     return None if budget is None else affordable_labels(campaign, budget)
 
 
-def label_errors(path: Path) -> dict[str, float]:
-    """Errors of the labels themselves in eV/Å, of the net force on a molecule and of the rest; empty: not known."""
-    try:
-        rows = read_json(path)["rows"]
-        total = rows[-1]["errors"]["total"] if rows else None
-        return {} if total is None else {kind: float(total[f"force_{kind}_rmse_ev_angstrom"]) for kind in CHANNELS}
-    except (KeyError, TypeError, IndexError):
-        raise DataError(f"{path}: is no result of mlpwf label error; run it again") from None
-
-
-def _new_label_error(errors: Path, measure: str) -> float | None:
-    """Error on the new labels of the previous model that drove the dynamics, in eV/Å; None: unknown."""
-    document = read_json(errors)
-    try:
-        new = document["new"]
-        return None if new is None else float(new["first"]["overall"][measure])
-    except (KeyError, TypeError):
-        raise DataError(f"{errors}: lacks the errors on new labels; run mlpwf train test again") from None
-
-
-def _frame_errors(errors: Path) -> list[float]:
-    """Mean square force error of each test frame in (eV/Å)²."""
-    try:
-        return [float(value) for value in read_json(errors)["test"]["frame_force_mse_ev2_angstrom2"]]
-    except (KeyError, TypeError):
-        raise DataError(f"{errors}: lacks the errors of each test frame; run mlpwf train test again") from None
-
-
-def _criteria(
-    errors: Path, previous: Path | None, liquids: Sequence[Path], counts: Counter[str], settings: Select
-) -> list[Criterion]:
-    """All that has to be met for the cycles to end converged."""
-    from mlpwf.campaign.agreement import from_document
-    from mlpwf.campaign.stopping import few_candidates, flat_test_error, same_liquid, small_error
-
-    own, targets = settings.converged_force_error_ev_angstrom, settings.targets
-    force, inter = (_new_label_error(errors, f"force_{kind}rmse_ev_angstrom") for kind in ("", "inter_"))
-    before = None if previous is None else _frame_errors(previous)
-    return [
-        few_candidates(counts, settings.converged_candidate_fraction),
-        small_error("new labels", "force error", force, targets["intra"] if own is None else own),
-        small_error("new labels, between molecules", "force error between molecules", inter, targets["inter"]),
-        flat_test_error(before, _frame_errors(errors)),
-        *(
-            same_liquid([from_document(read_json(path)) for path in liquids], wanted)
-            if (wanted := settings.liquid_cycles)
-            else []
-        ),
-    ]
-
-
-def _number(value: Any) -> float:
+def _number(value: object) -> float:
     """A deviation as a number; NaN if it is missing or unreadable."""
     try:
-        return float(value)
+        return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return math.nan
 
@@ -224,10 +183,6 @@ def _read_explored(sources: Sequence[Path]) -> list[Explored]:
     return sorted(found, key=lambda frame: frame.key)
 
 
-def _line_file(folder: Path, line: str) -> Path:
-    return folder / f"{line}.extxyz"
-
-
 def _to_label(frame: Explored, cycle: int) -> Atoms:
     """The frame as the label stage takes it."""
     from mlpwf.structures.frames import quantised
@@ -238,25 +193,27 @@ def _to_label(frame: Explored, cycle: int) -> Atoms:
     return atoms
 
 
-def _status(frames: Sequence[Explored], cycle: int, verdict: str, reason: str) -> dict[str, Any]:
-    from mlpwf.campaign.verdicts import VERDICTS
+def _write_baseline(
+    line: str,
+    out: Folder,
+    earlier: Sequence[Folder],
+    frames: Sequence[Explored],
+    shared: Diversity,
+    status: records.SelectStatus,
+) -> None:
+    """Frames that one run of a baseline selects (`arm/random/1`), as many as the committee's own selection."""
+    import numpy as np
 
-    counts = Counter(frame.verdict for frame in frames)
-    return {
-        "mlpwf": __version__,
-        "cycle": cycle,
-        "explored": len(frames),
-        **{name: counts[name] for name in VERDICTS},
-        "fractions": {name: counts[name] / len(frames) for name in VERDICTS} if frames else None,
-        "candidate_fraction": (len(frames) - counts["accurate"]) / len(frames) if frames else None,
-        "selected": sum(frame.choice is not None and frame.choice.selected for frame in frames),
-        "units": {"new_label_error": "eV/Å"},
-        "verdict": verdict,
-        "reason": reason,
-    }
+    from mlpwf.select.baselines import baseline
+    from mlpwf.structures.frames import read_frames, write_frames
+
+    known = [atoms for folder in earlier for atoms in read_frames(folder.selected(line))]
+    rng = np.random.default_rng([status.seed, status.cycle, int(line.rsplit("/", 1)[1])])
+    others = baseline(line, frames, known, shared, status.selected, rng)
+    write_frames(out.selected(line), [_to_label(frame, status.cycle) for frame in others])
 
 
-def _write(out: Path, frames: Sequence[Explored], cycle: int, status: dict[str, Any]) -> None:
+def _write(out: Folder, frames: Sequence[Explored], status: records.SelectStatus) -> None:
     """decisions.csv and frames.extxyz ordered by state, walker and step; status.json last."""
     from mlpwf.structures.frames import write_frames
 
@@ -273,7 +230,7 @@ def _write(out: Path, frames: Sequence[Explored], cycle: int, status: dict[str, 
         place = [frame.state, frame.walker, frame.step]
         writer.writerow([*place, *deviations, frame.verdict, int(taken), why, f"{distance:.6g}"])
         if taken:
-            selected.append(_to_label(frame, cycle))
-    write_frames(out / "frames.extxyz", selected)
-    write_text(out / "decisions.csv", text.getvalue())
-    write_json(out / "status.json", status)
+            selected.append(_to_label(frame, status.cycle))
+    write_frames(out.frames, selected)
+    write_text(out.decisions, text.getvalue())
+    records.write(out.status, status)

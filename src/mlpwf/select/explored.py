@@ -38,6 +38,11 @@ class Explored:
     verdict: str = ""
     choice: Choice | None = None
 
+    @property
+    def selected(self) -> bool:
+        """Whether it is to be labelled."""
+        return self.choice is not None and self.choice.selected
+
 
 def by_walker(frames: Sequence[Explored]) -> list[list[int]]:
     """Places of the frames of each walker, in the order of time."""

@@ -5,15 +5,13 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
-import msgspec
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from mlpwf.campaign import records
+from mlpwf.campaign.records import Calibration, Trust
 from mlpwf.config import Select
 from mlpwf.errors import DataError
 from mlpwf.potentials.calibration import (
@@ -39,7 +37,7 @@ class Rating:
     forces
         Forces of every member at frames, each of shape (n_members, n_atoms, 3) in eV/Å; None: no committee.
     calibration
-        The document of `mlpwf train test`; empty: none.
+        By `mlpwf train test`; None: there is none.
     settings
         Targets, and trust levels of the user's own.
 
@@ -49,19 +47,16 @@ class Rating:
         If trust levels are to follow the target error, and there is no committee with a calibration.
     """
 
-    def __init__(self, forces: Forces | None, calibration: Mapping[str, Any], settings: Select) -> None:
-        self.forces, self.document, self.settings = forces, calibration, settings
-        maps = msgspec.convert(self.document.get("maps", {}), dict[str, dict[str, records.Map]])
-        self.maps = {channel: from_record(found) for channel, found in maps.items()}
+    def __init__(self, forces: Forces | None, calibration: Calibration | None, settings: Select) -> None:
+        self.forces, self.calibration, self.settings = forces, calibration, settings
+        described, checks = (calibration.maps, calibration.check) if calibration else ({}, {})
+        self.maps = {channel: from_record(maps) for channel, maps in described.items()}
         if settings.force_trust is None and not (forces and self.maps):
             raise DataError(
                 "trust levels follow select.target_error_mev_angstrom, but there is no committee with a calibration; "
                 "expected --model and --calibration, or force_trust_lower_ and _upper_ev_angstrom of your own"
             )
-        self.failing = [
-            entry.get("message", entry.get("said"))
-            for entry in self.document.get("check", {}).values() if not entry["holds"]
-        ]  # fmt: skip
+        self.failing = [check.message for check in checks.values() if not check.holds]
         if self.failing and settings.force_trust is None:
             log.warning("select: the calibration did not hold for the newest labels: %s", "; ".join(self.failing))
 
@@ -92,31 +87,27 @@ class Rating:
             worst[channel] = float(foreseen.max(initial=0.0))
         return dataclasses.replace(frame, deviations=largest, errors=worst)
 
-    def trust(self, frames: Sequence[Explored]) -> dict[str, Any]:
+    def trust(self, frames: Sequence[Explored]) -> Trust:
         """The levels used, whose they are, and whether the calibration holds."""
         own = self.settings.force_trust
-        levels = {
-            channel: {
-                name: [one.level(self.settings.targets[channel] * factor) for factor in self._factors()]
-                for name, one in maps.items()
-            }
-            for channel, maps in self.maps.items()
-        }
-        return {
-            "source": "target error" if own is None else "the user",
-            "units": {"levels": "eV/Å, lower and upper", "target_error": "eV/Å"},
-            "force": None if own is None else list(own),
-            "target_error": self.settings.targets,
-            "levels": levels,
-            "calibrated_on": self.document.get("source"),
-            "frames": self.document.get("frames"),
-            "beyond": {channel: self._beyond(channel, frames) for channel in self.maps},
-            "holds": not self.failing,
-            "said": "; ".join(self.failing),
-        }
+        return Trust(
+            source="target error" if own is None else "the user",
+            units={"levels": "eV/Å, lower and upper", "target_error": "eV/Å"},
+            force=own,
+            target_error=self.settings.targets,
+            levels={channel: self._levels(channel) for channel in self.maps},
+            calibrated_on=self.calibration.source if self.calibration else None,
+            frames=self.calibration.frames if self.calibration else None,
+            beyond={channel: self._beyond(channel, frames) for channel in self.maps},
+            holds=not self.failing,
+            message="; ".join(self.failing),
+        )
 
-    def _factors(self) -> tuple[float, float]:
-        return 1.0, self.settings.failed_error_factor
+    def _levels(self, channel: str) -> dict[str, tuple[float, float]]:
+        """Deviations at which the target error and the failing error are expected, by group."""
+        target = self.settings.targets[channel]
+        failing = target * self.settings.failed_error_factor
+        return {name: (one.level(target), one.level(failing)) for name, one in self.maps[channel].items()}
 
     def _beyond(self, channel: str, frames: Sequence[Explored]) -> float | None:
         """Share of frames with a deviation beyond any the maps were made from."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,9 +21,6 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say where a campaign stands: stage, labels, errors, verdict, production and cost."""
-    import json
-    from dataclasses import asdict
-
     from mlpwf.status.reading import find_campaigns, read_status
 
     found = [read_status(path) for path in find_campaigns(folder)]
@@ -36,10 +36,11 @@ def _lines(one: Status) -> list[str]:
     facts = [("stage", "done" if one.stage == "done" else f"{one.stage}{cycle}")]
     facts += [("labels", line) for line in _label_lines(one)]
     for error in one.errors:
-        values = (error.force_ev_angstrom, error.force_inter_ev_angstrom, error.force_intra_ev_angstrom)
-        shown = ("all", "between molecules", "inside molecules")
-        parts = ", ".join(f"{value:.3f} {name}" for value, name in zip(values, shown, strict=True) if value is not None)
-        facts.append(("test force error", f"cycle {error.cycle}: {parts or 'not readable'} (eV/Å)"))
+        values = (
+            f"{error.force_ev_angstrom:.3f} all, {error.force_inter_ev_angstrom:.3f} between molecules, "
+            f"{error.force_intra_ev_angstrom:.3f} inside molecules"
+        )
+        facts.append(("test force error", f"cycle {error.cycle}: {values} (eV/Å)"))
     verdict = one.verdict or "none yet"
     facts.append(("verdict", f"{verdict}: {one.reason}" if one.reason else verdict))
     if one.walkers:
@@ -64,8 +65,6 @@ def _label_lines(one: Status) -> list[str]:
 
 def _run_line(run: RunProgress) -> str:
     """How far a state's production run is, how fast it goes and when it ends."""
-    import time
-
     far = f"{run.state}: {max(0.0, run.done_ps):.4g} of {run.asked_ps:g} ps"
     speed = f", {run.ns_per_day:.3g} ns/day" if run.ns_per_day else ""
     if run.blew_up is not None:

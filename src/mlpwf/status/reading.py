@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import time
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from mlpwf.campaign import records
 from mlpwf.campaign.accounting import read_costs
 from mlpwf.campaign.paths import Campaign, Cycle, Label, State
+from mlpwf.campaign.records import read_known
+from mlpwf.campaign.sections import Sections, read_sections
 from mlpwf.campaign.segments import segments
 from mlpwf.errors import ConfigError
 
@@ -34,9 +36,9 @@ class CycleErrors:
     """Force errors on the test set of one cycle's committee mean, in eV/Å."""
 
     cycle: int
-    force_ev_angstrom: float | None
-    force_inter_ev_angstrom: float | None
-    force_intra_ev_angstrom: float | None
+    force_ev_angstrom: float
+    force_inter_ev_angstrom: float
+    force_intra_ev_angstrom: float
 
 
 @dataclass(frozen=True)
@@ -114,20 +116,20 @@ def read_status(folder: Path | str) -> Status:
     """
     campaign = Campaign(Path(folder))
     cycles = campaign.cycles
-    final = _read(campaign.final.record)
-    last_verdict = next((s for _, cycle in reversed(cycles) if (s := _read(cycle.select.status))), {})
-    said = final or last_verdict
+    sections = read_sections(campaign, tolerant=True)
+    final = read_known(campaign.final.record, records.Final)
+    verdict = final or _last_verdict(campaign)
     page = campaign.report.page
-    production = _production(campaign)
+    production = _production(campaign, sections)
     return Status(
-        campaign=str(_read(campaign.config("report")).get("title") or campaign.path.resolve().name),
+        campaign=sections.report.title or campaign.path.resolve().name,
         folder=str(campaign),
-        stage=_stage(campaign, bool(final), production),
+        stage=_stage(campaign, sections, final is not None, production),
         cycle=cycles[-1][0] if cycles else None,
         labels=_labels(campaign),
         errors=tuple(error for number, cycle in cycles if (error := _errors(number, cycle))),
-        verdict=_text(said.get("verdict")),
-        reason=_text(said.get("reason")),
+        verdict=verdict.verdict if verdict else None,
+        reason=verdict.reason if verdict else None,
         walkers=_walkers(cycles[-1][1]) if cycles else {},
         production=production,
         cpu_hours=_cpu_hours(campaign),
@@ -135,52 +137,46 @@ def read_status(folder: Path | str) -> Status:
     )
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return document if isinstance(document, dict) else {}
+def _last_verdict(campaign: Campaign) -> records.Verdict | None:
+    """The verdict of the last cycle that has one."""
+    found = (read_known(cycle.select.status, records.Verdict) for _, cycle in reversed(campaign.cycles))
+    return next((verdict for verdict in found if verdict), None)
 
 
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
-
-
-def _integer(value: Any) -> int | None:
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def _float(document: Any, *keys: str) -> float | None:
-    for key in keys:
-        document = document.get(key) if isinstance(document, dict) else None
-    return float(document) if isinstance(document, int | float) and not isinstance(document, bool) else None
-
-
-def _stage(campaign: Campaign, final: bool, production: tuple[RunProgress, ...]) -> str:
+def _stage(campaign: Campaign, sections: Sections, final: bool, production: tuple[RunProgress, ...]) -> str:
     """The first stage whose result is not there."""
     if campaign.report.page.is_file():
         return "done"
-    if _read(campaign.config("simulate")).get("force_field"):
+    if sections.classical:
         if not campaign.build.molecules.is_file():
             return "build"
-        if not all(run.finished for run in production):
-            return "simulate"
-        return "report" if campaign.analyse.summary.is_file() else "analyse"
+        return _last_stages(campaign, production)
     if final:
         if not production or not all(run.finished for run in production):
             return "simulate" if campaign.validate.runs.is_file() else "validate and simulate"
-        return "report" if campaign.analyse.summary.is_file() else "analyse"
+        return _last_stages(campaign, production)
     if not campaign.cycles:
         return "label" if campaign.build.summary.is_file() else "build"
-    _, last = campaign.cycles[-1]
-    if not last.label.summary.is_file():
+    return _stage_of(campaign.cycles[-1][1])
+
+
+def _last_stages(campaign: Campaign, production: tuple[RunProgress, ...]) -> str:
+    """Of the stages that need no further model, the first whose result is not there."""
+    if not all(run.finished for run in production):
+        return "simulate"
+    return "report" if campaign.analyse.summary.is_file() else "analyse"
+
+
+def _stage_of(cycle: Cycle) -> str:
+    """Of the stages of a cycle, the first whose result is not there."""
+    if not cycle.label.summary.is_file():
         return "label"
-    if not last.train.errors.is_file():
+    if not cycle.train.errors.is_file():
         return "train"
-    if last.select.status.is_file():
-        return "label" if _read(last.select.status).get("verdict") == "continue" else "train"
-    return "explore and select"
+    if not cycle.select.status.is_file():
+        return "explore and select"
+    verdict = read_known(cycle.select.status, records.Verdict)
+    return "label" if verdict and verdict.goes_on else "train"
 
 
 def _labels(campaign: Campaign) -> tuple[SetProgress, ...]:
@@ -188,20 +184,17 @@ def _labels(campaign: Campaign) -> tuple[SetProgress, ...]:
     asked: int | None = None
     for number, cycle in campaign.cycles:
         sets.append(_set(f"cycle {number}", cycle.label, asked))
-        asked = _integer(_read(cycle.select.status).get("selected"))
+        status = read_known(cycle.select.status, records.SelectStatus)
+        asked = status.selected if status else None
     sets.append(_set("test set", campaign.test, None))
     return tuple(s for s in sets if s.done or s.asked or s.finished)
 
 
 def _set(name: str, label: Label, asked: int | None) -> SetProgress:
-    summary, batches = _read(label.summary), _Batches(label)
+    summary, batches = read_known(label.summary, records.LabelSummary), _Batches(label)
     if summary:
-        counts = summary.get("aside")
-        rejected = sum(_integer(n) or 0 for n in counts.values()) if isinstance(counts, dict) else 0
-        accepted = _integer(summary.get("accepted")) or 0
-        return SetProgress(
-            name, accepted + rejected, rejected, _integer(summary.get("requested")), batches.finished, True
-        )
+        rejected = sum(summary.rejected.values())
+        return SetProgress(name, summary.accepted + rejected, rejected, summary.requested, batches.finished, True)
     return SetProgress(name, batches.done, batches.rejected, asked or batches.total or None, batches.finished, False)
 
 
@@ -211,81 +204,63 @@ class _Batches:
     def __init__(self, label: Label) -> None:
         self.done = self.rejected = self.total = self.finished = 0
         for number in {path.name.split(".")[0] for path in label.batches.glob("[0-9]*.json")}:
-            labels = _read(label.batch(number)).get("labels")
-            if isinstance(labels, list):
+            batch = read_known(label.batch(number), records.Batch)
+            if batch:
                 self.finished += 1
-                self.done += len(labels)
-                self.total += len(labels)
-                self.rejected += sum(isinstance(entry, dict) and entry.get("accepted") is False for entry in labels)
-                continue
-            progress = _read(label.progress(number))
-            self.done += _integer(progress.get("done")) or 0
-            self.total += _integer(progress.get("total")) or 0
+                self.done += len(batch.labels)
+                self.total += len(batch.labels)
+                self.rejected += sum(not outcome.accepted for outcome in batch.labels)
+            elif progress := read_known(label.progress(number), records.Progress):
+                self.done += progress.done
+                self.total += progress.total
 
 
 def _errors(number: int, cycle: Cycle) -> CycleErrors | None:
-    document = _read(cycle.train.errors)
-    if not document:
+    errors = read_known(cycle.train.errors, records.TrainErrors)
+    if errors is None:
         return None
-    keys = ("force_rmse_ev_angstrom", "force_inter_rmse_ev_angstrom", "force_intra_rmse_ev_angstrom")
-    return CycleErrors(number, *(_float(document, "test", "mean", "overall", key) for key in keys))
+    all_states = errors.test.mean.overall
+    return CycleErrors(
+        cycle=number,
+        force_ev_angstrom=all_states.force_rmse_ev_angstrom,
+        force_inter_ev_angstrom=all_states.force_inter_rmse_ev_angstrom,
+        force_intra_ev_angstrom=all_states.force_intra_rmse_ev_angstrom,
+    )
 
 
 def _walkers(cycle: Cycle) -> dict[str, int]:
     """Outcomes of the last cycle's walkers."""
-    outcomes: dict[str, int] = {}
+    outcomes: Counter[str] = Counter()
     for path in cycle.states.glob("*/walkers.json"):
-        try:
-            entries = json.loads(path.read_text())
-        except (OSError, ValueError):
-            continue
-        entries = entries.get("walkers") if isinstance(entries, dict) else entries
-        for entry in entries if isinstance(entries, list) else []:
-            outcome = str(entry.get("outcome", "unknown")) if isinstance(entry, dict) else "unknown"
-            outcomes[outcome] = outcomes.get(outcome, 0) + 1
-    return outcomes
+        outcomes.update(walker.outcome for walker in read_known(path, list[records.Walker]) or [])
+    return dict(outcomes)
 
 
-def _production(campaign: Campaign) -> tuple[RunProgress, ...]:
+def _production(campaign: Campaign, sections: Sections) -> tuple[RunProgress, ...]:
     """The run of each state that is asked for."""
-    simulate = _read(campaign.config("simulate"))
-    temperatures, lengths = simulate.get("temperatures_kelvin"), simulate.get("length_ps")
-    if not isinstance(temperatures, list):
-        return ()
-    if not isinstance(lengths, list):
-        lengths = [lengths] * len(temperatures)
-    asked = zip(temperatures, lengths, strict=False)
-    numbers = (int, float)
-    return tuple(
-        _run(campaign.simulate(f"{kelvin:g}K"), float(length))
-        for kelvin, length in asked
-        if isinstance(kelvin, numbers) and isinstance(length, numbers)
-    )
+    return tuple(_run(campaign.simulate(state), length) for state, length in sections.simulate.asked_ps.items())
 
 
 def _run(state: State, asked_ps: float) -> RunProgress:
     """The run of one state: its finished segments, and the one in flight."""
     done = segments(state)
-    last = done[-1] if done else {}
-    done_ps, rate = _float(last, "end_ps") or 0.0, _float(last, "ns_per_day")
-    blew_up = None
-    if last.get("stable") is False:
-        blew_up = f"step {last.get('end_step')}: {last.get('reason')}"
-    progress = _read(state.work(len(done)) / "progress.json")
-    running = blew_up is None and time.time() - (_float(progress, "time") or 0.0) < ALIVE_S
-    ends = None
-    if blew_up is None and (ps := _float(progress, "ps")) is not None:
-        done_ps, rate = ps, _float(progress, "ns_per_day") or rate
-        if running and rate:
-            ends = time.time() + 86400 * 1e-3 * max(0.0, asked_ps - done_ps) / rate
-    return RunProgress(state.path.name, done_ps, asked_ps, rate, running, ends, blew_up)
+    last = done[-1] if done else None
+    done_ps, rate = (last.end_ps, last.ns_per_day) if last else (0.0, None)
+    if last and not last.stable:
+        blew_up = f"step {last.end_step}: {last.reason}"
+        return RunProgress(state.path.name, done_ps, asked_ps, rate, running=False, ends=None, blew_up=blew_up)
+    progress = read_known(state.progress(len(done)), records.SegmentProgress)
+    if progress is None:
+        return RunProgress(state.path.name, done_ps, asked_ps, rate, running=False, ends=None, blew_up=None)
+    done_ps, rate = progress.ps, progress.ns_per_day or rate
+    running, ends = time.time() - progress.time < ALIVE_S, None
+    if running and rate:
+        ends = time.time() + 86400 * 1e-3 * max(0.0, asked_ps - done_ps) / rate
+    return RunProgress(state.path.name, done_ps, asked_ps, rate, running, ends, blew_up=None)
 
 
 def _cpu_hours(campaign: Campaign) -> dict[str, float]:
-    hours: dict[str, float] = {}
-    for entry in read_costs(campaign.path):
-        if not isinstance(entry, dict) or "stage" not in entry:
-            continue
-        seconds = (_float(entry, "own_cpu_s") or 0.0) + (_float(entry, "engine_cpu_s") or 0.0)
-        hours[str(entry["stage"])] = hours.get(str(entry["stage"]), 0.0) + seconds / 3600
-    return hours
+    hours: dict[str, float] = defaultdict(float)
+    for cost in read_costs(campaign.path):
+        hours[cost.stage] += cost.cpu_s / 3600
+    return dict(hours)
