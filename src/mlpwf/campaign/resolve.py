@@ -139,8 +139,9 @@ def _check_baselines(campaign: Campaign, folder: Path, cycle: str) -> None:
     new = [line for line in campaign.select.baseline_lines if line not in known]
     if new:
         raise ConfigError(
-            f"select.baselines asks for {', '.join(new)}, and cycle {int(cycle)} was done without; baselines begin with "
-            f"the first cycle: leave them out, or remove {folder.parent}/cycle to begin again (labels stay in the store)"
+            f"select.baselines asks for {', '.join(new)}, and cycle {int(cycle)} was done without; baselines begin "
+            f"with the first cycle: leave them out, or remove {folder.parent}/cycle to begin again (labels stay in "
+            "the store)"
         )
 
 
