@@ -5,7 +5,8 @@
 One run gives the whole table, for boxes of 2, 4, 8 and 16 molecules. Every pw.x runs alone on one
 core, one after another, with the same pseudopotentials. A finished label is kept in --work, so that
 a stopped run goes on where it was; the CSV has every row that is finished, the long ones (a
-newcomer's eight toluenes) last. A newcomer's label of more than --always molecules that would take
+newcomer's eight toluenes) last. Errors can be found on a busy machine, and
+times then be taken on a quiet one by --time-again. A newcomer's label of more than --always molecules that would take
 more than --longest hours, by what one of half the molecules takes, is not run; the CSV says so.
 
 Errors are those against labels of the same frames converged in cut-offs and in k-points at once:
@@ -114,8 +115,9 @@ class Way:
 class Bench:
     """Runs pw.x, and keeps what it has run."""
 
-    def __init__(self, work: Path, blas: Path) -> None:
-        self.work, self.blas = work, blas
+    def __init__(self, work: Path, blas: Path, again: bool = False) -> None:
+        self.work, self.blas, self.again = work, blas, again
+        self.timed: set[str] = set()
 
     def label(self, atoms: Atoms, way: Way, timed: bool = True) -> dict[str, Any]:
         """energy (eV), forces (eV/Å), stress (eV/Å³) and CPU-s of one pw.x on one core."""
@@ -125,6 +127,9 @@ class Bench:
         kept = self.work / f"{name}.json"
         record: dict[str, Any] = read_json(kept) if kept.exists() else {"runs_cpu_s": []}
         runs = record["runs_cpu_s"]
+        if timed and self.again and name not in self.timed:
+            runs.clear()
+        self.timed |= {name} if timed else set()
         while not runs or (timed and len(runs) < 3 and sum(runs) < REPEATED_S):
             with tempfile.TemporaryDirectory() as folder:
                 output, cpu_s = _run(Path(folder), text, environment)
@@ -371,12 +376,13 @@ def main() -> None:
     parser.add_argument("--longest", type=float, default=2.0, help="hours a newcomer's label may take, to be run")
     parser.add_argument("--always", type=int, default=8, help="molecules in a newcomer's box that is run all the same")
     parser.add_argument("--work", type=Path, default=HERE / "label_cost.work", help="folder of finished labels")
+    parser.add_argument("--time-again", action="store_true", help="keep errors, take the times of the rows anew")
     parser.add_argument("--out", type=Path, default=HERE / "label_cost.csv")
     arguments = parser.parse_args()
     if shutil.which("pw.x") is None or not (arguments.blas / "libblas.so.3").exists():
         raise SystemExit("expected pw.x on PATH and libblas.so.3 in --blas")
     found: list[Row] = []
-    bench = Bench(arguments.work, arguments.blas)
+    bench = Bench(arguments.work, arguments.blas, arguments.time_again)
     for row in rows(bench, arguments.systems, arguments.target / 1e3, 3600 * arguments.longest, arguments.always):
         found.append(row)
         print(row, flush=True)

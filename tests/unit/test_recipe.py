@@ -46,6 +46,13 @@ def test_another_recipe_is_another_model(model: Path, change: dict) -> None:
     assert not finished(model, msgspec.structs.replace(RECIPE_OF, **change), DEEPMD, list(Role))
 
 
+def test_a_key_renamed_since_trains_nothing_anew(model: Path) -> None:
+    check = read_json(model / "check.json")
+    write_json(model / "check.json", check | {"settings": {"conversion_tolerance_ev_angstrom": 1e-3}})
+    today = msgspec.structs.replace(RECIPE_OF, settings={"compression_tolerance_ev_angstrom": 1e-3})
+    assert finished(model, today, DEEPMD, list(Role))
+
+
 def test_a_damaged_file_counts_where_it_is_asked_for(model: Path) -> None:
     (model / DEEPMD.files[Role.DEPLOYED]).write_text("cut")
     assert not finished(model, RECIPE_OF, DEEPMD, list(Role))

@@ -7,6 +7,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from mlpwf.campaign import records
 from mlpwf.campaign.records import Document, Settings
 from mlpwf.config import Train
@@ -110,13 +112,18 @@ def finished(folder: Path, recipe: Recipe, by: Engine, roles: Sequence[Role]) ->
     names = [by.files[role] for role in roles]
     kept = [folder / name for name in (*names, by.curve, RECORD)]
     check = records.read_known(folder / RECORD, TrainedModel)
-    if check is None or check.recipe != recipe or not all(path.is_file() for path in kept):
+    if check is None or _present(check.recipe) != recipe or not all(path.is_file() for path in kept):
         return False
     if any(sha256(folder / name) != check.sha256.get(name) for name in names):
         return False
     for path in kept:
         os.utime(path)
     return True
+
+
+def _present(recipe: Recipe) -> Recipe:
+    """A recipe whose settings have their present names: a renamed key trains no model anew."""
+    return replace(recipe, settings={Train.earlier.get(key, key): value for key, value in recipe.settings.items()})
 
 
 def hash_of(path: Path) -> str:
