@@ -36,12 +36,14 @@ html_show_sourcelink = False
 html_theme_options = {
     "description": "From a molecule to the physics of its liquid and its glass",
     "fixed_sidebar": True,
-    "page_width": "1200px",
+    "page_width": "1100px",
     "sidebar_width": "260px",
     "body_max_width": "none",
     "font_family": "system-ui, sans-serif",
     "head_font_family": "system-ui, sans-serif",
 }
+html_static_path = ["_static"]
+html_css_files = ["mlpwf.css"]
 html_sidebars = {"**": ["about.html", "searchfield.html", "navigation.html"]}
 
 PACKAGES = ("mlpwf", "snakemake_executor_plugin_mlpwf_slurm")
