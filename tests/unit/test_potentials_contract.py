@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from contract import CHECKS, Case
+from mlpwf.config import Site, Train
 from mlpwf.errors import ConfigError
 from mlpwf.potentials import registry
-from mlpwf.potentials.base import Ability
+from mlpwf.potentials.base import Ability, Role, TrainingJob
 from mlpwf.structures.boxes import isolated, label_molecules, pack_box
 from mlpwf.structures.species import molecule_from_smiles
-from toy_water import WATER, relaxed_box
+from toy_water import WATER, labelled_boxes, relaxed_box
 
 FORCE_FIELD = Path(__file__).parents[2] / "config" / "force_fields"
 EXACT = {
@@ -48,7 +49,35 @@ def force_field(request: pytest.FixtureRequest, folder: Path) -> Case:
     return Case("force_field", [commands, FORCE_FIELD / "toluene_opls.data"], [molecule], frame, 1e-6, 5e-5)
 
 
-CASES: dict[str, Callable[[pytest.FixtureRequest, Path], Case]] = {"deepmd": deepmd, "force_field": force_field}
+def molecular(request: pytest.FixtureRequest, folder: Path) -> Case:
+    """A force field fitted to the toy water."""
+    rng = np.random.default_rng(5)
+    job = TrainingJob(
+        folder, labelled_boxes(6, 3, 400, rng), Train(engine="molecular", pair_cutoff_angstrom=4), Site(), 1, 0,
+        molecules=[WATER],
+    )  # fmt: skip
+    registry.engine("molecular").train(job, lambda *_: None)
+    return Case("molecular", [folder / "force_field.json"], [WATER], relaxed_box(8, rng), 1e-6, 5e-5)
+
+
+def molecular_deepmd(request: pytest.FixtureRequest, folder: Path) -> Case:
+    """A force field fitted to the toy water, and a network of a few steps on what it leaves."""
+    rng = np.random.default_rng(5)
+    section = Train(
+        baseline="molecular", pair_cutoff_angstrom=4, cutoff_angstrom=3.5, embedding_neurons=[8, 16], axis_neurons=4,
+        fitting_neurons=[16, 16], steps=60,
+    )  # fmt: skip
+    by, frames = registry.engine(section.potential), labelled_boxes(6, 3, 400, rng)
+    by.train(TrainingJob(folder, frames, section, Site(), 1, 0, molecules=[WATER]), lambda *_: None)
+    return Case(by.name, [folder / by.files[Role.DEPLOYED]], [WATER], relaxed_box(8, rng), 1e-6, 5e-5)
+
+
+CASES: dict[str, Callable[[pytest.FixtureRequest, Path], Case]] = {
+    "deepmd": deepmd,
+    "force_field": force_field,
+    "molecular": molecular,
+    "molecular_deepmd": molecular_deepmd,
+}
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +107,10 @@ def test_an_engine_is_asked_beforehand():
 
 
 def test_an_unknown_engine_is_named():
-    with pytest.raises(ConfigError, match="no potential engine 'mace'; expected one of deepmd, force_field"):
+    with pytest.raises(
+        ConfigError,
+        match="no potential engine 'mace'; expected one of deepmd, force_field, molecular, molecular_deepmd",
+    ):
         registry.engine("mace")
 
 

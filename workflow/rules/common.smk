@@ -17,6 +17,7 @@ from mlpwf.campaign.run import only_looks, open_run
 from mlpwf.config.label_engines import Capability
 from mlpwf.errors import MlpwfError
 from mlpwf.campaign.states import simulate_lengths, states
+from mlpwf.potentials.base import Ability
 from mlpwf.potentials.record import FINAL_RECORD, RECORD
 from mlpwf.potentials.registry import engine
 
@@ -48,7 +49,7 @@ BASELINES = CAMPAIGN.select.baseline_lines  # such as arm/random/1
 FORCE_FIELD = (
     CAMPAIGN.simulate.force_field
 )  # where there is one, nothing is labelled, trained or validated
-ENGINE = engine(CAMPAIGN.train.engine)
+ENGINE = engine(CAMPAIGN.train.potential)
 ORIGINAL, DEPLOYED = (ENGINE.files[role] for role in ("original", "deployed"))
 SIMULATE_LENGTHS = simulate_lengths(CAMPAIGN.simulate)
 

@@ -22,6 +22,7 @@ def start_of(wildcards):
     if (
         wildcards.cycle == "000"
         or not settings("train", wildcards.cycle).continue_models
+        or not ENGINE.can(Ability.CONTINUE)
     ):
         return []
     files = models_of(previous(wildcards.cycle), RECORD, wildcards.line)
@@ -35,6 +36,7 @@ rule train_model:
         config=PATHS.cycle_config("{cycle}", "train"),
         site=ancient(PATHS.config("site")),
         start=start_of,
+        molecules=PATHS.build.molecules if ENGINE.of_molecules else [],
     output:
         model=update(LINE.train.model("{index}") / ORIGINAL),
         deployed=update(LINE.train.model("{index}") / DEPLOYED),
@@ -55,9 +57,12 @@ rule train_model:
             if input.get("start")
             else []
         ),
+        molecules=lambda wildcards, input: (
+            ["--molecules", str(input.molecules)] if input.get("molecules") else []
+        ),
     shell:
         "mlpwf --log {log:q} train model --config {input.config:q} --site {input.site:q} {params.labels:q}"
-        " --index {wildcards.index} {params.start:q} --threads {threads} --out {params.out:q}"
+        " --index {wildcards.index} {params.start:q} {params.molecules:q} --threads {threads} --out {params.out:q}"
 
 
 rule train_test:

@@ -34,6 +34,10 @@ def sampler_s(steps: int, atoms: int) -> float:
     return float(0.1 * steps * (atoms / 30) ** 1.6)
 
 
+FIT_S = 30.0
+"""CPU-s of fitting one molecular force field to a hundred labels."""
+
+
 def train_s(steps: int, atoms: int) -> float:
     """CPU-s of training, freezing and compressing one small se_e2_a model: 20 ms a step for 60 atoms."""
     return 20.0 + steps * atoms * 0.33e-3

@@ -1,4 +1,4 @@
-"""Section `train`: a committee of DeePMD models."""
+"""Section `train`: a committee of models."""
 
 from __future__ import annotations
 
@@ -9,12 +9,28 @@ from pydantic import Field, model_validator
 
 from mlpwf.config.base import MOST_STEPS, Neurons, Section
 
+OF_MOLECULAR = ("engine", "models", "baseline", "pair_cutoff_angstrom")
+"""Keys of the force field; the others are those of networks."""
+
 
 class Train(Section):
-    """se_e2_a models that differ only in their seed."""
+    """Models that differ only in their seed: networks of DeePMD-kit, or fitted force fields."""
 
     earlier: ClassVar[Mapping[str, str]] = {"conversion_tolerance_ev_angstrom": "compression_tolerance_ev_angstrom"}
 
+    engine: Literal["deepmd", "molecular"] = Field(
+        "deepmd",
+        description="what is trained: deepmd, an se_e2_a network; or molecular, a force field of these molecules that "
+        "is fitted to all labels in seconds, and of whose keys there are two: models and pair_cutoff_angstrom",
+    )
+    baseline: Literal["none", "molecular"] = Field(
+        "none",
+        description="what networks are added to: nothing, or a force field as of engine molecular, fitted to the same "
+        "labels, of which they learn what it leaves",
+    )
+    pair_cutoff_angstrom: float = Field(
+        8.5, ge=4, le=15, description="of the force field: cut-off of the energies between molecules, in Å"
+    )
     models: int = Field(4, ge=2, le=16, description="models of the committee")
     cutoff_angstrom: float = Field(6.0, ge=2, le=12, description="descriptor cut-off in Å")
     cutoff_smooth_angstrom: float = Field(
@@ -66,9 +82,24 @@ class Train(Section):
     )
 
     @property
-    def engine(self) -> str:
-        """Name of the potential engine that trains: the keys above are its own."""
-        return "deepmd"
+    def potential(self) -> str:
+        """Name of the potential engine: of the network, of the force field, or of their sum."""
+        return "molecular_deepmd" if self.engine == "deepmd" and self.baseline == "molecular" else self.engine
+
+    @model_validator(mode="after")
+    def _of_its_engine(self) -> Self:
+        """A key that the engine does not read is refused, not ignored."""
+        if self.engine == "deepmd":
+            return self
+        if self.baseline != "none":
+            raise ValueError(f"baseline is {self.baseline}, and engine is {self.engine}; expected one of them")
+        others = [name for name in type(self).model_fields if name not in OF_MOLECULAR]
+        for name in others:
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(
+                    f"{name} is a key of the engine deepmd, and engine is {self.engine}; expected it left out"
+                )
+        return self
 
     @model_validator(mode="after")
     def _falling(self) -> Self:

@@ -68,7 +68,7 @@ def training(site: Site, folder: Path, elements: list[str]) -> Iterator[Finding]
     atoms.calc = SinglePointCalculator(atoms, energy=-1.0, forces=np.zeros((2, 3)), stress=np.zeros(6))
     settings = Train(cutoff_angstrom=3.0, embedding_neurons=[4, 8], fitting_neurons=[8, 8], steps=STEPS)
     job = TrainingJob(folder, [atoms], settings, site, seed=1, member=0)
-    trained = engine(settings.engine).train(job, lambda step, steps, error: None)
+    trained = engine(settings.potential).train(job, lambda step, steps, error: None)
     version = f"version {found}" if (found := trained.details.get("dp_version")) else "of unknown version"
     took = time.time() - started
     yield ok("dp", f"`{' '.join(site.dp)}`: {version}, {STEPS} steps, frozen and compressed in {took:.1f} s")
@@ -82,7 +82,7 @@ def dynamics(site: Site, folder: Path, elements: list[str]) -> Iterator[Finding]
     from mlpwf.structures.frames import quantised, write_frames
 
     started, work, atoms = time.time(), folder / "dynamics", _dimer(elements[0])
-    by = engine(Train().engine)
+    by = engine(Train().potential)
     atoms.set_cell([8.0, 8.0, 8.0])
     atoms.info = {"kind": "bulk", "state": "doctor"}
     work.mkdir()

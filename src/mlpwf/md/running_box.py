@@ -74,7 +74,7 @@ class RunningBox:
         else:
             self.command(f"read_restart {link('start.bin', restart)}")
         self.command(
-            *potential.commands(),
+            *potential.commands(Path()),
             f"neighbor {potential.skin_angstrom} bin",
             f"neigh_modify every {self.rebuild} delay 0 check no",
             f"timestep {self.time(self.timestep_ps)}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from mlpwf.campaign.pricing import classical_md_s, md_s, sampler_s, train_s
+from mlpwf.campaign.pricing import FIT_S, classical_md_s, md_s, sampler_s, train_s
 from mlpwf.config import Campaign
 from mlpwf.config.label_engines import Capability
 
@@ -70,12 +70,13 @@ def of_cycle(campaign: Campaign, cycle: int, sizes: Sizes) -> dict[str, Work]:
     lines = 1 if first else 1 + len(c.select.baseline_lines)
     frames = c.build.start_frames(len(c.system.molecules)) if first else c.select.budget
     steps = c.train.steps if first or not c.train.continue_models else c.train.steps_continued
+    training = train_s(steps, atoms) if c.train.engine == "deepmd" else FIT_S
     states = len(c.explore.temperatures_kelvin) * max(1, len(c.explore.densities_g_cm3))
     walkers = states * c.explore.walkers
     liquids = compared_liquids(c.select.liquid_cycles, cycle)
     found = {
         "label": Work(lines * -(-frames // c.label.batch_frames), labels=lines * frames),
-        "train": Work(lines * c.train.models, lines * c.train.models * train_s(steps, atoms)),
+        "train": Work(lines * c.train.models, lines * c.train.models * training),
         "explore": Work(states, walkers * md_s(c.explore.steps, atoms, c.train.models)),
         "validate": Work(liquids, liquids * validation_s(c, sizes)),
         "select": Work(1, SELECT_S),

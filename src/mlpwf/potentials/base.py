@@ -56,6 +56,7 @@ class Ability(StrEnum):
     """What an engine may be unable to do. All engines predict, and give an ASE calculator."""
 
     TRAIN = "be trained"
+    CONTINUE = "be continued from an earlier model"
     DESCRIPTORS = "give descriptors"
     LAMMPS = "run in LAMMPS"
 
@@ -67,6 +68,8 @@ class Role(StrEnum):
     """As trained: it is continued, and gives descriptors."""
     DEPLOYED = "deployed"
     """What is run and rated."""
+    BASELINE = "baseline"
+    """What a network is added to."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,8 @@ class TrainingJob:
     """Number of the model in its committee."""
     parent: Path | None = None
     """Model, as trained, to continue; None: new weights."""
+    molecules: Sequence[Atoms] = ()
+    """One frame of each species, for an engine whose training needs them (`Engine.of_molecules`)."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +128,8 @@ class Engine(ABC):
     files: ClassVar[Mapping[Role, str]] = {}
     """Names of a trained model's files in its folder."""
     curve: ClassVar[str] = "lcurve.csv"
+    of_molecules: ClassVar[bool] = False
+    """Whether training needs the molecules, with their bonds."""
     packages: ClassVar[tuple[str, ...]] = ()
     """Python packages whose versions decide what a training gives."""
     expects: ClassVar[str] = "models of this engine"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 import tempfile
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -51,8 +53,8 @@ class LammpsExport:
     rebuild_fs: float
     """Longest time between neighbour list builds: no atom may cross half the skin in it."""
     write_box: Callable[[Path, Atoms], None]
-    commands: Callable[[], list[str]]
-    """Styles and coefficients; files they need are linked into the working folder."""
+    commands: Callable[[Path], list[str]]
+    """Styles and coefficients; files they need are put into the folder given, which is the working folder of a run."""
 
     def opening(self) -> list[str]:
         """Commands that come before the box."""
@@ -65,11 +67,11 @@ class LammpsExport:
         ]
 
 
-def link(name: str, file: str) -> str:
-    """`name`, now a link to `file` in the working folder: LAMMPS reads `$` and quotes of a path as its own."""
+def link(name: Path | str, file: str) -> str:
+    """`name`, now a link to `file`: LAMMPS reads `$` and quotes of a path as its own."""
     Path(name).unlink(missing_ok=True)
     Path(name).symlink_to(file)
-    return name
+    return str(name)
 
 
 def open_lammps(log: str = "none") -> Any:
@@ -110,27 +112,38 @@ class SinglePoints:
     def _of(self, atoms: Atoms) -> Properties:
         lammps, export = self._lammps, self.export
         _, rotation = box_matrix(atoms.cell.array)
-        with tempfile.TemporaryDirectory(prefix="mlpwf-") as folder:
-            box = Path(folder) / "box.data"
-            export.write_box(box, atoms)
-            with box.open() as written:  # the folder's own name may hold signs that LAMMPS reads as its own
-                _run(lammps, [*export.opening(), "box tilt large", f"read_data /proc/self/fd/{written.fileno()}"])
-        _run(
-            lammps,
-            [
-                *export.commands(),
-                f"neighbor {export.skin_angstrom} bin",
-                f"thermo_style custom step pe vol {' '.join(PRESSURE)}",
-                "thermo_modify lost error norm no",
-                "run 0 post no",
-            ],
-        )
+        with _plain_folder() as folder:
+            export.write_box(folder / "box.data", atoms)
+            _run(
+                lammps,
+                [
+                    *export.opening(),
+                    "box tilt large",
+                    f"read_data {folder / 'box.data'}",
+                    *export.commands(folder),
+                    f"neighbor {export.skin_angstrom} bin",
+                    f"thermo_style custom step pe vol {' '.join(PRESSURE)}",
+                    "thermo_modify lost error norm no",
+                    "run 0 post no",
+                ],
+            )
         count, ev = len(atoms), export.units.ev
         forces = np.ctypeslib.as_array(lammps.gather_atoms("f", 1, 3)).reshape(count, 3) / ev
         to_pressure = lammps.extract_global("nktv2p")  # nothing moves: the pressure is that of the forces alone
         xx, yy, zz, xy, xz, yz = (-lammps.get_thermo(name) / to_pressure / ev for name in PRESSURE)
         stress = rotation @ np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]) @ rotation.T
         return Properties(lammps.get_thermo("pe") / ev, forces @ rotation.T, stress, float(atoms.get_volume()))
+
+
+@contextmanager
+def _plain_folder() -> Iterator[Path]:
+    """A temporary folder by a name of plain signs: its own may hold signs that LAMMPS reads as its own."""
+    with tempfile.TemporaryDirectory(prefix="mlpwf-") as name:
+        handle = os.open(name, os.O_RDONLY)
+        try:
+            yield Path(f"/proc/self/fd/{handle}")
+        finally:
+            os.close(handle)
 
 
 def _run(lammps: Any, commands: Sequence[str]) -> None:

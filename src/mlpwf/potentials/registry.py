@@ -15,6 +15,8 @@ GROUP = "mlpwf.potentials"
 ENGINES = {
     "deepmd": "mlpwf.potentials.deepmd:DeePMD",
     "force_field": "mlpwf.potentials.force_field:ClassicalForceField",
+    "molecular": "mlpwf.potentials.molecular:Molecular",
+    "molecular_deepmd": "mlpwf.potentials.molecular_deepmd:MolecularDeePMD",
 }
 
 

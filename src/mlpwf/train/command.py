@@ -27,6 +27,10 @@ def train_model(
     out: Annotated[Path, typer.Option(help="folder of this model")],
     start: Annotated[Path | None, typer.Option(help="folder of the model to continue")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="cores of this job; unset: the site's")] = None,
+    molecules: Annotated[
+        Path | None,
+        typer.Option(help="one frame for each species, C/build/molecules.extxyz; for engine molecular"),
+    ] = None,
     final: Annotated[bool, typer.Option("--final", help="train for train.steps_final, as the final model is")] = False,
 ) -> None:
     """Train one model, deploy it, and check that what is deployed predicts as what was trained."""
@@ -43,10 +47,13 @@ def train_model(
     place, _ = load_section(Site, site)
     place = place.model_copy(update={"train_threads": threads or place.train_threads})
     with sole_writer(out), accounted(out, "train"):
-        by = engine(settings.engine)
+        by = engine(settings.potential)
+        if by.of_molecules and molecules is None:
+            raise ConfigError(f"no --molecules, which {by.name} needs; expected C/build/molecules.extxyz")
         parent = model_to_continue(settings, by, start, final)
-        recipe = recipe_of(settings, by, seed, index, labels, parent)
-        make_model(Training(out, settings, place, labels, parent, recipe))
+        given = molecules if by.of_molecules else None
+        recipe = recipe_of(settings, by, seed, index, labels, parent, given)
+        make_model(Training(out, settings, place, labels, parent, recipe, given))
 
 
 def _of_final_model(settings: Train, config: Path) -> Train:

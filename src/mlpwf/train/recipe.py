@@ -12,9 +12,10 @@ from msgspec.structs import replace
 from mlpwf.campaign import records
 from mlpwf.campaign.records import Document, Settings
 from mlpwf.config import Train
+from mlpwf.config.train import OF_MOLECULAR
 from mlpwf.errors import DataError
 from mlpwf.files import sha256
-from mlpwf.potentials.base import Engine, Role
+from mlpwf.potentials.base import Ability, Engine, Role
 from mlpwf.potentials.record import RECORD, ModelRecord, model_files, sound_model
 
 RECIPE = "recipe.json"
@@ -57,9 +58,15 @@ class TrainedModel(ModelRecord, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 def recipe_of(
-    settings: Train, by: Engine, seed: int, index: int, labels: Sequence[Path], parent: Path | None
+    settings: Train,
+    by: Engine,
+    seed: int,
+    index: int,
+    labels: Sequence[Path],
+    parent: Path | None,
+    molecules: Path | None = None,
 ) -> Recipe:
-    """The recipe of a model.
+    """The recipe of a model; `molecules` is a file with one frame of each species, where the engine needs them.
 
     Raises
     ------
@@ -69,6 +76,8 @@ def recipe_of(
     inputs = {str(path): hash_of(path) for path in labels}
     if parent is not None:
         inputs[str(parent)] = sound_model(parent)
+    if molecules is not None:
+        inputs[str(molecules)] = hash_of(molecules)
     return Recipe(
         versions={name: importlib.metadata.version(name) for name in by.packages},
         seed=seed,
@@ -93,7 +102,7 @@ def model_to_continue(settings: Train, by: Engine, start: Path | None, final: bo
     DataError
         If it is missing.
     """
-    if start is None or not (final or settings.continue_models):
+    if start is None or not by.can(Ability.CONTINUE) or not (final or settings.continue_models):
         return None
     parent = model_files(by, start)[Role.ORIGINAL]
     if not parent.is_file():
@@ -122,8 +131,10 @@ def finished(folder: Path, recipe: Recipe, by: Engine, roles: Sequence[Role]) ->
 
 
 def _present(recipe: Recipe) -> Recipe:
-    """A recipe whose settings have their present names: a renamed key trains no model anew."""
-    return replace(recipe, settings={Train.earlier.get(key, key): value for key, value in recipe.settings.items()})
+    """A recipe with its settings by their present names: a key that is renamed, or new, trains no model anew."""
+    named = {Train.earlier.get(key, key): value for key, value in recipe.settings.items()}
+    new = {name: Train.model_fields[name].default for name in OF_MOLECULAR}
+    return replace(recipe, settings={**new, **named} if "models" in named else named)
 
 
 def hash_of(path: Path) -> str:

@@ -19,6 +19,7 @@ from mlpwf.potentials.base import Engine, Role, Trained, TrainingJob
 from mlpwf.potentials.metrics import Differences, largest_differences
 from mlpwf.potentials.record import RECORD, model_files
 from mlpwf.potentials.registry import engine
+from mlpwf.structures.frames import read_frames
 from mlpwf.train.labels import read_labels
 from mlpwf.train.recipe import RECIPE, Recipe, TrainedModel, begun, finished
 
@@ -40,11 +41,13 @@ class Training:
     parent: Path | None
     """Original model to continue; None: new weights."""
     recipe: Recipe
+    molecules: Path | None = None
+    """File with one frame of each species, where the engine needs them."""
 
     @property
     def engine(self) -> Engine:
         """The engine that trains."""
-        return engine(self.settings.engine)
+        return engine(self.settings.potential)
 
     @property
     def work(self) -> Path:
@@ -59,9 +62,9 @@ class Training:
 
 def make_model(training: Training) -> None:
     """Leave the model of a recipe in its folder: kept if it is there, else deployed again or trained."""
-    if finished(training.folder, training.recipe, training.engine, list(Role)):
+    if finished(training.folder, training.recipe, training.engine, list(training.engine.files)):
         log.info("%s: finished before, kept", training.name)
-    elif finished(training.folder, training.recipe, training.engine, [Role.ORIGINAL]):
+    elif finished(training.folder, training.recipe, training.engine, _kept(training.engine)):
         deploy_again(training)
         log.info("%s: finished before, compressed again", training.name)
     else:
@@ -99,7 +102,14 @@ def train(training: Training) -> None:
 def _job(training: Training, frames: Sequence[Atoms]) -> TrainingJob:
     recipe = training.recipe
     return TrainingJob(
-        training.work, frames, training.settings, training.site, recipe.seed, recipe.index, training.parent
+        training.work,
+        frames,
+        training.settings,
+        training.site,
+        recipe.seed,
+        recipe.index,
+        training.parent,
+        [] if training.molecules is None else read_frames(training.molecules),
     )
 
 
@@ -133,6 +143,11 @@ def _check(training: Training, trained: Trained, frames: Sequence[Atoms], differ
     )
 
 
+def _kept(by: Engine) -> list[Role]:
+    """What a deployed form can be made from again."""
+    return [role for role in by.files if role != Role.DEPLOYED]
+
+
 def deploy_again(training: Training) -> None:
     """Deploy a sound model whose deployed form is missing or damaged, and amend its record.
 
@@ -142,10 +157,11 @@ def deploy_again(training: Training) -> None:
         If the deployed model differs from the original one.
     """
     by, work, record = training.engine, training.work, training.folder / RECORD
-    original, deployed = by.files[Role.ORIGINAL], by.files[Role.DEPLOYED]
+    deployed = by.files[Role.DEPLOYED]
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
-    shutil.copy2(training.folder / original, work)
+    for role in _kept(by):
+        shutil.copy2(training.folder / by.files[role], work)
     by.deploy(work, training.site)
     frames, tolerance = read_labels(training.labels), training.settings.compression_tolerance_ev_angstrom
     difference = conversion_difference(by, work, frames, tolerance)

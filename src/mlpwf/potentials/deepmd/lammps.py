@@ -29,8 +29,8 @@ def export(models: Sequence[Path], elements: Sequence[str], options: str = "") -
         More words of the pair style.
     """
 
-    def commands() -> list[str]:
-        links = [link(f"model{k}{model.suffix}", str(model)) for k, model in enumerate(models)]
+    def commands(folder: Path) -> list[str]:
+        links = [link(folder / f"model{k}{model.suffix}", str(model)) for k, model in enumerate(models)]
         return [" ".join(["pair_style deepmd", *links, options]), f"pair_coeff * * {' '.join(elements)}"]
 
     def write_box(target: Path, atoms: Atoms) -> None:

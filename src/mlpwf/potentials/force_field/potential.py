@@ -50,7 +50,7 @@ class ClassicalPotential(Potential):
         """The styles and coefficients of the files, in their units."""
         units = REAL if self.force_field.units == "real" else METAL
         commands = list(self.force_field.commands)
-        return LammpsExport(units, "full", SKIN_ANGSTROM, REBUILD_FS, self._write_box, lambda: commands)
+        return LammpsExport(units, "full", SKIN_ANGSTROM, REBUILD_FS, self._write_box, lambda _: commands)
 
     def _write_box(self, target: Path, atoms: Atoms) -> None:
         write_full_data(target, atoms, self.force_field, self.templates, species_numbers(atoms, self.molecules))

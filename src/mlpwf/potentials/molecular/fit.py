@@ -1,0 +1,432 @@
+"""A molecular force field fitted to labels by regularised least squares.
+
+The energy is linear in its coefficients θ: E = A_E θ, forces A_F θ, virials A_V θ. With errors σ that each kind
+of value is allowed, θ minimises Σ |A θ − y|² / σ² + θᵀ P θ. The prior P keeps splines smooth and coefficients
+small, and holds pair energies to a repulsive wall where no label comes close (`wall_slope`). Its strength is chosen by
+cross-validation over frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import product
+
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers
+from numpy.typing import NDArray
+
+from mlpwf.potentials.molecular.class2 import Base, Class2, references
+from mlpwf.potentials.molecular.pairs import INNER_ANGSTROM, PairBasis
+from mlpwf.potentials.molecular.topology import Topology
+
+Array = NDArray[np.float64]
+Numbers = NDArray[np.int64]
+
+FORCE, NET, ENERGY, VIRIAL = 0.05, 0.05, 0.002, 0.01
+"""Errors allowed: force and net force on a molecule in eV/Å, energy and virial in eV per atom."""
+STRENGTHS = tuple(product((1e-5, 1e-4, 1e-3), (1e-4, 1e-3, 1e-2)))
+"""Priors tried: of coefficients in units of what the labels say of each, and of the splines' curvature."""
+USUAL = (1e-4, 1e-3)
+"""What is used where nothing can be tried."""
+FOLDS = 5
+MORSE_PER_ANGSTROM = 2.0
+"""Width of a bond's Morse curve, whose expansion gives the prior of x³ and x⁴: −a K₂ and 7/12 a² K₂."""
+ANHARMONIC = {"bond": (-MORSE_PER_ANGSTROM, 7 / 12 * MORSE_PER_ANGSTROM**2), "angle": (0.0, 0.2)}
+"""Coefficients of x³ and x⁴ that the prior holds to, over that of x²."""
+ANHARMONIC_WEIGHT = {"bond": 1e-4, "angle": 1e-3}
+"""Weight of that prior, in units of what the labels say of the coefficient of x²."""
+STIFFER, ROUNDS = 30.0, 6
+"""A bond or angle that the labels would let run away at large distortions is held so much more, so many times."""
+FURTHEST_SHIFT = 0.15
+"""References that would move more, in Å or rad, stay: the labels do not say where they lie."""
+
+
+@dataclass(frozen=True)
+class Molecules:
+    """The species of a system: graphs and reference geometries (Å), in the order of the frames' species."""
+
+    topologies: tuple[Topology, ...]
+    positions: tuple[Array, ...]
+
+    @cached_property
+    def first_kind(self) -> Numbers:
+        """Number of the first kind of site of each species."""
+        sizes = [max(one.sites) + 1 for one in self.topologies]
+        return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+
+    @property
+    def kinds(self) -> int:
+        """Kinds of sites of all species."""
+        return int(self.first_kind[-1])
+
+
+@dataclass(frozen=True)
+class Model:
+    """The features of a molecules: an energy for each molecule, class-II terms by species, pair functions."""
+
+    molecules: Molecules
+    intra: tuple[Class2, ...]
+    pairs: PairBasis
+
+    @cached_property
+    def starts(self) -> list[int]:
+        """First column of each species' class-II terms, and of the pairs."""
+        sizes = [len(self.intra), *(len(one.features) for one in self.intra)]
+        return [int(start) for start in np.cumsum(sizes)]
+
+    @property
+    def size(self) -> int:
+        """All coefficients."""
+        return self.starts[-1] + self.pairs.size
+
+    def design(self, atoms: Atoms, species: Numbers) -> tuple[Array, Array, Array]:
+        """Energy (size,), forces (n_atoms, 3, size) and virial (3, 3, size) of each coefficient at one frame.
+
+        Parameters
+        ----------
+        atoms
+            A frame, molecules whole and one after another.
+        species
+            Species of each molecule.
+        """
+        energy, forces, virial = np.zeros(self.size), np.zeros((len(atoms), 3, self.size)), np.zeros((3, 3, self.size))
+        sizes = np.array([len(self.molecules.topologies[kind].symbols) for kind in species])
+        first = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+        for kind, intra in enumerate(self.intra):
+            members = np.flatnonzero(species == kind)
+            energy[kind] = len(members)
+            if not len(members):
+                continue
+            indices = first[members][:, None] + np.arange(len(intra.topology.symbols))
+            positions = atoms.positions[indices]
+            features, gradients = intra.design(positions)
+            columns = slice(self.starts[kind], self.starts[kind] + len(intra.features))
+            energy[columns] = features.sum(axis=1)
+            forces[indices, :, columns] = -np.moveaxis(gradients, 0, -1)
+            virial[:, :, columns] = -np.einsum("fmia,mib->abf", gradients, positions)
+        kinds, excluded = self._sites(species, first)
+        columns = slice(self.starts[-1], self.size)
+        energy[columns], forces[:, :, columns], virial[:, :, columns] = self.pairs.design(atoms, kinds, excluded)
+        return energy, forces, virial
+
+    def contacts(self, atoms: Atoms, species: Numbers) -> tuple[Numbers, Array]:
+        """Numbers of pairs of kinds, and distances in Å, of all pairs of a frame within the cut-off."""
+        sizes = np.array([len(self.molecules.topologies[kind].symbols) for kind in species])
+        kinds, excluded = self._sites(species, np.concatenate([[0], np.cumsum(sizes)[:-1]]))
+        one, other, vectors = self.pairs.neighbours(atoms, excluded)
+        return self.pairs.number(kinds[one], kinds[other]), np.linalg.norm(vectors, axis=1)
+
+    def _sites(self, species: Numbers, first: Numbers) -> tuple[Numbers, Numbers]:
+        """Kind of each atom, and the pairs that bonds are too few between."""
+        topologies, start = self.molecules.topologies, self.molecules.first_kind
+        kinds = np.concatenate([np.array(topologies[kind].sites) + start[kind] for kind in species])
+        close = [np.array(sorted(topology.close), dtype=np.int64).reshape(-1, 2) for topology in topologies]
+        pairs = [close[kind] + offset for kind, offset in zip(species, first, strict=True)]
+        return kinds.astype(np.int64), np.concatenate(pairs)
+
+    def kind_symbols(self) -> list[str]:
+        """Element of each kind of site."""
+        found = [""] * self.molecules.kinds
+        for topology, start in zip(self.molecules.topologies, self.molecules.first_kind.tolist(), strict=False):
+            for symbol, site in zip(topology.symbols, topology.sites, strict=True):
+                found[start + site] = symbol
+        return found
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A labelled frame, molecules whole and one after another."""
+
+    atoms: Atoms
+    species: Numbers
+    energy: float
+    forces: Array
+    virial: Array
+    """-dE/d(strain) in eV."""
+    weight: float = 1.0
+    """How often it counts."""
+
+
+def rows(model: Model, frame: Labelled) -> tuple[Array, Array]:
+    """What a frame asks of the coefficients: rows and values, each over the error it is allowed."""
+    energy, forces, virial = model.design(frame.atoms, frame.species)
+    count = len(frame.atoms)
+    sizes = [len(model.molecules.topologies[kind].symbols) for kind in frame.species]
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    net, net_values = (np.add.reduceat(one, starts, axis=0) for one in (forces, frame.forces))
+    upper = np.triu_indices(3)
+    parts = (
+        (forces.reshape(3 * count, -1), frame.forces.ravel(), FORCE),
+        (net.reshape(3 * len(sizes), -1), net_values.ravel(), NET),
+        (energy[None], np.array([frame.energy]), ENERGY * count),
+        (virial[upper], frame.virial[upper], VIRIAL * count),
+    )
+    return (
+        np.concatenate([matrix / allowed for matrix, _, allowed in parts]),
+        np.concatenate([values / allowed for _, values, allowed in parts]),
+    )
+
+
+@dataclass(frozen=True)
+class Normal:
+    """Normal equations: Σ AᵀA, Σ Aᵀy and Σ yᵀy of frames; they add up."""
+
+    matrix: Array
+    vector: Array
+    square: float
+
+    @classmethod
+    def of(cls, model: Model, frames: Iterable[Labelled]) -> Normal:
+        """Those of frames."""
+        matrix, vector, square = np.zeros((model.size, model.size)), np.zeros(model.size), 0.0
+        for frame in frames:
+            left, right = (np.sqrt(frame.weight) * part for part in rows(model, frame))
+            matrix += left.T @ left
+            vector += left.T @ right
+            square += float(right @ right)
+        return cls(matrix, vector, square)
+
+    def __add__(self, other: Normal) -> Normal:
+        return Normal(self.matrix + other.matrix, self.vector + other.vector, self.square + other.square)
+
+    def cost(self, coefficients: Array) -> float:
+        """Σ |A θ − y|² of these frames."""
+        return float(coefficients @ self.matrix @ coefficients - 2 * self.vector @ coefficients) + self.square
+
+
+@dataclass(frozen=True)
+class _Anharmonic:
+    """A bond or an angle: columns of its x², x³ and x⁴."""
+
+    section: str
+    two: int
+    three: int
+    four: int
+
+
+class Prior:
+    """What is known before any label: matrix and vector to add to the normal equations.
+
+    Parameters
+    ----------
+    model
+        The features.
+    normal
+        Equations of the labels, whose diagonal is the scale of each coefficient's prior.
+    shortest
+        Shortest distance of each pair of kinds in the labels, Å.
+    """
+
+    def __init__(self, model: Model, normal: Normal, shortest: Array) -> None:
+        self.model, self.shortest = model, shortest
+        diagonal = np.diag(normal.matrix)
+        self.scale = np.where(diagonal > 0, diagonal, 1.0)
+        self._stiffness = np.ones(model.size)
+
+    def equations(self, ridge: float, smooth: float) -> tuple[Array, Array]:
+        """Matrix and vector at these strengths."""
+        size, pairs = self.model.size, self.model.starts[-1]
+        matrix, vector = np.zeros((size, size)), np.zeros(size)
+        intra = np.arange(len(self.model.intra), pairs)
+        matrix[intra, intra] = ridge * self.scale[intra]
+        for one in self._anharmonic:
+            weight = ANHARMONIC_WEIGHT[one.section] * self.scale[one.two] * self._stiffness[one.two]
+            for column, ratio in zip((one.three, one.four), ANHARMONIC[one.section], strict=True):
+                ends = np.ix_([column, one.two], [column, one.two])
+                matrix[ends] += weight * np.outer([1.0, -ratio], [1.0, -ratio])
+        self._splines(matrix, smooth)
+        self._wall(matrix, vector)
+        return matrix, vector
+
+    @cached_property
+    def _anharmonic(self) -> list[_Anharmonic]:
+        """Columns of x², x³ and x⁴ of every kind of bond and angle."""
+        found: dict[int, _Anharmonic] = {}
+        for start, energy in zip(self.model.starts, self.model.intra, strict=False):
+            for term in energy.terms:
+                if term.section in ANHARMONIC:
+                    two, three, four = (start + energy.numbers[energy.name(term.products[f"k{p}"])] for p in (2, 3, 4))
+                    found[two] = _Anharmonic(term.section, two, three, four)
+        return list(found.values())
+
+    def hold(self, coefficients: Array) -> bool:
+        """Hold those bonds and angles more whose energy falls at large distortions; whether there are any."""
+        loose = [one for one in self._anharmonic if coefficients[one.four] <= 0]
+        for one in loose:
+            self._stiffness[one.two] *= STIFFER
+        return bool(loose)
+
+    def _splines(self, matrix: Array, smooth: float) -> None:
+        """Curvature of the splines, and a weak pull to zero."""
+        pairs = self.model.pairs
+        bend = np.diff(np.eye(pairs.functions), 2, axis=0)
+        scale = float(np.median(self.scale[self.model.starts[-1] :]))
+        block = smooth * scale * (bend.T @ bend + 0.01 * np.eye(pairs.functions))
+        for first in range(self.model.starts[-1], self.model.size, pairs.functions):
+            matrix[first : first + pairs.functions, first : first + pairs.functions] += block
+
+    def _wall(self, matrix: Array, vector: Array) -> None:
+        """Below the shortest contact of the labels, slopes of a universal repulsion between the elements."""
+        pairs, symbols = self.model.pairs, self.model.kind_symbols()
+        for one in range(pairs.kinds):
+            for other in range(one, pairs.kinds):
+                number = int(pairs.number(np.array(one), np.array(other)))
+                distances = np.arange(INNER_ANGSTROM, min(self.shortest[number], 2.5) - 0.1, 0.1)
+                if not len(distances):
+                    continue
+                slopes = wall_slope(distances, symbols[one], symbols[other])
+                allowed = 0.05 - 0.3 * slopes
+                left = pairs.slopes(distances) / allowed[:, None]
+                columns = slice(
+                    self.model.starts[-1] + number * pairs.functions,
+                    self.model.starts[-1] + (number + 1) * pairs.functions,
+                )
+                matrix[columns, columns] += left.T @ left
+                vector[columns] += left.T @ (slopes / allowed)
+
+
+def wall_slope(distances: Array, one: str, other: str) -> Array:
+    """Slope in eV/Å of the universal repulsion of two atoms (Ziegler, Biersack and Littmark, 1985)."""
+    charges = [atomic_numbers[symbol] for symbol in (one, other)]
+    length = 0.46850 / sum(charge**0.23 for charge in charges)
+    weights = np.array([0.18175, 0.50986, 0.28022, 0.02817])
+    rates = np.array([3.19980, 0.94229, 0.40290, 0.20162]) / length
+    decays = weights * np.exp(-np.outer(distances, rates))
+    strength = 14.399645 * charges[0] * charges[1]
+    screened, slope = decays.sum(axis=1), -(decays * rates).sum(axis=1)
+    found: Array = strength * (slope / distances - screened / distances**2)
+    return found
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A force field: its features and their coefficients."""
+
+    model: Model
+    coefficients: Array
+    ridge: float
+    smooth: float
+    """Strengths that cross-validation chose."""
+    shortest: Array
+    """Shortest distance of each pair of kinds in the labels, Å; infinite: beyond the cut-off."""
+    costs: Mapping[tuple[float, float], float] = field(default_factory=dict)
+    """Σ |A θ − y|² of held-out frames by the strengths tried."""
+
+
+def fitted(
+    molecules: Molecules,
+    frames: Sequence[Labelled],
+    cutoff_angstrom: float,
+    say: Callable[[str], None] = lambda _: None,
+) -> Fitted:
+    """Fit a force field to labels.
+
+    Parameters
+    ----------
+    molecules
+        The species.
+    frames
+        Labelled frames.
+    cutoff_angstrom
+        Cut-off of the pair energies.
+    say
+        Called with a line on each step.
+    """
+    pairs = PairBasis(molecules.kinds, cutoff_angstrom)
+
+    def model_of(where: Sequence[dict[Base, float]], linear: bool) -> Model:
+        intra = [Class2(topology, at, linear) for topology, at in zip(molecules.topologies, where, strict=True)]
+        return Model(molecules, tuple(intra), pairs)
+
+    where = [references(topology, at) for topology, at in zip(molecules.topologies, molecules.positions, strict=True)]
+    shortest = _shortest(model_of(where, False), frames)
+    first = model_of(where, True)
+    normal = Normal.of(first, frames)
+    guess = solve(normal, Prior(first, normal, shortest).equations(*USUAL))
+    say(f"force field: {len(frames)} frames, {first.size} coefficients with free references")
+    where = [shifted(one, guess[first.starts[k] :]) for k, one in enumerate(first.intra)]
+    model = model_of(where, False)
+    folds = [Normal.of(model, frames[k::FOLDS]) for k in range(min(FOLDS, len(frames)))]
+    whole = sum(folds[1:], folds[0])
+    prior = Prior(model, whole, shortest)
+    tried = STRENGTHS if len(folds) > 1 else (USUAL,)
+    costs = {strengths: validation_cost(folds, whole, prior.equations(*strengths)) for strengths in tried}
+    chosen = min(costs, key=lambda strengths: costs[strengths])
+    say(f"force field: {model.size} coefficients, ridge {chosen[0]:g}, smoothness {chosen[1]:g} by cross-validation")
+    coefficients = solve(whole, prior.equations(*chosen))
+    for _ in range(ROUNDS):
+        if not prior.hold(coefficients):
+            break
+        coefficients = solve(whole, prior.equations(*chosen))
+    return Fitted(model, coefficients, *chosen, shortest, costs)
+
+
+def validation_cost(folds: Sequence[Normal], whole: Normal, prior: tuple[Array, Array]) -> float:
+    """Σ |A θ − y|² of each fold by the coefficients that the others give."""
+    total = 0.0
+    for fold in folds:
+        rest = Normal(whole.matrix - fold.matrix, whole.vector - fold.vector, whole.square - fold.square)
+        total += fold.cost(solve(rest, prior))
+    return total
+
+
+def solve(normal: Normal, prior: tuple[Array, Array]) -> Array:
+    """Coefficients of the least sum of labels' and prior's squares."""
+    from scipy.linalg import cho_factor, cho_solve
+
+    matrix, vector = normal.matrix + prior[0], normal.vector + prior[1]
+    scale = 1 / np.sqrt(np.maximum(np.diag(matrix), 1e-30))
+    scaled = matrix * scale[:, None] * scale
+    scaled[np.diag_indices_from(scaled)] += 1e-11
+    found: Array = scale * cho_solve(cho_factor(scaled, lower=True), scale * vector)
+    return found
+
+
+def shifted(energy: Class2, coefficients: Array) -> dict[Base, float]:
+    """References at which the first powers of bonds and angles vanish, so that they need no coefficients.
+
+    With all dihedral terms aside, that is where the energy of bonds and angles is stationary.
+    """
+    from scipy.optimize import root
+
+    groups = energy.groups
+    parts = [
+        (float(value), [(groups[base], power) for base, power in product])
+        for value, products in zip(coefficients, energy.features, strict=False)
+        for product in products
+        if all(base in groups for base, _ in product)
+    ]
+    count = max(groups.values()) + 1
+
+    def slope(at: Array) -> Array:
+        found = np.zeros(count)
+        for value, factors in parts:
+            for chosen, (group, power) in enumerate(factors):
+                others = [at[g] ** p for k, (g, p) in enumerate(factors) if k != chosen]
+                found[group] += value * power * at[group] ** (power - 1) * float(np.prod(others))
+        return found
+
+    result = root(slope, np.zeros(count))
+    moves = result.x if result.success else np.zeros(count)
+    moves = np.where(np.abs(moves) <= FURTHEST_SHIFT, moves, 0.0)
+    return {base: value + float(moves[groups[base]]) for base, value in energy.references.items()}
+
+
+def _shortest(model: Model, frames: Sequence[Labelled]) -> Array:
+    found = np.full(model.pairs.size // model.pairs.functions, np.inf)
+    for frame in frames:
+        numbers, distances = model.contacts(frame.atoms, frame.species)
+        np.minimum.at(found, numbers, distances)
+    return found
+
+
+def force_error(found: Fitted, frames: Sequence[Labelled]) -> float:
+    """Root mean square force error over frames, in eV/Å."""
+    squares = [
+        np.square(found.model.design(frame.atoms, frame.species)[1] @ found.coefficients - frame.forces).mean()
+        for frame in frames
+    ]
+    return float(np.sqrt(np.average(squares, weights=[len(frame.atoms) for frame in frames])))

@@ -1,0 +1,74 @@
+"""A force field and a network as one potential."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from mlpwf.errors import DataError
+from mlpwf.potentials.base import Engine, Potential
+from mlpwf.potentials.deepmd.potential import DeepPotential
+from mlpwf.potentials.lammps import LammpsExport, link
+from mlpwf.potentials.molecular import DEPLOYED
+from mlpwf.potentials.molecular.potential import MolecularPotential
+from mlpwf.structures.properties import Properties
+
+EXCLUDED = 1e-50
+"""Weight of pairs of close atoms in the tables: LAMMPS takes pairs of weight 0 from the network's neighbours too."""
+
+
+class SumPotential(Potential):
+    """The sum of the network in a file and of the force field in the file beside it."""
+
+    def __init__(self, engine: Engine, files: Sequence[Path], molecules: Sequence[Atoms] = ()) -> None:
+        super().__init__(engine, files, molecules)
+        (model,) = self.files
+        baseline = model.with_name(DEPLOYED)
+        if not baseline.is_file():
+            raise DataError(f"{baseline}: no such file; expected the force field beside {model.name}: train it again")
+        self.network = DeepPotential(engine, [model], molecules)
+        self.baseline = MolecularPotential(engine, [baseline], molecules)
+
+    @property
+    def elements(self) -> list[str]:
+        """The network's type map."""
+        return self.network.elements
+
+    def compute(self, frames: Sequence[Atoms]) -> list[Properties]:
+        """Energy, forces and stress of each frame."""
+        return [
+            replace(
+                one, energy=one.energy + rest.energy, forces=one.forces + rest.forces, stress=one.stress + rest.stress
+            )
+            for one, rest in zip(self.baseline.compute(frames), self.network.compute(frames), strict=True)
+        ]
+
+    def descriptors(self, frames: Sequence[Atoms], elements: Sequence[str]) -> NDArray[np.float64]:
+        """The network's."""
+        return self.network.descriptors(frames, elements)
+
+    @cached_property
+    def _export(self) -> LammpsExport:
+        return self.baseline.lammps()
+
+    def lammps(self) -> LammpsExport:
+        """The force field's styles, and the network's pair style over its tables."""
+        return replace(self._export, commands=self._commands)
+
+    def _commands(self, folder: Path) -> list[str]:
+        model = self.files[0]
+        network = link(folder / f"network{model.suffix}", str(model.resolve()))
+        symbols = self.baseline.fitted.model.kind_symbols()
+        return [
+            f"special_bonds lj/coul {EXCLUDED} {EXCLUDED} {EXCLUDED}",
+            f"pair_style hybrid/overlay {self.baseline.pair_style} deepmd {network}",
+            *self.baseline.terms(),
+            *self.baseline.pairs(folder, "table "),
+            f"pair_coeff * * deepmd {' '.join(symbols)}",
+        ]
