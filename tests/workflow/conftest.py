@@ -43,7 +43,7 @@ class Workplace:
                 start_new_session=True,
             )
 
-    def run(self, system, timeout=3500):
+    def run(self, system, timeout=4700):
         """Run a campaign to its end; its terminal output on failure."""
         process = self.begin(system)
         try:
