@@ -37,25 +37,25 @@ def model(tmp_path: Path) -> Path:
 def test_a_finished_model_is_kept_and_marked_as_new(model: Path) -> None:
     for path in model.iterdir():
         os.utime(path, (1, 1))
-    assert finished(model, RECIPE_OF, DEEPMD, list(Role))
+    assert finished(model, RECIPE_OF, DEEPMD, list(DEEPMD.files))
     assert all(path.stat().st_mtime > 1 for path in model.iterdir())
 
 
 @pytest.mark.parametrize("change", [{"seed": 2}, {"settings": {"steps": 8}}, {"inputs": {"labels": "cd"}}])
 def test_another_recipe_is_another_model(model: Path, change: dict) -> None:
-    assert not finished(model, msgspec.structs.replace(RECIPE_OF, **change), DEEPMD, list(Role))
+    assert not finished(model, msgspec.structs.replace(RECIPE_OF, **change), DEEPMD, list(DEEPMD.files))
 
 
 def test_a_key_renamed_since_trains_nothing_anew(model: Path) -> None:
     check = read_json(model / "check.json")
     write_json(model / "check.json", check | {"settings": {"conversion_tolerance_ev_angstrom": 1e-3}})
     today = msgspec.structs.replace(RECIPE_OF, settings={"compression_tolerance_ev_angstrom": 1e-3})
-    assert finished(model, today, DEEPMD, list(Role))
+    assert finished(model, today, DEEPMD, list(DEEPMD.files))
 
 
 def test_a_damaged_file_counts_where_it_is_asked_for(model: Path) -> None:
     (model / DEEPMD.files[Role.DEPLOYED]).write_text("cut")
-    assert not finished(model, RECIPE_OF, DEEPMD, list(Role))
+    assert not finished(model, RECIPE_OF, DEEPMD, list(DEEPMD.files))
     assert finished(model, RECIPE_OF, DEEPMD, [Role.ORIGINAL])
     (model / DEEPMD.curve).unlink()
     assert not finished(model, RECIPE_OF, DEEPMD, [Role.ORIGINAL])
@@ -65,7 +65,7 @@ def test_a_record_that_says_too_little_is_of_no_finished_model(model: Path) -> N
     check = read_json(model / "check.json")
     del check["versions"]
     write_json(model / "check.json", check)
-    assert not finished(model, RECIPE_OF, DEEPMD, list(Role))
+    assert not finished(model, RECIPE_OF, DEEPMD, list(DEEPMD.files))
 
 
 def test_a_training_is_resumed_under_the_same_recipe_alone(tmp_path: Path) -> None:
