@@ -32,9 +32,9 @@ def test_frames_are_chosen_of_each_size_of_liquid_and_say_where_they_are_from():
     chosen = chosen_by_size([StudyFrame(atoms, "start.extxyz", k) for k, atoms in enumerate(everything)], 2)
     assert [one.index for one in chosen] == [2, 1, 0], "the densest and what differs most from it; no gas"
     told = chosen[0].described()
-    assert (told["file"], told["index"], told["formula"], told["kind"]) == ("start.extxyz", 2, "H2", "bulk")
-    assert (told["atoms"], told["molecules"]) == (2, None)
-    assert told["density_g_cm3"] == round(2 * 1.008 / 4.0**3 * 1.66053907, 4)
+    assert (told.file, told.index, told.formula, told.kind) == ("start.extxyz", 2, "H2", "bulk")
+    assert (told.atoms, told.molecules) == (2, None)
+    assert told.density_g_cm3 == round(2 * 1.008 / 4.0**3 * 1.66053907, 4)
     assert multiples_of(HYDROGEN, 1, [4, 6]) == {4: 1, 6: None}
 
 
