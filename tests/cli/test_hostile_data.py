@@ -23,6 +23,7 @@ from mlpwf.errors import ConfigError, DataError
 from mlpwf.label import import_export
 from mlpwf.label.foreign import Refusal, Refused
 from mlpwf.label.sources import find_sources
+from mlpwf.label.store import Store
 from mlpwf.md.trajectory_files import _small_arrays
 from mlpwf.report.command import report
 from mlpwf.structures.frames import read_frames, write_frames
@@ -171,7 +172,9 @@ def test_odd_words_in_a_frame_reach_no_label(info, tmp_path):
         (tmp_path / "odd.extxyz").write_text(f"3\n{header}\n{atoms}")
         (found,) = imported(tmp_path / "odd.extxyz")
         assert not isinstance(found, Refused)
-        records.append({k: v for k, v in import_export._record({"engine": "gfn1"}, found).items() if k != "finished"})
+        store = Store(tmp_path / f"store{len(records)}")
+        assert import_export.keep(store, {"engine": "gfn1"}, found)
+        records += [{name: value for name, value in raw.items() if name != "finished"} for raw in store.raw_records()]
     assert records[0] == records[1]
     assert not (tmp_path / "pwned").exists()
 
