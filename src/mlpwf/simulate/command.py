@@ -69,14 +69,12 @@ def simulate_collect(
     out: Annotated[Path, typer.Option(help="File of the verdict: STATE/run/LENGTHps.json.")],
 ) -> None:
     """Say how far the run of a state came, and whether it is to be trusted."""
-    import msgspec
-
     from mlpwf.campaign import records
     from mlpwf.campaign.paths import State
     from mlpwf.campaign.segments import segments
     from mlpwf.simulate.running import run_summary
 
-    found = msgspec.convert(segments(State(folder)), list[records.SegmentSummary])
+    found = segments(State(folder))
     if not found:
         raise DataError(f"{folder}: no finished segment; run the stage simulate first")
     run = run_summary(found, length_ps)

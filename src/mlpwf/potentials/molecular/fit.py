@@ -57,6 +57,11 @@ class Molecules:
         sizes = [max(one.sites) + 1 for one in self.topologies]
         return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 
+    @cached_property
+    def references(self) -> list[dict[Base, float]]:
+        """Bonds (Å) and angles (rad) of the reference geometries."""
+        return [references(topology, at) for topology, at in zip(self.topologies, self.positions, strict=True)]
+
     @property
     def kinds(self) -> int:
         """Kinds of sites of all species."""
@@ -341,7 +346,7 @@ def fitted(
         intra = [Class2(topology, at, linear) for topology, at in zip(molecules.topologies, where, strict=True)]
         return Model(molecules, tuple(intra), pairs)
 
-    where = [references(topology, at) for topology, at in zip(molecules.topologies, molecules.positions, strict=True)]
+    where = molecules.references
     shortest = _shortest(model_of(where, False), frames)
     first = model_of(where, True)
     normal = Normal.of(first, frames)

@@ -15,7 +15,6 @@ from mlpwf.errors import DataError
 from mlpwf.files import copy_whole, write_text
 from mlpwf.potentials.base import Progress, Trained, TrainingJob
 from mlpwf.potentials.molecular import CURVE, DEPLOYED, ORIGINAL, record
-from mlpwf.potentials.molecular.class2 import references
 from mlpwf.potentials.molecular.fit import Fitted, Labelled, Molecules, fitted, force_error
 from mlpwf.potentials.molecular.topology import topology_of
 from mlpwf.structures.frames import element_order
@@ -86,10 +85,9 @@ def is_whole(frame: Labelled, molecules: Molecules) -> bool:
     """Whether no bond of a frame is stretched by more than `LONGEST_ANGSTROM`."""
     start = 0
     for kind in frame.species:
-        topology, rest = molecules.topologies[kind], molecules.positions[kind]
+        topology, known = molecules.topologies[kind], molecules.references[kind]
         at = frame.atoms.positions[start : start + len(topology.symbols)]
         start += len(topology.symbols)
-        known = references(topology, rest)
         for one, other in topology.bonds:
             if np.linalg.norm(at[one] - at[other]) - known["bond", (one, other)] > LONGEST_ANGSTROM:
                 return False
