@@ -20,8 +20,10 @@ from mlpwf.errors import DataError
 from mlpwf.files import read_json, write_json
 from mlpwf.potentials import record
 from mlpwf.potentials.committee import Committee
-from mlpwf.select.command import COLUMNS, select
+from mlpwf.select.command import select
+from mlpwf.select.decisions import COLUMNS
 from mlpwf.structures.frames import geometry_key, read_frames, write_frames
+from training_errors import errors, trained
 
 app = typer.Typer()
 app.command("select")(select)
@@ -60,27 +62,6 @@ def explored(seed: int, state: str, deviation: float | None, stretch: float = 1.
     return atoms
 
 
-def rated(force: float, inter: float) -> records.Errors:
-    """Errors of some frames: of all forces and of net forces, in eV/Å."""
-    return records.Errors(
-        frames=9,
-        atoms=54,
-        energy_rmse_mev_atom=1.0,
-        energy_bias_mev_atom=0.0,
-        force_rmse_ev_angstrom=force,
-        force_inter_rmse_ev_angstrom=inter,
-        force_intra_rmse_ev_angstrom=force,
-        virial_rmse_ev_atom=0.01,
-    )
-
-
-def trained_errors(force: float) -> records.TrainErrors:
-    """What `mlpwf train test` leaves of a first cycle."""
-    every = records.ErrorsByState(overall=rated(force, force), states={})
-    test = records.TestErrors(frame_force_mse_ev2_angstrom2=[force**2] * 9, models=[every], mean=every)
-    return records.TrainErrors(units={}, inputs={}, test=test, train=records.ErrorsOfMean(mean=every), new=None)
-
-
 class Campaign:
     def __init__(self, root: Path) -> None:
         self.root, self.out = root, root / "select"
@@ -100,16 +81,11 @@ class Campaign:
 
     def rate(self, error: float | None, inter: float = 0.05, fall: float = 0.0) -> None:
         """Errors of this cycle and the one before, whose test error was larger by the share `fall`."""
-        known = trained_errors(0.1)
-        if error is None:
-            new = None
-        else:
-            measured = records.ErrorsByState(overall=rated(error, inter), states={})
-            new = records.NewErrors(inputs={}, first=measured, mean=measured)
+        known = trained(0.1, None if error is None else (error, inter))
         test = np.linspace(0.01, 0.02, 9)
         for name, values in (("errors.json", test), ("before.json", test * (1 + fall))):
             tested = replace(known.test, frame_force_mse_ev2_angstrom2=values.tolist())
-            records.write(self.root / name, replace(known, test=tested, new=new))
+            records.write(self.root / name, replace(known, test=tested))
 
     def explore(self, **states: list[Atoms]) -> None:
         self.sources = [self.root / "explore" / name / "frames.extxyz" for name in states]
@@ -338,7 +314,7 @@ def write_calibration(campaign: Campaign, inter: float, intra: float, holds: boo
 def label_error(inter: float, intra: float) -> records.LabelError:
     """What `mlpwf label error` leaves, of errors in eV/Å."""
     total = records.ErrorsOfLabels(
-        **records.as_json(replace(rated(intra, inter), force_intra_rmse_ev_angstrom=intra)), pressure_bias_kbar=0.0
+        **records.as_json(replace(errors(intra, inter), force_intra_rmse_ev_angstrom=intra)), pressure_bias_kbar=0.0
     )
     row = records.LabelErrorRow(atoms=None, frames=2, edge_angstrom=6.0, errors={"total": total})
     return records.LabelError(units={}, rows=[row], failures=[], cpu_s=1.0, inputs={})

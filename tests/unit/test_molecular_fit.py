@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import combinations_with_replacement
 from pathlib import Path
 
 import numpy as np
 import pytest
+from ase.build import molecule
 
 from mlpwf.config import Site, Train
 from mlpwf.errors import ConfigError, DataError
 from mlpwf.potentials.base import TrainingJob
 from mlpwf.potentials.molecular import CURVE, DEPLOYED, ORIGINAL, record
 from mlpwf.potentials.molecular.class2 import Class2, references
-from mlpwf.potentials.molecular.fit import Fitted, Labelled, fitted, force_error, shifted, wall_slope
-from mlpwf.potentials.molecular.pairs import INNER_ANGSTROM
+from mlpwf.potentials.molecular.fit import (
+    STRENGTHS,
+    USUAL,
+    Fitted,
+    Labelled,
+    Model,
+    Normal,
+    Prior,
+    fitted,
+    force_error,
+    shifted,
+    solve,
+    wall_slope,
+)
+from mlpwf.potentials.molecular.pairs import INNER_ANGSTROM, PairBasis
 from mlpwf.potentials.molecular.training import is_whole, labelled, molecules_of, resampled, train
 from toy_water import CUTOFF, WATER, ToyWater, labelled_boxes, relaxed_box
 from toy_water import labelled as with_label
@@ -68,6 +83,29 @@ def test_bonds_and_angles_are_bound_at_any_distortion(water: Fitted) -> None:
             assert found["k4"] > 0
 
 
+def test_pairs_of_the_same_elements_are_alike_where_labels_do_not_tell_them_apart() -> None:
+    """Methanol has hydrogens of two kinds: three kinds of pairs of H and H. Only their mean is free at last."""
+    rng = np.random.default_rng(2)
+    methanol = molecule("CH3OH")
+    methanol.arrays["molecule"] = np.zeros(6, int)
+    molecules = molecules_of([methanol])
+    pairs = PairBasis(molecules.kinds, PAIR_CUTOFF)
+    model = Model(molecules, (Class2(molecules.topologies[0], molecules.references[0]),), pairs)
+    normal = Normal(np.diag(rng.uniform(1, 2, model.size)), rng.normal(size=model.size), 1.0)
+    prior = Prior(model, normal, np.full(pairs.size // pairs.functions, INNER_ANGSTROM))
+    symbols = model.kind_symbols()
+    hydrogens = [kind for kind, symbol in enumerate(symbols) if symbol == "H"]
+    numbers = [int(pairs.number(np.array(one), np.array(other))) for one, other in
+               combinations_with_replacement(hydrogens, 2)]  # fmt: skip
+    spread = []
+    for alike in (0.0, 1.0, 1e6):
+        found = solve(normal, prior.equations(USUAL._replace(alike=alike)))[model.starts[-1] :]
+        splines = found.reshape(-1, pairs.functions)[numbers]
+        spread.append(float(splines.std(axis=0).max()))
+    assert len(numbers) == 3
+    assert spread[0] > 1.5 * spread[1] > 1e3 * spread[2]
+
+
 def test_the_wall_is_the_universal_repulsion() -> None:
     """Of two bare protons at a distance far below the screening length, Coulomb's force."""
     assert wall_slope(np.array([1e-4]), "H", "H")[0] == pytest.approx(-14.399645e8, rel=2e-3)
@@ -111,7 +149,7 @@ def test_a_training_leaves_its_files(tmp_path: Path) -> None:
     assert trained.elements == ["H", "O"]
     assert trained.cutoff_angstrom == 4
     assert (tmp_path / ORIGINAL).read_bytes() == (tmp_path / DEPLOYED).read_bytes()
-    assert len((tmp_path / CURVE).read_text().splitlines()) == 10
+    assert len((tmp_path / CURVE).read_text().splitlines()) == 1 + len(STRENGTHS)
     assert record.read(tmp_path / DEPLOYED).coefficients.size == trained.details["coefficients"]
 
 

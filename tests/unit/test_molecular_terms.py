@@ -8,7 +8,7 @@ from ase.build import molecule
 
 from mlpwf.potentials.molecular import coordinates
 from mlpwf.potentials.molecular.class2 import Class2, references
-from mlpwf.potentials.molecular.fit import Fitted, Model, Molecules
+from mlpwf.potentials.molecular.fit import USUAL, Fitted, Model, Molecules
 from mlpwf.potentials.molecular.pairs import PairBasis
 from mlpwf.potentials.molecular.record import read, write
 from mlpwf.potentials.molecular.topology import topology_of
@@ -115,7 +115,7 @@ def mixture():
     frame.arrays["molecule"] = np.repeat([0, 1, 2], [6, 6, 6])
     frame.positions += 0.05 * rng.normal(size=frame.positions.shape)
     shortest = np.full(model.pairs.size // model.pairs.functions, 2.0)
-    return Fitted(model, 0.2 * rng.normal(size=model.size), 1e-4, 1e-3, shortest), frame
+    return Fitted(model, 0.2 * rng.normal(size=model.size), USUAL, shortest), frame
 
 
 def test_the_virial_is_the_derivative_by_strain(mixture):
@@ -155,3 +155,33 @@ def test_lammps_gives_the_numbers_of_the_fit(mixture, tmp_path):
     assert found.energy == pytest.approx(energy @ again.coefficients, abs=1e-6)
     assert found.forces == pytest.approx(forces @ again.coefficients, abs=2e-5)
     assert found.virial == pytest.approx(virial @ again.coefficients, abs=2e-4)
+
+
+@pytest.mark.engine
+def test_a_box_that_is_kept_gives_the_numbers_of_a_new_one(mixture, tmp_path):
+    """Frames with other positions, edges and tilts, after one another and alone."""
+    from mlpwf.potentials.molecular.potential import MolecularPotential
+    from mlpwf.potentials.registry import engine
+
+    fitted, frame = mixture
+    write(tmp_path / "force_field.json", fitted)
+    molecules = [molecule("CH3OH"), molecule("CH3CN")]
+    for one in molecules:
+        one.arrays["molecule"] = np.zeros(len(one), int)
+    rng = np.random.default_rng(5)
+    frames = []
+    for strain in (0.0, 0.03, -0.02):
+        for tilt in (0.0, 0.8):
+            other = frame.copy()
+            other.set_cell((1 + strain) * frame.cell.array + tilt * np.eye(3, k=-1))
+            other.positions += 0.05 * rng.normal(size=frame.positions.shape) + 9 * strain / 0.03
+            frames.append(other)
+
+    def opened():
+        return MolecularPotential(engine("molecular"), [tmp_path / "force_field.json"], molecules)
+
+    for together, frame in zip(opened().predict(frames), frames, strict=True):
+        (alone,) = opened().predict([frame])
+        assert together.energy == pytest.approx(alone.energy, abs=1e-9)
+        assert together.forces == pytest.approx(alone.forces, abs=1e-8)
+        assert together.stress == pytest.approx(alone.stress, abs=1e-10)

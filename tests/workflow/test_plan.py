@@ -146,7 +146,7 @@ def test_more_cycles_after_the_end_are_planned(tmp_path):
         path.write_text("")
     campaign = tmp_path / "results" / "tiny_water"
     for cycle, verdict in enumerate(("continue", "limit")):
-        (campaign / f"cycle/{cycle:03d}/select/status.json").write_text(json.dumps({"verdict": verdict}))
+        write_verdict(campaign, cycle, verdict)
     for summary in campaign.glob("simulate/*/segment/000/summary.json"):
         summary.write_text(json.dumps({"stable": True, "end_ps": 2.0}))
     for path in campaign.rglob("*"):
@@ -163,7 +163,7 @@ def test_more_cycles_after_the_end_are_planned(tmp_path):
     files = next_files()
     assert "results/tiny_water/cycle/001/select/status.json" in files
     assert not any("/cycle/000/" in name for name in files)
-    (campaign / "cycle/001/select/status.json").write_text(json.dumps({"verdict": "continue"}))
+    write_verdict(campaign, 1, "continue")
     touch(campaign / "cycle/001/select")
     assert "results/tiny_water/cycle/002/label/labels.extxyz" in next_files()
 
@@ -182,7 +182,7 @@ def test_a_campaign_that_ended_with_one_final_model_goes_on_as_it_is(tmp_path):
     document = {"cycle": 1, "verdict": "limit", "reason": "limit", "sha256": "ab" * 32}
     (final / "final.json").write_text(json.dumps(document))
     for cycle, verdict in enumerate(("continue", "limit")):
-        (campaign / f"cycle/{cycle:03d}/select/status.json").write_text(json.dumps({"verdict": verdict}))
+        write_verdict(campaign, cycle, verdict)
     for summary in campaign.glob("simulate/*/segment/000/summary.json"):
         summary.write_text(json.dumps({"stable": True, "end_ps": 2.0}))
     site = PROJECT / "config" / "sites" / "local.yaml"
@@ -223,6 +223,11 @@ def test_a_campaign_that_ended_with_one_final_model_goes_on_as_it_is(tmp_path):
     files = planned()
     assert {"train/final/compressed.pb", "validate/runs.json"} <= files, "it ends anew, as campaigns of today do"
     assert not any("/train/model/" in name for name in files)
+
+
+def write_verdict(campaign, cycle, verdict):
+    document = {"cycle": cycle, "verdict": verdict, "reason": "of a test"}
+    (campaign / f"cycle/{cycle:03d}/select/status.json").write_text(json.dumps(document))
 
 
 def touch(*folders):

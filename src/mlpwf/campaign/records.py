@@ -466,8 +466,9 @@ class SelectStatus(Document, frozen=True, kw_only=True):
 class Verdict(Record, frozen=True, kw_only=True, forbid_unknown_fields=False):
     """What of select/status.json says whether the campaign goes on; the rest of the file is not looked at."""
 
+    cycle: int
     verdict: str
-    reason: str = ""
+    reason: str
 
     @property
     def goes_on(self) -> bool:

@@ -7,10 +7,10 @@ import os
 import sys
 import tempfile
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from mlpwf.errors import EngineError
-from mlpwf.structures.lammps_data import box_matrix
+from mlpwf.structures.lammps_data import box_matrix, wrapped_box
 from mlpwf.structures.properties import Properties
 
 Array = NDArray[np.float64]
@@ -86,15 +86,20 @@ def open_lammps(log: str = "none") -> Any:
     return lammps(cmdargs=["-screen", "none", "-log", log, "-nocite"])
 
 
+BOXES = 8
+"""Boxes that are kept for the next frames of their kind."""
+
+
 class SinglePoints:
-    """Energies, forces and stresses of frames by LAMMPS in this process."""
+    """Energies, forces and stresses of frames by LAMMPS in this process.
+
+    To read types and coefficients takes LAMMPS a hundred times as long as the forces of a small box. So a box stays,
+    and takes the cell and positions of each frame of its layout.
+    """
 
     def __init__(self, export: LammpsExport) -> None:
         self.export = export
-
-    @cached_property
-    def _lammps(self) -> Any:
-        return open_lammps()
+        self._boxes: OrderedDict[tuple[object, ...], Any] = OrderedDict()
 
     def of(self, atoms: Atoms) -> Properties:
         """Energy, forces and stress of a frame.
@@ -110,29 +115,66 @@ class SinglePoints:
             raise EngineError(f"LAMMPS gives no single point: {' '.join(str(error).split())[:300]}") from None
 
     def _of(self, atoms: Atoms) -> Properties:
-        lammps, export = self._lammps, self.export
-        _, rotation = box_matrix(atoms.cell.array)
-        with _plain_folder() as folder:
-            export.write_box(folder / "box.data", atoms)
-            _run(
-                lammps,
-                [
-                    *export.opening(),
-                    "box tilt large",
-                    f"read_data {folder / 'box.data'}",
-                    *export.commands(folder),
-                    f"neighbor {export.skin_angstrom} bin",
-                    f"thermo_style custom step pe vol {' '.join(PRESSURE)}",
-                    "thermo_modify lost error norm no",
-                    "run 0 post no",
-                ],
-            )
-        count, ev = len(atoms), export.units.ev
+        edges, rotation = box_matrix(atoms.cell.array)
+        layout = _layout(atoms, edges)
+        lammps = self._boxes.pop(layout, None)
+        if lammps is None:
+            lammps = self._made(atoms)
+        else:
+            _move(lammps, atoms, edges)
+        lammps.command("run 0 post no")
+        self._keep(layout, lammps)
+        count, ev = len(atoms), self.export.units.ev
         forces = np.ctypeslib.as_array(lammps.gather_atoms("f", 1, 3)).reshape(count, 3) / ev
         to_pressure = lammps.extract_global("nktv2p")  # nothing moves: the pressure is that of the forces alone
         xx, yy, zz, xy, xz, yz = (-lammps.get_thermo(name) / to_pressure / ev for name in PRESSURE)
         stress = rotation @ np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]) @ rotation.T
         return Properties(lammps.get_thermo("pe") / ev, forces @ rotation.T, stress, float(atoms.get_volume()))
+
+    def _made(self, atoms: Atoms) -> Any:
+        """LAMMPS with the box of a frame."""
+        lammps, export = open_lammps(), self.export
+        with _plain_folder() as folder:
+            export.write_box(folder / "box.data", atoms)
+            for line in (
+                *export.opening(),
+                "box tilt large",
+                f"read_data {folder / 'box.data'}",
+                *export.commands(folder),
+                f"neighbor {export.skin_angstrom} bin",
+                f"thermo_style custom step pe vol {' '.join(PRESSURE)}",
+                "thermo_modify lost error norm no",
+            ):
+                lammps.command(line)
+        return lammps
+
+    def _keep(self, layout: tuple[object, ...], lammps: Any) -> None:
+        """Keep a box whose last run went well, and let go of the one that was used longest ago."""
+        self._boxes[layout] = lammps
+        while len(self._boxes) > BOXES:
+            self._boxes.popitem(last=False)[1].close()
+
+
+def _move(lammps: Any, atoms: Atoms, edges: Array) -> None:
+    """Give LAMMPS the cell and positions of another frame with the same atoms."""
+    (lx, _, _), (xy, ly, _), (xz, yz, lz) = edges.tolist()
+    ends = " ".join(f"{axis} final 0 {edge:.16g}" for axis, edge in zip("xyz", (lx, ly, lz), strict=True))
+    tilts = f" xy final {xy:.16g} xz final {xz:.16g} yz final {yz:.16g}" if _tilted(edges) else ""
+    lammps.command(f"change_box all {ends}{tilts} remap units box")
+    _, wrapped, images = wrapped_box(atoms)
+    lammps.scatter_atoms("x", 1, 3, np.ctypeslib.as_ctypes(np.ascontiguousarray(wrapped).ravel()))
+    lammps.scatter_atoms("image", 0, 3, np.ctypeslib.as_ctypes(images.astype(np.int32).ravel()))
+
+
+def _layout(atoms: Atoms, edges: Array) -> tuple[object, ...]:
+    """What LAMMPS keeps of a frame when it is given the next: atoms, molecules, and whether the box is tilted."""
+    molecule = atoms.arrays.get("molecule")
+    numbers = None if molecule is None else tuple(np.asarray(molecule).tolist())
+    return tuple(atoms.numbers.tolist()), numbers, _tilted(edges)
+
+
+def _tilted(edges: Array) -> bool:
+    return bool(np.any(np.tril(edges, -1)))
 
 
 @contextmanager
@@ -144,8 +186,3 @@ def _plain_folder() -> Iterator[Path]:
             yield Path(f"/proc/self/fd/{handle}")
         finally:
             os.close(handle)
-
-
-def _run(lammps: Any, commands: Sequence[str]) -> None:
-    for line in commands:
-        lammps.command(line)

@@ -2,41 +2,28 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import logging
-import math
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mlpwf.campaign import records
 from mlpwf.campaign.accounting import accounted
 from mlpwf.campaign.paths import Select as Folder
-from mlpwf.campaign.verdicts import ACCURATE, BROKEN, CANDIDATE, CHANNELS, FAILED, VERDICTS
+from mlpwf.campaign.verdicts import ACCURATE, VERDICTS
 from mlpwf.config import Label, Select, load_section
-from mlpwf.errors import DataError
-from mlpwf.files import sha256, sole_writer, write_text
+from mlpwf.files import sha256, sole_writer
 from mlpwf.potentials.base import Ability
 from mlpwf.potentials.record import engine_of, sound_model
 
 if TYPE_CHECKING:
-    from ase import Atoms
-
-    from mlpwf.select.choosing import Diversity
     from mlpwf.select.explored import Explored
 
 log = logging.getLogger(__name__)
 
-COLUMNS = [
-    "state", "walker", "step", "max_devi_f", "max_devi_v", "devi_inter", "devi_intra", "error_inter", "error_intra",
-    "verdict", "selected", "why", "distance",
-]  # fmt: skip
-NOT_CHOSEN = {"accurate": "below the lower level", "failed": "above the upper level, or a deviation is missing"}
 DEFAULT_MINIMUM_DISTANCE = Label().minimum_distance_angstrom
 
 
@@ -65,7 +52,9 @@ def select(
     from mlpwf.potentials.committee import Committee
     from mlpwf.potentials.record import open_model
     from mlpwf.select.choosing import Diversity, chosen, spared
-    from mlpwf.select.criteria import criteria, label_errors, new_label_error
+    from mlpwf.select.criteria import criteria, new_label_error
+    from mlpwf.select.decisions import write_baseline, write_selection
+    from mlpwf.select.explored import read_explored
     from mlpwf.select.rating import Rating
     from mlpwf.select.screening import classified, examined
     from mlpwf.structures.frames import read_frames
@@ -73,31 +62,27 @@ def select(
 
     settings, seed = load_section(Select, config)
     with sole_writer(out), accounted(out, "select"):
-        affordable = _affordable(label, campaign)
-        if affordable is not None and affordable < settings.budget:
-            log.info("select: label.budget_core_hours buys %d more labels", affordable)
-            settings = settings.model_copy(update={"budget": max(1, affordable)})
-        own_errors = {} if label_error is None else label_errors(records.read(label_error, records.LabelError))
-        asked, settings = settings.targets, settings.no_better_than(own_errors)
-        if settings.targets != asked:
-            log.warning("select: the labels' own error is above the target; no model is asked to be better than them")
-        trained = records.read(errors, records.TrainErrors)
-        before = None if previous_errors is None else records.read(previous_errors, records.TrainErrors)
-        liquids = [records.read(path, records.LiquidSamples) for path in liquid or []]
         for path in (descriptor_model, *(model or [])):
             sound_model(path)
         engine_of([descriptor_model]).require(Ability.DESCRIPTORS)
+        affordable = _affordable(label, campaign)
+        own_errors = _own_errors(label_error)
+        settings = _within_reach(settings, affordable, own_errors)
+        trained = records.read(errors, records.TrainErrors)
+        before = None if previous_errors is None else records.read(previous_errors, records.TrainErrors)
+        liquids = [records.read(path, records.LiquidSamples) for path in liquid or []]
         species = read_frames(molecules)
+        sets = [read_frames(path) for path in labels]
+        trained_on = [atoms for one in sets for atoms in one]
+
         rating = Rating(
             (lambda frames: Committee.opened(model, species).forces(frames)) if model else None,
             None if calibration is None else records.read(calibration, records.Calibration),
             settings,
         )
         closest = DEFAULT_MINIMUM_DISTANCE if label is None else load_section(Label, label)[0].minimum_distance_angstrom
-        sets = [read_frames(path) for path in labels]
-        trained_on = [atoms for one in sets for atoms in one]
         met = {} if settings.contact_margin_angstrom is None else closest_contacts(trained_on)
-        frames = examined(_read_explored(explored), species, closest, met, settings)
+        frames = examined(read_explored(explored), species, closest, met, settings)
         frames = classified(rating.rated(frames), settings)
         diversity = Diversity(
             lambda frames, elements: open_model(descriptor_model).descriptors(frames, elements),
@@ -105,6 +90,7 @@ def select(
             settings.duplicate_distance,
         )
         frames = chosen(frames, diversity, settings)
+
         counts = Counter(frame.verdict for frame in frames)
         asked_for = criteria(trained, before, liquids, counts, settings)
         taken = sum(frame.selected for frame in frames)
@@ -115,14 +101,7 @@ def select(
         given += [path for path in (calibration, previous_errors, label_error) if path is not None]
         status = records.SelectStatus(
             cycle=cycle,
-            explored=len(frames),
-            accurate=counts[ACCURATE],
-            candidate=counts[CANDIDATE],
-            failed=counts[FAILED],
-            broken=counts[BROKEN],
-            fractions={name: counts[name] / len(frames) for name in VERDICTS} if frames else None,
-            candidate_fraction=(len(frames) - counts[ACCURATE]) / len(frames) if frames else None,
-            selected=sum(frame.selected for frame in frames),
+            **_census(frames),
             units={"new_label_error": "eV/Å"},
             verdict=verdict,
             reason=reason,
@@ -133,10 +112,11 @@ def select(
             seed=seed,
             inputs={str(path): sha256(path) for path in given},
         )
-        shared = dataclasses.replace(diversity, labelled=sets[0])
+        shared, folders = dataclasses.replace(diversity, labelled=sets[0]), [Folder(path) for path in earlier or []]
         for line in settings.baseline_lines:
-            _write_baseline(line, Folder(out), [Folder(path) for path in earlier or []], frames, shared, status)
-        _write(Folder(out), frames, status)
+            write_baseline(line, Folder(out), folders, frames, shared, cycle=cycle, seed=seed, number=status.selected)
+        write_selection(Folder(out), frames, cycle)
+        records.write(Folder(out).status, status)
     log.info("select: %d of %d frames selected; %s", status.selected, len(frames), reason)
 
 
@@ -150,87 +130,31 @@ def _affordable(label: Path | None, campaign: Path | None) -> int | None:
     return None if budget is None else affordable_labels(campaign, budget)
 
 
-def _number(value: object) -> float:
-    """A deviation as a number; NaN if it is missing or unreadable."""
-    try:
-        return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return math.nan
+def _own_errors(label_error: Path | None) -> dict[str, float]:
+    """Errors of the labels themselves in eV/Å, by channel of the force."""
+    from mlpwf.select.criteria import label_errors
+
+    return {} if label_error is None else label_errors(records.read(label_error, records.LabelError))
 
 
-def _read_explored(sources: Sequence[Path]) -> list[Explored]:
-    """All explored frames in the order of their keys, which do not depend on files or their order."""
-    from mlpwf.select.explored import Explored
-    from mlpwf.structures.frames import geometry_key, read_frames
-
-    found = []
-    for source in sources:
-        for number, atoms in enumerate(read_frames(source)):
-            info = atoms.info
-            try:
-                state, walker, step = str(info["state"]), int(info["walker"]), int(info["step"])
-            except (KeyError, ValueError) as error:
-                raise DataError(f"{source}: frame {number} lacks {error}; expected state, walker and step") from None
-            key = f"{geometry_key(atoms)} {state} {walker:06d} {step:012d}"
-            deviations = _number(info.get("max_devi_f")), _number(info.get("max_devi_v"))
-            found.append(Explored(atoms, key, state, walker, step, *deviations))
-    keys = Counter(frame.key for frame in found)
-    twice = [frame for frame in found if keys[frame.key] > 1]
-    if twice:
-        one = twice[0]
-        place = f"state {one.state}, walker {one.walker}, step {one.step}"
-        raise DataError(f"{place} is given twice; expected each file once")
-    return sorted(found, key=lambda frame: frame.key)
+def _within_reach(settings: Select, affordable: int | None, own_errors: dict[str, float]) -> Select:
+    """Settings that ask for no more labels than are affordable, and for no better model than the labels."""
+    if affordable is not None and affordable < settings.budget:
+        log.info("select: label.budget_core_hours buys %d more labels", affordable)
+        settings = settings.model_copy(update={"budget": max(1, affordable)})
+    asked, settings = settings.targets, settings.no_better_than(own_errors)
+    if settings.targets != asked:
+        log.warning("select: the labels' own error is above the target; no model is asked to be better than them")
+    return settings
 
 
-def _to_label(frame: Explored, cycle: int) -> Atoms:
-    """The frame as the label stage takes it."""
-    from mlpwf.structures.frames import quantised
-
-    atoms = quantised(frame.atoms)
-    atoms.calc = None
-    atoms.info["cycle"] = cycle
-    return atoms
-
-
-def _write_baseline(
-    line: str,
-    out: Folder,
-    earlier: Sequence[Folder],
-    frames: Sequence[Explored],
-    shared: Diversity,
-    status: records.SelectStatus,
-) -> None:
-    """Frames that one run of a baseline selects (`arm/random/1`), as many as the committee's own selection."""
-    import numpy as np
-
-    from mlpwf.select.baselines import baseline
-    from mlpwf.structures.frames import read_frames, write_frames
-
-    known = [atoms for folder in earlier for atoms in read_frames(folder.selected(line))]
-    rng = np.random.default_rng([status.seed, status.cycle, int(line.rsplit("/", 1)[1])])
-    others = baseline(line, frames, known, shared, status.selected, rng)
-    write_frames(out.selected(line), [_to_label(frame, status.cycle) for frame in others])
-
-
-def _write(out: Folder, frames: Sequence[Explored], status: records.SelectStatus) -> None:
-    """decisions.csv and frames.extxyz ordered by state, walker and step; status.json last."""
-    from mlpwf.structures.frames import write_frames
-
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    selected = []
-    for frame in sorted(frames, key=lambda one: (one.state, one.walker, one.step, one.key)):
-        taken, why, distance = False, frame.fault or NOT_CHOSEN.get(frame.verdict, ""), math.nan
-        if frame.choice is not None:
-            taken, why, distance = frame.choice.selected, frame.choice.why, frame.choice.distance
-        measured = [*(frame.deviations[c] for c in CHANNELS), *(frame.errors[c] for c in CHANNELS)]
-        deviations = [f"{value:.6g}" for value in (frame.force_deviation, frame.virial_deviation, *measured)]
-        place = [frame.state, frame.walker, frame.step]
-        writer.writerow([*place, *deviations, frame.verdict, int(taken), why, f"{distance:.6g}"])
-        if taken:
-            selected.append(_to_label(frame, status.cycle))
-    write_frames(out.frames, selected)
-    write_text(out.decisions, text.getvalue())
-    records.write(out.status, status)
+def _census(frames: list[Explored]) -> dict[str, Any]:
+    """How many frames have each verdict, in numbers and shares, and how many are selected."""
+    counts, number = Counter(frame.verdict for frame in frames), len(frames)
+    return {
+        **{name: counts[name] for name in VERDICTS},
+        "explored": number,
+        "fractions": {name: counts[name] / number for name in VERDICTS} if frames else None,
+        "candidate_fraction": (number - counts[ACCURATE]) / number if frames else None,
+        "selected": sum(frame.selected for frame in frames),
+    }

@@ -126,10 +126,10 @@ def train_final(
     from mlpwf.campaign import records
     from mlpwf.campaign.accounting import accounted
     from mlpwf.files import sole_writer
-    from mlpwf.train.final import LastCycle, final_files, keep_final
+    from mlpwf.train.final import final_files, keep_final
 
     final_files(model)
-    last = records.read(status, LastCycle)
+    last = records.read(status, records.Verdict)
     with sole_writer(out), accounted(out, "train"):
         keep_final(model, last, out)
     log.info("train: final model of cycle %d (%s): %s", last.cycle, last.verdict, last.reason)

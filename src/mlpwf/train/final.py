@@ -7,19 +7,10 @@ from pathlib import Path
 from msgspec.structs import asdict, replace
 
 from mlpwf.campaign import records
-from mlpwf.campaign.records import Record
 from mlpwf.errors import DataError
 from mlpwf.files import copy_whole, write_json
 from mlpwf.potentials.base import Role
 from mlpwf.potentials.record import FINAL_RECORD, ModelRecord, engine_of, model_files, sound_model
-
-
-class LastCycle(Record, frozen=True, kw_only=True, forbid_unknown_fields=False):
-    """The part of select/status.json that is kept with the final model."""
-
-    cycle: int
-    verdict: str
-    reason: str
 
 
 def final_files(model: Path) -> dict[Role, Path]:
@@ -47,7 +38,7 @@ def final_files(model: Path) -> dict[Role, Path]:
     return files
 
 
-def keep_final(model: Path, last: LastCycle, folder: Path) -> None:
+def keep_final(model: Path, last: records.Verdict, folder: Path) -> None:
     """Copy a model into `folder`, with its record and the verdict that ended the cycles.
 
     Parameters
@@ -55,7 +46,7 @@ def keep_final(model: Path, last: LastCycle, folder: Path) -> None:
     model
         Its deployed file.
     last
-        The last cycle.
+        Of the last cycle.
     folder
         Where the final model is kept.
 

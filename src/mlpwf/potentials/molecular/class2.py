@@ -181,8 +181,17 @@ class Class2:
 
     def coefficients(self, term: Term, values: Array) -> dict[str, float]:
         """Coefficients of a term by slot, from those of the features."""
-        wanted = self._wanted(term)
-        return {slot: float(values[self.numbers[self.name(product)]]) for slot, product in wanted.items()}
+        return {slot: float(values[number]) for slot, number in self._slots[term.section, term.atoms].items()}
+
+    @cached_property
+    def _slots(self) -> dict[tuple[str, Atoms], dict[str, int]]:
+        """Number of the feature in each slot of each term, by its section and atoms."""
+        return {
+            (term.section, term.atoms): {
+                slot: self.numbers[self.name(product)] for slot, product in self._wanted(term).items()
+            }
+            for term in self.terms
+        }
 
     def measure(self, positions: Array) -> tuple[Array, Array]:
         """Functions at positions of whole molecules.

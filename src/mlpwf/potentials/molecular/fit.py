@@ -1,9 +1,9 @@
 """A molecular force field fitted to labels by regularised least squares.
 
 The energy is linear in its coefficients θ: E = A_E θ, forces A_F θ, virials A_V θ. With errors σ that each kind
-of value is allowed, θ minimises Σ |A θ − y|² / σ² + θᵀ P θ. The prior P keeps splines smooth and coefficients
-small, and holds pair energies to a repulsive wall where no label comes close (`wall_slope`). Its strength is chosen by
-cross-validation over frames.
+of value is allowed, θ minimises Σ |A θ − y|² / σ² + θᵀ P θ. The prior P keeps coefficients small, splines smooth and
+those of the same two elements alike, and holds pair energies to a repulsive wall where no label comes close
+(`wall_slope`). Its strengths are chosen by cross-validation over frames.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import product
+from itertools import combinations_with_replacement, pairwise, product
+from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
@@ -27,9 +28,24 @@ Numbers = NDArray[np.int64]
 
 FORCE, NET, ENERGY, VIRIAL = 0.05, 0.05, 0.002, 0.01
 """Errors allowed: force and net force on a molecule in eV/Å, energy and virial in eV per atom."""
-STRENGTHS = tuple(product((1e-5, 1e-4, 1e-3), (1e-4, 1e-3, 1e-2)))
-"""Priors tried: of coefficients in units of what the labels say of each, and of the splines' curvature."""
-USUAL = (1e-4, 1e-3)
+
+
+class Strengths(NamedTuple):
+    """How strong the parts of the prior are, in units of what the labels say of a coefficient."""
+
+    ridge: float
+    """Coefficients within molecules are small."""
+    smooth: float
+    """Splines between molecules have little curvature."""
+    alike: float
+    """Splines of kinds of sites that have the same two elements are alike."""
+
+
+STRENGTHS = tuple(
+    Strengths(*one) for one in product((1e-5, 1e-4, 1e-3), (1e-3, 1e-2, 1e-1), (1e-2, 1e-1, 1.0, 10.0, 100.0))
+)
+"""Priors tried."""
+USUAL = Strengths(1e-4, 1e-2, 1.0)
 """What is used where nothing can be tried."""
 FOLDS = 5
 MORSE_PER_ANGSTROM = 2.0
@@ -231,18 +247,18 @@ class Prior:
         self.scale = np.where(diagonal > 0, diagonal, 1.0)
         self._stiffness = np.ones(model.size)
 
-    def equations(self, ridge: float, smooth: float) -> tuple[Array, Array]:
+    def equations(self, strengths: Strengths) -> tuple[Array, Array]:
         """Matrix and vector at these strengths."""
         size, pairs = self.model.size, self.model.starts[-1]
         matrix, vector = np.zeros((size, size)), np.zeros(size)
         intra = np.arange(len(self.model.intra), pairs)
-        matrix[intra, intra] = ridge * self.scale[intra]
+        matrix[intra, intra] = strengths.ridge * self.scale[intra]
         for one in self._anharmonic:
             weight = ANHARMONIC_WEIGHT[one.section] * self.scale[one.two] * self._stiffness[one.two]
             for column, ratio in zip((one.three, one.four), ANHARMONIC[one.section], strict=True):
                 ends = np.ix_([column, one.two], [column, one.two])
                 matrix[ends] += weight * np.outer([1.0, -ratio], [1.0, -ratio])
-        self._splines(matrix, smooth)
+        self._splines(matrix, strengths)
         self._wall(matrix, vector)
         return matrix, vector
 
@@ -264,14 +280,32 @@ class Prior:
             self._stiffness[one.two] *= STIFFER
         return bool(loose)
 
-    def _splines(self, matrix: Array, smooth: float) -> None:
-        """Curvature of the splines, and a weak pull to zero."""
-        pairs = self.model.pairs
+    def _splines(self, matrix: Array, strengths: Strengths) -> None:
+        """Curvature of the splines, a weak pull to zero, and a pull to the mean of their two elements.
+
+        Tens of labels say little of each pair of kinds of sites: toluene has 45 of them, and three of elements.
+        """
+        pairs, start = self.model.pairs, self.model.starts[-1]
         bend = np.diff(np.eye(pairs.functions), 2, axis=0)
-        scale = float(np.median(self.scale[self.model.starts[-1] :]))
-        block = smooth * scale * (bend.T @ bend + 0.01 * np.eye(pairs.functions))
-        for first in range(self.model.starts[-1], self.model.size, pairs.functions):
-            matrix[first : first + pairs.functions, first : first + pairs.functions] += block
+        scale = float(np.median(self.scale[start:]))
+        one = strengths.smooth * scale * (bend.T @ bend + 0.01 * np.eye(pairs.functions))
+        blocks = matrix[start:, start:].reshape(2 * (pairs.size // pairs.functions, pairs.functions))
+        for numbers in self._of_elements.values():
+            apart = strengths.alike * scale * (np.eye(len(numbers)) - 1 / len(numbers))
+            for row, number in enumerate(numbers):
+                blocks[number, :, number, :] += one
+                for column, other in enumerate(numbers):
+                    blocks[number, :, other, :] += apart[row, column] * np.eye(pairs.functions)
+
+    @cached_property
+    def _of_elements(self) -> dict[tuple[str, ...], list[int]]:
+        """Numbers of the pairs of kinds of sites by their two elements."""
+        pairs, symbols = self.model.pairs, self.model.kind_symbols()
+        found: dict[tuple[str, ...], list[int]] = {}
+        for one, other in combinations_with_replacement(range(pairs.kinds), 2):
+            number = int(pairs.number(np.array(one), np.array(other)))
+            found.setdefault(tuple(sorted((symbols[one], symbols[other]))), []).append(number)
+        return found
 
     def _wall(self, matrix: Array, vector: Array) -> None:
         """Below the shortest contact of the labels, slopes of a universal repulsion between the elements."""
@@ -312,12 +346,11 @@ class Fitted:
 
     model: Model
     coefficients: Array
-    ridge: float
-    smooth: float
-    """Strengths that cross-validation chose."""
+    strengths: Strengths
+    """Those that cross-validation chose."""
     shortest: Array
     """Shortest distance of each pair of kinds in the labels, Å; infinite: beyond the cut-off."""
-    costs: Mapping[tuple[float, float], float] = field(default_factory=dict)
+    costs: Mapping[Strengths, float] = field(default_factory=dict)
     """Σ |A θ − y|² of held-out frames by the strengths tried."""
 
 
@@ -350,23 +383,31 @@ def fitted(
     shortest = _shortest(model_of(where, False), frames)
     first = model_of(where, True)
     normal = Normal.of(first, frames)
-    guess = solve(normal, Prior(first, normal, shortest).equations(*USUAL))
+    guess = solve(normal, Prior(first, normal, shortest).equations(USUAL))
     say(f"force field: {len(frames)} frames, {first.size} coefficients with free references")
     where = [shifted(one, guess[first.starts[k] :]) for k, one in enumerate(first.intra)]
     model = model_of(where, False)
-    folds = [Normal.of(model, frames[k::FOLDS]) for k in range(min(FOLDS, len(frames)))]
+    folds = [Normal.of(model, part) for part in _parts(frames)]
     whole = sum(folds[1:], folds[0])
     prior = Prior(model, whole, shortest)
     tried = STRENGTHS if len(folds) > 1 else (USUAL,)
-    costs = {strengths: validation_cost(folds, whole, prior.equations(*strengths)) for strengths in tried}
+    costs = {strengths: validation_cost(folds, whole, prior.equations(strengths)) for strengths in tried}
     chosen = min(costs, key=lambda strengths: costs[strengths])
-    say(f"force field: {model.size} coefficients, ridge {chosen[0]:g}, smoothness {chosen[1]:g} by cross-validation")
-    coefficients = solve(whole, prior.equations(*chosen))
+    told = ", ".join(f"{name} {value:g}" for name, value in chosen._asdict().items())
+    say(f"force field: {model.size} coefficients, {told} by cross-validation")
+    coefficients = solve(whole, prior.equations(chosen))
     for _ in range(ROUNDS):
         if not prior.hold(coefficients):
             break
-        coefficients = solve(whole, prior.equations(*chosen))
-    return Fitted(model, coefficients, *chosen, shortest, costs)
+        coefficients = solve(whole, prior.equations(chosen))
+    return Fitted(model, coefficients, chosen, shortest, costs)
+
+
+def _parts(frames: Sequence[Labelled]) -> list[Sequence[Labelled]]:
+    """Frames in parts of neighbours, which are of one run and much alike: parts that differ tell the truth."""
+    count = min(FOLDS, len(frames))
+    ends = [len(frames) * part // count for part in range(count + 1)]
+    return [frames[start:end] for start, end in pairwise(ends)]
 
 
 def validation_cost(folds: Sequence[Normal], whole: Normal, prior: tuple[Array, Array]) -> float:

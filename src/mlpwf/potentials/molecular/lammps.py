@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mlpwf.files import write_text
 from mlpwf.potentials.molecular.class2 import ORDERS, Base, Class2, Term
 from mlpwf.potentials.molecular.pairs import INNER_ANGSTROM, PairBasis
 
@@ -83,13 +82,13 @@ class Coefficients:
         yield "aa " + _numbers(*(found[f"aa{number}"] for number in (1, 2, 3)), *angles)
 
 
-def write_tables(target: Path, pairs: PairBasis, coefficients: Array) -> None:
-    """Write the energy (eV) and force (eV/Å) of each pair of kinds, from the inner distance to the cut-off.
+def tables(pairs: PairBasis, coefficients: Array) -> dict[str, str]:
+    """Energy (eV) and force (eV/Å) of each pair of kinds, from the inner distance to the cut-off, by file name.
+
+    Each pair has a file of its own: LAMMPS reads a file from its beginning for each pair that it looks for.
 
     Parameters
     ----------
-    target
-        File to write.
     pairs
         Splines.
     coefficients
@@ -98,14 +97,19 @@ def write_tables(target: Path, pairs: PairBasis, coefficients: Array) -> None:
     distances = np.linspace(INNER_ANGSTROM, pairs.cutoff_angstrom, POINTS)
     by_pair = coefficients.reshape(-1, pairs.functions)
     energies, forces = pairs.values(distances) @ by_pair.T, -pairs.slopes(distances) @ by_pair.T
-    text = ["# pair energies in eV and forces in eV/Å"]
+    head = f"N {POINTS} R {INNER_ANGSTROM:g} {pairs.cutoff_angstrom:.10g} FPRIME"
+    row, found = "%d %.15g %.15g %.15g\n" * POINTS, {}
     for number in range(len(by_pair)):
-        head = f"R {INNER_ANGSTROM:g} {pairs.cutoff_angstrom:.10g} FPRIME"
         slopes = (-value for value in _curvature(pairs, by_pair[number]))
-        text += ["", f"PAIR{number}", f"N {POINTS} {head} {_numbers(*slopes)}", ""]
-        rows = zip(distances.tolist(), energies[:, number].tolist(), forces[:, number].tolist(), strict=True)
-        text += [f"{row} {r:.15g} {e:.15g} {f:.15g}" for row, (r, e, f) in enumerate(rows, 1)]
-    write_text(target, "\n".join(text) + "\n")
+        columns = np.column_stack([np.arange(1, POINTS + 1), distances, energies[:, number], forces[:, number]])
+        found[_table(number)] = (
+            f"# energy in eV, force in eV/Å\n\nPAIR\n{head} {_numbers(*slopes)}\n\n{row % tuple(columns.ravel())}"
+        )
+    return found
+
+
+def _table(number: int) -> str:
+    return f"pair{number}.table"
 
 
 def _curvature(pairs: PairBasis, coefficients: Array) -> tuple[float, float]:
@@ -114,13 +118,23 @@ def _curvature(pairs: PairBasis, coefficients: Array) -> tuple[float, float]:
     return float(curve(INNER_ANGSTROM)), float(curve(pairs.cutoff_angstrom))
 
 
-def pair_commands(pairs: PairBasis, table: Path, style: str = "") -> list[str]:
-    """Coefficients of all pairs of kinds; style: the name of a style below a hybrid one, with a space behind."""
+def pair_commands(pairs: PairBasis, folder: Path, style: str = "") -> list[str]:
+    """Coefficients of all pairs of kinds, whose tables are in a folder.
+
+    Parameters
+    ----------
+    pairs
+        Splines.
+    folder
+        As LAMMPS may name it.
+    style
+        The name of a style below a hybrid one, with a space behind.
+    """
     numbers = [
         (one, other, int(pairs.number(np.array(one), np.array(other))))
         for one in range(pairs.kinds) for other in range(one, pairs.kinds)
     ]  # fmt: skip
-    return [f"pair_coeff {one + 1} {other + 1} {style}{table} PAIR{number}" for one, other, number in numbers]
+    return [f"pair_coeff {one + 1} {other + 1} {style}{folder / _table(number)} PAIR" for one, other, number in numbers]
 
 
 def energy_commands(constants: Mapping[int, float]) -> list[str]:

@@ -124,7 +124,7 @@ class MolecularPotential(Potential):
         return [*found, *lammps.energy_commands(self._energy_of_sites)]
 
     def pairs(self, folder: Path, style: str = "") -> list[str]:
-        """Coefficients of the pair energies, whose table is put into a folder.
+        """Coefficients of the pair energies, whose tables are put into a folder.
 
         Parameters
         ----------
@@ -133,9 +133,14 @@ class MolecularPotential(Potential):
         style
             The name of the style below a hybrid one, with a space behind.
         """
-        model, table = self.fitted.model, folder / "pairs.table"
-        lammps.write_tables(table, model.pairs, self.fitted.coefficients[model.starts[-1] :])
-        return lammps.pair_commands(model.pairs, table, style)
+        for name, text in self._tables.items():
+            (folder / name).write_text(text)
+        return lammps.pair_commands(self.fitted.model.pairs, folder, style)
+
+    @cached_property
+    def _tables(self) -> dict[str, str]:
+        model = self.fitted.model
+        return lammps.tables(model.pairs, self.fitted.coefficients[model.starts[-1] :])
 
     @property
     def _energy_of_sites(self) -> dict[int, float]:

@@ -10,7 +10,7 @@ import numpy as np
 from mlpwf.campaign import records
 from mlpwf.campaign.records import Document, Record
 from mlpwf.potentials.molecular.class2 import Class2
-from mlpwf.potentials.molecular.fit import Fitted, Model, Molecules
+from mlpwf.potentials.molecular.fit import Fitted, Model, Molecules, Strengths
 from mlpwf.potentials.molecular.pairs import PairBasis
 from mlpwf.potentials.molecular.topology import Topology
 
@@ -41,8 +41,8 @@ class ForceField(Document, frozen=True, kw_only=True):
     cutoff_angstrom: float
     coefficients: list[float]
     """An energy for each species (eV), class-II terms by species, pair splines; eV, Å and rad."""
-    ridge: float
-    smooth: float
+    strengths: dict[str, float]
+    """Of the prior, as cross-validation chose them."""
     shortest_angstrom: list[float | None]
     """Shortest distance of each pair of kinds of sites in the labels; None: beyond the cut-off."""
 
@@ -69,8 +69,7 @@ def write(path: Path, fitted: Fitted) -> None:
         species=species,
         cutoff_angstrom=fitted.model.pairs.cutoff_angstrom,
         coefficients=fitted.coefficients.tolist(),
-        ridge=fitted.ridge,
-        smooth=fitted.smooth,
+        strengths=fitted.strengths._asdict(),
         shortest_angstrom=shortest,
     )
     records.write(path, whole)
@@ -90,7 +89,7 @@ def read(path: Path) -> Fitted:
     intra = [_energy(topology, one.references) for topology, one in zip(topologies, found.species, strict=True)]
     model = Model(molecules, tuple(intra), PairBasis(molecules.kinds, found.cutoff_angstrom))
     shortest = np.array([np.inf if one is None else one for one in found.shortest_angstrom])
-    return Fitted(model, np.array(found.coefficients), found.ridge, found.smooth, shortest)
+    return Fitted(model, np.array(found.coefficients), Strengths(**found.strengths), shortest)
 
 
 def _energy(topology: Topology, references: Sequence[Reference]) -> Class2:

@@ -15,7 +15,7 @@ from mlpwf.errors import DataError
 from mlpwf.files import copy_whole, write_text
 from mlpwf.potentials.base import Progress, Trained, TrainingJob
 from mlpwf.potentials.molecular import CURVE, DEPLOYED, ORIGINAL, record
-from mlpwf.potentials.molecular.fit import Fitted, Labelled, Molecules, fitted, force_error
+from mlpwf.potentials.molecular.fit import Fitted, Labelled, Molecules, Strengths, fitted, force_error
 from mlpwf.potentials.molecular.topology import topology_of
 from mlpwf.structures.frames import element_order
 from mlpwf.structures.molecules import molecule_bonds, species_numbers
@@ -40,7 +40,7 @@ def train(job: TrainingJob, progress: Progress) -> Trained:
     progress(1, 1, force_error(found, whole))
     copy_whole(job.folder / ORIGINAL, job.folder / DEPLOYED)
     write_text(job.folder / CURVE, _costs(found))
-    details = {"coefficients": found.model.size, "ridge": found.ridge, "smooth": found.smooth, "left_out": left_out}
+    details = {"coefficients": found.model.size, "strengths": found.strengths._asdict(), "left_out": left_out}
     return Trained(element_order(job.molecules), job.section.pair_cutoff_angstrom, None, details)
 
 
@@ -107,6 +107,6 @@ def _costs(found: Fitted) -> str:
     """The strengths tried, and what held-out labels cost by each."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["step", "ridge", "smooth", "validation_cost"])
+    writer.writerow(["step", *Strengths._fields, "validation_cost"])
     writer.writerows([step, *strengths, f"{cost:.8g}"] for step, (strengths, cost) in enumerate(found.costs.items()))
     return text.getvalue()
