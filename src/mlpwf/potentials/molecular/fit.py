@@ -42,7 +42,7 @@ class Strengths(NamedTuple):
 
 
 STRENGTHS = tuple(
-    Strengths(*one) for one in product((1e-5, 1e-4, 1e-3), (1e-3, 1e-2, 1e-1), (1e-2, 1e-1, 1.0, 10.0, 100.0))
+    Strengths(*one) for one in product((1e-5, 1e-4, 1e-3), (1e-3, 1e-2, 1e-1), (0.0, 1e-1, 1.0, 10.0, 100.0))
 )
 """Priors tried."""
 USUAL = Strengths(1e-4, 1e-2, 1.0)

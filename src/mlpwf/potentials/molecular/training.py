@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 from ase import Atoms
 
+from mlpwf.campaign.accounting import as_engine
 from mlpwf.errors import DataError
 from mlpwf.files import copy_whole, write_text
 from mlpwf.potentials.base import Progress, Trained, TrainingJob
@@ -46,7 +47,8 @@ def train(job: TrainingJob, progress: Progress) -> Trained:
 
 def fit(job: TrainingJob, frames: Sequence[Labelled], name: str) -> Fitted:
     """Fit a force field to frames, and write it to a file of the job's folder."""
-    found = fitted(molecules_of(job.molecules), frames, job.section.pair_cutoff_angstrom, log.info)
+    with as_engine():
+        found = fitted(molecules_of(job.molecules), frames, job.section.pair_cutoff_angstrom, log.info)
     record.write(job.folder / name, found)
     return found
 
