@@ -16,7 +16,6 @@ from mlpwf.potentials.base import TrainingJob
 from mlpwf.potentials.molecular import CURVE, DEPLOYED, ORIGINAL, record
 from mlpwf.potentials.molecular.class2 import Class2, references
 from mlpwf.potentials.molecular.fit import (
-    STRENGTHS,
     USUAL,
     Fitted,
     Labelled,
@@ -149,7 +148,7 @@ def test_a_training_leaves_its_files(tmp_path: Path) -> None:
     assert trained.elements == ["H", "O"]
     assert trained.cutoff_angstrom == 4
     assert (tmp_path / ORIGINAL).read_bytes() == (tmp_path / DEPLOYED).read_bytes()
-    assert len((tmp_path / CURVE).read_text().splitlines()) == 1 + len(STRENGTHS)
+    assert len((tmp_path / CURVE).read_text().splitlines()) == 46
     assert record.read(tmp_path / DEPLOYED).coefficients.size == trained.details["coefficients"]
 
 

@@ -101,7 +101,7 @@ def select(
         given += [path for path in (calibration, previous_errors, label_error) if path is not None]
         status = records.SelectStatus(
             cycle=cycle,
-            **_census(frames),
+            **_census(frames, counts),
             units={"new_label_error": "eV/Å"},
             verdict=verdict,
             reason=reason,
@@ -148,9 +148,9 @@ def _within_reach(settings: Select, affordable: int | None, own_errors: dict[str
     return settings
 
 
-def _census(frames: list[Explored]) -> dict[str, Any]:
+def _census(frames: list[Explored], counts: Counter[str]) -> dict[str, Any]:
     """How many frames have each verdict, in numbers and shares, and how many are selected."""
-    counts, number = Counter(frame.verdict for frame in frames), len(frames)
+    number = len(frames)
     return {
         **{name: counts[name] for name in VERDICTS},
         "explored": number,
