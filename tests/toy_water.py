@@ -20,6 +20,12 @@ from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from ase.optimize import FIRE
 
+from mlpwf.config import Site, Train
+from mlpwf.files import sha256, write_json
+from mlpwf.potentials.base import Role, TrainingJob
+from mlpwf.potentials.record import RECORD
+from mlpwf.potentials.registry import engine
+
 DENSITY = 0.65
 SYSTEM = {"molecules": {"water": {"smiles": "O", "count": 8}}, "density_g_cm3": DENSITY}
 WATER = Atoms("OHH", [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.9295, 0]], cell=[8.0] * 3, pbc=True)
@@ -176,3 +182,18 @@ def train_models(folder: Path, seeds: tuple[int, ...]) -> list[Path]:
         if process.wait() != 0:
             raise RuntimeError(f"training of the toy model failed; see {folder / str(seed)}")
     return [folder / str(seed) / "model.pb" for seed in seeds]
+
+
+def train_on_force_field(folder: Path) -> Path:
+    """A force field fitted to the toy water, and a network of a few steps on what it leaves; the model file."""
+    section = Train(
+        baseline="molecular", pair_cutoff_angstrom=4, cutoff_angstrom=3.5, embedding_neurons=[8, 16], axis_neurons=4,
+        fitting_neurons=[16, 16], steps=60,
+    )  # fmt: skip
+    folder.mkdir(exist_ok=True)
+    by, frames = engine(section.potential), labelled_boxes(6, 3, 400, np.random.default_rng(5))
+    by.train(TrainingJob(folder, frames, section, Site(), 1, 0, molecules=[WATER]), lambda *_: None)
+    write_json(
+        folder / RECORD, {"engine": by.name, "sha256": {name: sha256(folder / name) for name in by.files.values()}}
+    )
+    return folder / by.files[Role.DEPLOYED]

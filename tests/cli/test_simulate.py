@@ -21,7 +21,7 @@ from mlpwf.files import read_json, sha256, write_json
 from mlpwf.md.schedule import outputs
 from mlpwf.simulate.command import app
 from mlpwf.structures.frames import write_frames
-from toy_water import SYSTEM, WATER
+from toy_water import SYSTEM, WATER, train_on_force_field
 
 SETTINGS = {
     "molecules": 12,
@@ -75,21 +75,33 @@ def place(tmp_path, water_models):
     return Place(tmp_path, water_models[0])
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory, water_models):
+def cut_and_killed(place, **changes):
     """One run at a stretch, and one cut in equilibration, cut in production, killed, and robbed of its last state."""
-    place = Place(tmp_path_factory.mktemp("runs"), water_models[0])
-    place.run(out="whole")
-    place.run(0, minutes=0)
-    place.run(1, length_ps=0.1)
-    place.run(2, minutes=0)
-    killed_at = kill(place.words(3), place.root / "300K" / "work" / "003")
+    place.run(out="whole", **changes)
+    place.run(0, minutes=0, **changes)
+    place.run(1, **changes | {"length_ps": 0.1})
+    place.run(2, minutes=0, **changes)
+    killed_at = kill(place.words(3, **changes), place.root / "300K" / "work" / "003")
     newest, _ = last_checkpoint(killed_at)
     newest.restart.write_bytes(newest.restart.read_bytes()[:-100])
     before, _ = last_checkpoint(killed_at)
     assert before.number == newest.number - 1
-    place.run(3)
+    place.run(3, **changes)
     return place, before
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, water_models):
+    return cut_and_killed(Place(tmp_path_factory.mktemp("runs"), water_models[0]))
+
+
+@pytest.fixture(scope="module")
+def runs_of_two_steps(tmp_path_factory):
+    """Runs of a network on a force field, which has a shorter time step."""
+    folder = tmp_path_factory.mktemp("two_steps")
+    place = Place(folder, train_on_force_field(folder / "model"))
+    changes = {"timestep_fs": 2, "stress_interval_fs": 10, "linear_interval_ps": 0.05, "length_ps": 1}
+    return cut_and_killed(place, **changes)
 
 
 def joined(place, out, name):
@@ -98,8 +110,9 @@ def joined(place, out, name):
 
 
 @pytest.mark.engine
-def test_wherever_a_run_is_cut_or_killed_the_trajectory_is_the_same_bytes(runs):
-    place, _ = runs
+@pytest.mark.parametrize("which", ["runs", "runs_of_two_steps"])
+def test_wherever_a_run_is_cut_or_killed_the_trajectory_is_the_same_bytes(which, request):
+    place, _ = request.getfixturevalue(which)
     parts, whole = joined(place, "300K", "trajectory.trr"), joined(place, "whole", "trajectory.trr")
     assert (len(parts), len(whole)) == (3, 1)
     assert b"".join(path.read_bytes() for path in parts) == whole[0].read_bytes()

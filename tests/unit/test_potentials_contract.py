@@ -13,10 +13,10 @@ from contract import CHECKS, Case
 from mlpwf.config import Site, Train
 from mlpwf.errors import ConfigError
 from mlpwf.potentials import registry
-from mlpwf.potentials.base import Ability, Role, TrainingJob
+from mlpwf.potentials.base import Ability, TrainingJob
 from mlpwf.structures.boxes import isolated, label_molecules, pack_box
 from mlpwf.structures.species import molecule_from_smiles
-from toy_water import WATER, labelled_boxes, relaxed_box
+from toy_water import WATER, labelled_boxes, relaxed_box, train_on_force_field
 
 FORCE_FIELD = Path(__file__).parents[2] / "config" / "force_fields"
 EXACT = {
@@ -62,14 +62,8 @@ def molecular(request: pytest.FixtureRequest, folder: Path) -> Case:
 
 def molecular_deepmd(request: pytest.FixtureRequest, folder: Path) -> Case:
     """A force field fitted to the toy water, and a network of a few steps on what it leaves."""
-    rng = np.random.default_rng(5)
-    section = Train(
-        baseline="molecular", pair_cutoff_angstrom=4, cutoff_angstrom=3.5, embedding_neurons=[8, 16], axis_neurons=4,
-        fitting_neurons=[16, 16], steps=60,
-    )  # fmt: skip
-    by, frames = registry.engine(section.potential), labelled_boxes(6, 3, 400, rng)
-    by.train(TrainingJob(folder, frames, section, Site(), 1, 0, molecules=[WATER]), lambda *_: None)
-    return Case(by.name, [folder / by.files[Role.DEPLOYED]], [WATER], relaxed_box(8, rng), 1e-6, 5e-5)
+    rng = np.random.default_rng(4)
+    return Case("molecular_deepmd", [train_on_force_field(folder)], [WATER], relaxed_box(8, rng), 1e-6, 5e-5)
 
 
 CASES: dict[str, Callable[[pytest.FixtureRequest, Path], Case]] = {

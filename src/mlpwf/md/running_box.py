@@ -23,7 +23,7 @@ from mlpwf.structures.molecules import reference_bonds
 
 Array = NDArray[np.float64]
 HOT = 10.0  # times the target temperature: a run this hot has blown up
-HEATING_STEPS = 500
+HEATING_PS = 0.25
 HEATING_TIME_PS = 0.05
 NVE_LIMIT_ANGSTROM = 0.05
 FRICTION_TIME_PS = 0.1
@@ -55,6 +55,8 @@ class RunningBox:
         self.potential = export or members(job, self.references)[0].lammps()
         units = self.potential.units
         self.factors = {"pe": units.ev, "etotal": units.ev, "press": units.bar} | dict.fromkeys(PRESSURE, units.bar)
+        fast = self.potential.fast
+        self.inner_steps = fast.steps(job.timestep_fs) if fast else 1
         self.rebuild = rebuild_steps(job.timestep_fs, interval_steps, self.potential.rebuild_fs)
         _, self.rotation = box_matrix(self.template.cell.array)
         self.lammps = open_lammps("log.lammps")
@@ -78,9 +80,15 @@ class RunningBox:
             f"neighbor {potential.skin_angstrom} bin",
             f"neigh_modify every {self.rebuild} delay 0 check no",
             f"timestep {self.time(self.timestep_ps)}",
+            *self._levels(),
             "thermo_style custom step temp pe etotal press vol",
             "thermo_modify lost error norm no",
         )
+
+    def _levels(self) -> list[str]:
+        """The command that gives the fast forces shorter steps, if they need them."""
+        fast = self.potential.fast
+        return [f"run_style respa 2 {self.inner_steps} {fast.levels}"] if fast and self.inner_steps > 1 else []
 
     def time(self, ps: float) -> str:
         """A time in ps as LAMMPS is told it."""
@@ -101,9 +109,9 @@ class RunningBox:
         return f"iso {pressure} {pressure} {self.time(BAROSTAT_TIME_PS)}"
 
     def run(self, steps: int, *, setup: bool = False) -> None:
-        """Advance; a failure inside LAMMPS is a blow-up."""
+        """Advance; a failure inside LAMMPS is a blow-up. LAMMPS sets up each run of r-RESPA, asked to or not."""
         try:
-            self.command(f"run {steps}" if setup else f"run {steps} pre no post no")
+            self.command(f"run {steps} post no" if setup or self.inner_steps > 1 else f"run {steps} pre no post no")
         except Exception as error:
             if MACHINE.search(str(error)):
                 raise
@@ -168,7 +176,7 @@ class RunningBox:
             f"fix motion all nve/limit {NVE_LIMIT_ANGSTROM}",
             f"fix bath all langevin {target / 2:g} {target:g} {friction} {lammps_seed(seed, 2)} zero yes",
         )
-        self.run(HEATING_STEPS, setup=True)
+        self.run(round(HEATING_PS / self.timestep_ps), setup=True)
         self.command("unfix motion", "unfix bath")
 
 

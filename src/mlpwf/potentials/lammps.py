@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,23 @@ REAL = Units("real", 1e3, 1 / KCAL_MOL_EV, 1 / ATM_BAR)
 
 
 @dataclass(frozen=True)
+class FastForces:
+    """Cheap forces of fast motions, which r-RESPA integrates in shorter steps than the rest.
+
+    The algorithm is that of Tuckerman, Berne and Martyna, J. Chem. Phys. 97, 1990 (1992).
+    """
+
+    longest_fs: float
+    """Longest time step of these forces."""
+    levels: str
+    """Levels of all forces in the words of LAMMPS' `run_style respa`; 1: these, 2: the rest."""
+
+    def steps(self, timestep_fs: float) -> int:
+        """Short steps in one time step of the rest."""
+        return ceil(timestep_fs / self.longest_fs - 1e-9)
+
+
+@dataclass(frozen=True)
 class LammpsExport:
     """A potential for LAMMPS: units, atom style, neighbour lists, how a box is written, and commands that follow it."""
 
@@ -55,6 +73,8 @@ class LammpsExport:
     write_box: Callable[[Path, Atoms], None]
     commands: Callable[[Path], list[str]]
     """Styles and coefficients; files they need are put into the folder given, which is the working folder of a run."""
+    fast: FastForces | None = None
+    """Forces of a shorter time step than the others; None: all have the same."""
 
     def opening(self) -> list[str]:
         """Commands that come before the box."""

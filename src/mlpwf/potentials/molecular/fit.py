@@ -9,7 +9,7 @@ those of the same two elements alike, and holds pair energies to a repulsive wal
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations_with_replacement, pairwise, product
 from typing import NamedTuple
@@ -20,7 +20,7 @@ from ase.data import atomic_numbers
 from numpy.typing import NDArray
 
 from mlpwf.potentials.molecular.class2 import Base, Class2, references
-from mlpwf.potentials.molecular.pairs import INNER_ANGSTROM, PairBasis
+from mlpwf.potentials.molecular.pairs import INNER_ANGSTROM, Neighbours, PairBasis
 from mlpwf.potentials.molecular.topology import Topology
 
 Array = NDArray[np.float64]
@@ -103,7 +103,7 @@ class Model:
         """All coefficients."""
         return self.starts[-1] + self.pairs.size
 
-    def design(self, atoms: Atoms, species: Numbers) -> tuple[Array, Array, Array]:
+    def design(self, atoms: Atoms, species: Numbers, near: Neighbours | None = None) -> tuple[Array, Array, Array]:
         """Energy (size,), forces (n_atoms, 3, size) and virial (3, 3, size) of each coefficient at one frame.
 
         Parameters
@@ -112,6 +112,8 @@ class Model:
             A frame, molecules whole and one after another.
         species
             Species of each molecule.
+        near
+            Its neighbours, where they are known.
         """
         energy, forces, virial = np.zeros(self.size), np.zeros((len(atoms), 3, self.size)), np.zeros((3, 3, self.size))
         sizes = np.array([len(self.molecules.topologies[kind].symbols) for kind in species])
@@ -128,25 +130,34 @@ class Model:
             energy[columns] = features.sum(axis=1)
             forces[indices, :, columns] = -np.moveaxis(gradients, 0, -1)
             virial[:, :, columns] = -np.einsum("fmia,mib->abf", gradients, positions)
-        kinds, excluded = self._sites(species, first)
         columns = slice(self.starts[-1], self.size)
-        energy[columns], forces[:, :, columns], virial[:, :, columns] = self.pairs.design(atoms, kinds, excluded)
+        energy[columns], forces[:, :, columns], virial[:, :, columns] = self.pairs.design(
+            self._kinds(species), near or self.neighbours(atoms, species)
+        )
         return energy, forces, virial
 
-    def contacts(self, atoms: Atoms, species: Numbers) -> tuple[Numbers, Array]:
-        """Numbers of pairs of kinds, and distances in Å, of all pairs of a frame within the cut-off."""
-        sizes = np.array([len(self.molecules.topologies[kind].symbols) for kind in species])
-        kinds, excluded = self._sites(species, np.concatenate([[0], np.cumsum(sizes)[:-1]]))
-        one, other, vectors = self.pairs.neighbours(atoms, excluded)
-        return self.pairs.number(kinds[one], kinds[other]), np.linalg.norm(vectors, axis=1)
+    def neighbours(self, atoms: Atoms, species: Numbers) -> Neighbours:
+        """Pairs of atoms within the cut-off that no bonds hold."""
+        close = [np.array(sorted(topology.close), dtype=np.int64).reshape(-1, 2) for topology in self._topologies]
+        sizes = np.array([len(self._topologies[kind].symbols) for kind in species])
+        first = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+        excluded = np.concatenate([close[kind] + offset for kind, offset in zip(species, first, strict=True)])
+        return self.pairs.neighbours(atoms, excluded)
 
-    def _sites(self, species: Numbers, first: Numbers) -> tuple[Numbers, Numbers]:
-        """Kind of each atom, and the pairs that bonds are too few between."""
-        topologies, start = self.molecules.topologies, self.molecules.first_kind
-        kinds = np.concatenate([np.array(topologies[kind].sites) + start[kind] for kind in species])
-        close = [np.array(sorted(topology.close), dtype=np.int64).reshape(-1, 2) for topology in topologies]
-        pairs = [close[kind] + offset for kind, offset in zip(species, first, strict=True)]
-        return kinds.astype(np.int64), np.concatenate(pairs)
+    def contacts(self, frame: Labelled) -> tuple[Numbers, Array]:
+        """Numbers of pairs of kinds, and distances in Å, of all pairs of a frame within the cut-off."""
+        near, kinds = frame.near or self.neighbours(frame.atoms, frame.species), self._kinds(frame.species)
+        return self.pairs.number(kinds[near.first], kinds[near.second]), near.distances
+
+    def _kinds(self, species: Numbers) -> Numbers:
+        """Kind of each atom."""
+        start = self.molecules.first_kind
+        kinds = np.concatenate([np.array(self._topologies[kind].sites) + start[kind] for kind in species])
+        return kinds.astype(np.int64)
+
+    @property
+    def _topologies(self) -> tuple[Topology, ...]:
+        return self.molecules.topologies
 
     def kind_symbols(self) -> list[str]:
         """Element of each kind of site."""
@@ -169,11 +180,13 @@ class Labelled:
     """-dE/d(strain) in eV."""
     weight: float = 1.0
     """How often it counts."""
+    near: Neighbours | None = None
+    """Its pairs of atoms within the cut-off; None: not looked for yet."""
 
 
 def rows(model: Model, frame: Labelled) -> tuple[Array, Array]:
     """What a frame asks of the coefficients: rows and values, each over the error it is allowed."""
-    energy, forces, virial = model.design(frame.atoms, frame.species)
+    energy, forces, virial = model.design(frame.atoms, frame.species, frame.near)
     count = len(frame.atoms)
     sizes = [len(model.molecules.topologies[kind].symbols) for kind in frame.species]
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
@@ -380,8 +393,9 @@ def fitted(
         return Model(molecules, tuple(intra), pairs)
 
     where = molecules.references
-    shortest = _shortest(model_of(where, False), frames)
     first = model_of(where, True)
+    frames = [replace(frame, near=first.neighbours(frame.atoms, frame.species)) for frame in frames]
+    shortest = _shortest(first, frames)
     normal = Normal.of(first, frames)
     guess = solve(normal, Prior(first, normal, shortest).equations(USUAL))
     say(f"force field: {len(frames)} frames, {first.size} coefficients with free references")
@@ -395,12 +409,25 @@ def fitted(
     chosen = min(costs, key=lambda strengths: costs[strengths])
     told = ", ".join(f"{name} {value:g}" for name, value in chosen._asdict().items())
     say(f"force field: {model.size} coefficients, {told} by cross-validation")
-    coefficients = solve(whole, prior.equations(chosen))
+    return Fitted(model, _held(whole, prior, chosen), chosen, shortest, costs)
+
+
+def refitted(found: Fitted, frames: Sequence[Labelled]) -> Fitted:
+    """The same features and strengths, with coefficients for other labels."""
+    normal = Normal.of(found.model, frames)
+    return replace(
+        found, coefficients=_held(normal, Prior(found.model, normal, found.shortest), found.strengths), costs={}
+    )
+
+
+def _held(normal: Normal, prior: Prior, strengths: Strengths) -> Array:
+    """Coefficients at these strengths, anharmonic ones near those of a Morse curve."""
+    coefficients = solve(normal, prior.equations(strengths))
     for _ in range(ROUNDS):
         if not prior.hold(coefficients):
             break
-        coefficients = solve(whole, prior.equations(chosen))
-    return Fitted(model, coefficients, chosen, shortest, costs)
+        coefficients = solve(normal, prior.equations(strengths))
+    return coefficients
 
 
 def _parts(frames: Sequence[Labelled]) -> list[Sequence[Labelled]]:
@@ -464,7 +491,7 @@ def shifted(energy: Class2, coefficients: Array) -> dict[Base, float]:
 def _shortest(model: Model, frames: Sequence[Labelled]) -> Array:
     found = np.full(model.pairs.size // model.pairs.functions, np.inf)
     for frame in frames:
-        numbers, distances = model.contacts(frame.atoms, frame.species)
+        numbers, distances = model.contacts(frame)
         np.minimum.at(found, numbers, distances)
     return found
 

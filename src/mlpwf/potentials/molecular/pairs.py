@@ -23,6 +23,21 @@ RINGS = 3  # last functions left out, so that value, slope and curvature vanish 
 
 
 @dataclass(frozen=True)
+class Neighbours:
+    """Pairs of atoms, each once, and the vectors from the first to the second in Å, shape (n, 3)."""
+
+    first: Numbers
+    second: Numbers
+    vectors: Array
+
+    @cached_property
+    def distances(self) -> Array:
+        """In Å."""
+        found: Array = np.linalg.norm(self.vectors, axis=1)
+        return found
+
+
+@dataclass(frozen=True)
 class PairBasis:
     """Spline functions of the distance for each pair of kinds of sites.
 
@@ -88,17 +103,15 @@ class PairBasis:
         """Their derivatives, per Å."""
         return np.asarray(self._slopes(np.clip(distances, INNER_ANGSTROM, self.cutoff_angstrom)))
 
-    def design(self, atoms: Atoms, kinds: Numbers, excluded: Numbers) -> tuple[Array, Array, Array]:
+    def design(self, kinds: Numbers, near: Neighbours) -> tuple[Array, Array, Array]:
         """Energy, forces and virial of each coefficient.
 
         Parameters
         ----------
-        atoms
-            A periodic frame, molecules whole.
         kinds
             Kind of each atom.
-        excluded
-            Pairs of atoms of one molecule that do not interact by these functions, shape (n, 2).
+        near
+            Pairs of atoms that interact.
 
         Returns
         -------
@@ -109,27 +122,34 @@ class PairBasis:
         virial
             Shape (3, 3, size).
         """
-        first, second, vectors = self.neighbours(atoms, excluded)
-        distances = np.linalg.norm(vectors, axis=1)
+        first, second, vectors, distances = near.first, near.second, near.vectors, near.distances
         column = self.number(kinds[first], kinds[second]) * self.functions
         values, slopes = self.values(distances), self.slopes(distances)
-        count = len(atoms)
+        count = len(kinds)
         energy, virial = np.zeros(self.size), np.zeros((3, 3, self.size))
         forces = np.zeros((3, count * self.size))
         for function in range(self.functions):
-            near = np.flatnonzero(values[:, function])
-            used, between = column[near] + function, vectors[near]
-            energy += np.bincount(used, values[near, function], self.size)
-            pull = (slopes[near, function] / distances[near])[:, None] * between
-            ends = np.concatenate([first[near] * self.size + used, second[near] * self.size + used])
+            inside = np.flatnonzero(values[:, function])
+            used, between = column[inside] + function, vectors[inside]
+            energy += np.bincount(used, values[inside, function], self.size)
+            pull = (slopes[inside, function] / distances[inside])[:, None] * between
+            ends = np.concatenate([first[inside] * self.size + used, second[inside] * self.size + used])
             for axis in range(3):
                 forces[axis] += np.bincount(ends, np.concatenate([pull[:, axis], -pull[:, axis]]), count * self.size)
                 for other in range(3):
                     virial[axis, other] -= np.bincount(used, pull[:, axis] * between[:, other], self.size)
         return energy, np.moveaxis(forces.reshape(3, count, self.size), 0, 1), virial
 
-    def neighbours(self, atoms: Atoms, excluded: Numbers) -> tuple[Numbers, Numbers, Array]:
-        """Pairs of atoms within the cut-off, each once, and the vector from the first to the second in Å."""
+    def neighbours(self, atoms: Atoms, excluded: Numbers) -> Neighbours:
+        """Pairs of atoms within the cut-off, each once.
+
+        Parameters
+        ----------
+        atoms
+            A periodic frame, molecules whole.
+        excluded
+            Pairs of atoms of one molecule that do not interact by these functions, shape (n, 2).
+        """
         first, second, shifts, vectors = primitive_neighbor_list(
             "ijSD", atoms.pbc, atoms.cell.array, atoms.positions, self.cutoff_angstrom
         )
@@ -139,4 +159,4 @@ class PairBasis:
         home = ~shifts.any(axis=1)
         close = home & np.isin(np.minimum(first, second) * len(atoms) + np.maximum(first, second), codes)
         kept = once & ~close
-        return first[kept], second[kept], vectors[kept]
+        return Neighbours(first[kept], second[kept], vectors[kept])

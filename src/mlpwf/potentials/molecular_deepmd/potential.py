@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 from mlpwf.errors import DataError
 from mlpwf.potentials.base import Engine, Potential
 from mlpwf.potentials.deepmd.potential import DeepPotential
-from mlpwf.potentials.lammps import LammpsExport, link
+from mlpwf.potentials.lammps import FastForces, LammpsExport, link
 from mlpwf.potentials.molecular import DEPLOYED
 from mlpwf.potentials.molecular.potential import MolecularPotential
 from mlpwf.structures.properties import Properties
 
 EXCLUDED = 1e-50
 """Weight of pairs of close atoms in the tables: LAMMPS takes pairs of weight 0 from the network's neighbours too."""
+FAST = FastForces(0.5, "bond 1 angle 1 dihedral 1 improper 1 hybrid 1 2")
+"""The force field holds the bonds; what the network adds to it is slow."""
 
 
 class SumPotential(Potential):
@@ -59,7 +61,7 @@ class SumPotential(Potential):
 
     def lammps(self) -> LammpsExport:
         """The force field's styles, and the network's pair style over its tables."""
-        return replace(self._export, commands=self._commands)
+        return replace(self._export, commands=self._commands, fast=FAST)
 
     def _commands(self, folder: Path) -> list[str]:
         model = self.files[0]

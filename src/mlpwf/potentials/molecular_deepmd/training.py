@@ -8,34 +8,49 @@ from dataclasses import replace
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from mlpwf.potentials.base import Potential, Progress, Trained, TrainingJob
+from mlpwf.campaign.accounting import as_engine
+from mlpwf.potentials.base import Potential, Progress, Role, Trained, TrainingJob
 from mlpwf.potentials.deepmd import DeePMD
-from mlpwf.potentials.molecular import DEPLOYED, Molecular
-from mlpwf.potentials.molecular.training import fit, whole_frames
+from mlpwf.potentials.molecular import DEPLOYED, Molecular, record
+from mlpwf.potentials.molecular.fit import refitted
+from mlpwf.potentials.molecular.training import fit, labelled, whole_frames
 from mlpwf.structures.properties import of_frame
+
+FIRST = "force_field.before_network.json"
+"""The force field that the network was trained on top of; that of the potential is fitted again beside the network."""
 
 
 def train(job: TrainingJob, progress: Progress) -> Trained:
-    """Fit the force field to all labels, which is the same for every member; train the network on the rest."""
+    """Fit the force field to all labels, train the network on what it leaves, fit the force field to what that leaves.
+
+    The second fit is linear and exact: what a few thousand steps leave of the mean pressure and of the energies, which
+    are two numbers of a frame beside ninety forces, is gone after it.
+    """
     frames, _ = whole_frames(job)
-    made = None if (job.folder / DEPLOYED).is_file() else fit(job, frames, DEPLOYED)
-    baseline = Molecular().open([job.folder / DEPLOYED], job.molecules)
-    rest = rest_of([frame.atoms for frame in frames], baseline)
-    trained = DeePMD().train(replace(job, frames=rest), progress)
-    about = {} if made is None else {"baseline_coefficients": made.model.size}
-    return replace(trained, details={**trained.details, **about})
+    if not (job.folder / FIRST).is_file():
+        fit(job, frames, FIRST)
+    before = Molecular().open([job.folder / FIRST], job.molecules)
+    atoms = [frame.atoms for frame in frames]
+    network = DeePMD()
+    trained = network.train(replace(job, frames=rest_of(atoms, before)), progress)
+    original = network.open([job.folder / network.files[Role.ORIGINAL]], job.molecules)
+    with as_engine():
+        rest = [labelled(one, job.molecules) for one in rest_of(atoms, original)]
+        found = refitted(record.read(job.folder / FIRST), rest)
+    record.write(job.folder / DEPLOYED, found)
+    return replace(trained, details={**trained.details, "baseline_coefficients": found.model.size})
 
 
-def rest_of(frames: Sequence[Atoms], baseline: Potential) -> list[Atoms]:
-    """Labelled frames whose labels are those given less what a baseline predicts."""
+def rest_of(frames: Sequence[Atoms], known: Potential) -> list[Atoms]:
+    """Labelled frames whose labels are those given less what another potential predicts."""
     found = []
-    for atoms, known in zip(frames, baseline.predict(frames), strict=True):
+    for atoms, rest in zip(frames, known.predict(frames), strict=True):
         label, copy = of_frame(atoms), atoms.copy()
-        stress = label.stress - known.stress
+        stress = label.stress - rest.stress
         copy.calc = SinglePointCalculator(
             copy,
-            energy=label.energy - known.energy,
-            forces=label.forces - known.forces,
+            energy=label.energy - rest.energy,
+            forces=label.forces - rest.forces,
             stress=stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]],
         )
         found.append(copy)
