@@ -26,7 +26,7 @@ from toy_water import SYSTEM, WATER, train_on_force_field
 SETTINGS = {
     "molecules": 12,
     "temperatures_kelvin": [300],
-    "equilibration_ps": 0.02,
+    "equilibration_ps": 0.06,
     "length_ps": 0.5,
     "linear_interval_ps": 0.025,
     "thermostat_time_ps": 0.1,
@@ -100,7 +100,13 @@ def runs_of_two_steps(tmp_path_factory):
     """Runs of a network on a force field, which has a shorter time step."""
     folder = tmp_path_factory.mktemp("two_steps")
     place = Place(folder, train_on_force_field(folder / "model"))
-    changes = {"timestep_fs": 2, "stress_interval_fs": 10, "linear_interval_ps": 0.05, "length_ps": 1}
+    changes = {
+        "timestep_fs": 2,
+        "stress_interval_fs": 10,
+        "linear_interval_ps": 0.05,
+        "length_ps": 1,
+        "equilibration_ps": 0.3,
+    }
     return cut_and_killed(place, **changes)
 
 
@@ -153,9 +159,9 @@ def test_each_frame_is_there_once(runs):
 def test_a_killed_segment_goes_on_from_the_last_checkpoint_that_is_whole(runs):
     place, before = runs
     summaries = segments(State(place.root / "300K"))
-    assert [summary.start_ps for summary in summaries] == pytest.approx([-0.02, -0.015, 0.1, 0.105])
-    assert [summary.end_ps for summary in summaries] == pytest.approx([-0.015, 0.1, 0.105, 0.5])
-    assert 210 < before.step < 1000
+    assert [summary.start_ps for summary in summaries] == pytest.approx([-0.06, -0.035, 0.1, 0.125])
+    assert [summary.end_ps for summary in summaries] == pytest.approx([-0.035, 0.1, 0.125, 0.5])
+    assert 250 < before.step < 1000
     assert not (place.root / "300K/work/003").exists()
 
 
@@ -184,7 +190,7 @@ def test_energies_and_the_pressure_tensor_are_kept(runs):
     assert summary["linear_frames"] == 21
     expected = {
         "temperature_kelvin": 300.0, "timestep_fs": 0.5, "molecules": 12, "ensemble": "nvt", "stable": True,
-        "intact": True, "finished": True, "start_ps": -0.02, "end_ps": 0.5, "steps": 1040,
+        "intact": True, "finished": True, "start_ps": -0.06, "end_ps": 0.5, "steps": 1120,
     }  # fmt: skip
     assert {key: summary[key] for key in expected} == expected
     assert summary["depends_on"]["model_sha256"] == sha256(place.model)

@@ -20,7 +20,7 @@ from mlpwf.campaign.segments import CHECKPOINTS, checkpoint_file
 from mlpwf.files import replacing, sha256, write_json
 from mlpwf.md.lammps import SegmentEnd, SegmentJob
 from mlpwf.md.running_box import FRICTION_TIME_PS, BlowUpError, RunningBox, setup_failed
-from mlpwf.md.schedule import Output, outputs
+from mlpwf.md.schedule import outputs
 from mlpwf.structures.beads import beads
 from mlpwf.structures.molecules import intact, species_numbers
 
@@ -28,6 +28,11 @@ DRIFT_STEPS = 1000
 TELL_S = 2.0
 SETTLED, LAST_QUARTER = 0.25, 0.75
 """At constant pressure: the parts of the equilibration between which volumes are averaged. The rest is NVT."""
+STRESSES = "stresses"
+RENEWAL_STEPS = 100_000
+"""Steps after which LAMMPS' own store of pressure tensors is emptied."""
+STRIDE_STEPS = 50
+"""LAMMPS runs about so many steps, or to the next frame, before it is asked how it does."""
 RENEWAL = 20
 """At constant pressure all is set up anew every so many strides, and checkpoints lie there: what LAMMPS derives from
 the box at set-up, as the mesh of a long-range solver, follows it only then, so that a continued run is the
@@ -58,6 +63,9 @@ class _Production:
         self.fresh = True
         self.saved = self.told = self.began = time.monotonic()
         self.first, self.longest = self.step, 0.0
+        self.kept = self.step
+        self.watched: int | None = None
+        self.stride = job.stress_steps * max(1, STRIDE_STEPS // job.stress_steps)
         self._empty()
 
     def _empty(self) -> None:
@@ -110,7 +118,7 @@ class _Production:
         if self.step < 0:
             box.command(f"fix motion all {box.nvt(FRICTION_TIME_PS)}")
             while self.step < 0:
-                self._advance(min(0, self.step + job.stress_steps))
+                self._advance(min(0, self.step + self.stride))
                 if self.step < 0 and self._pause():
                     return False
             box.command("unfix motion")
@@ -149,40 +157,65 @@ class _Production:
             f"fix motion all {self.box.nvt(job.thermostat_time_ps)}",
             f"fix drift all momentum {DRIFT_STEPS} linear 1 1 1",
         )
-        self.fresh = True
+        self._watch_stresses()
         if entering:
             self._advance(0)
-            self._keep(Output(0, frame=True, stress=True))
+            self._keep_frame()
         for output in outputs(job.interval_steps, job.stress_steps, self.step, job.stop_step):
+            last = output.step == job.stop_step
+            if not (output.frame or last or output.step % self.stride == 0):
+                continue
             self._advance(output.step)
-            self._keep(output)
-            if output.stress and output.step < job.stop_step and self._pause():
+            if output.frame:
+                self._keep_frame()
+            if output.stress and not last and self._pause():
                 return
-        if self.frames or self.stresses:
+        if self.frames or self.step > self.kept:
             self._save()
 
     def _advance(self, step: int) -> None:
         began = time.monotonic()
-        self.box.run(step - self.step, setup=self.fresh)
+        room = None if self.watched is None else self.watched + RENEWAL_STEPS + 2 * self.stride
+        self.box.run(step - self.step, setup=self.fresh, room=room)
         self.fresh, self.step = False, step
         self.temperature = self.box.check_temperature()
         self.longest = max(self.longest, time.monotonic() - began)
 
-    def _keep(self, output: Output) -> None:
-        """Keep the frame, with its energies, and the pressure tensor of this step."""
-        box = self.box
-        potential = box.thermo("pe")
-        if output.stress:
-            self.stresses.append((output.step, box.pressure_tensor(), self.temperature, potential))
-        if not output.frame:
+    def _watch_stresses(self) -> None:
+        """Have LAMMPS keep temperature, energy and pressure tensor every `stress_steps`, from this step on."""
+        parts = " ".join(f"c_thermo_press[{number}]" for number in range(1, 7))
+        self.box.command(
+            "variable potential equal c_thermo_pe",  # fix vector takes no sums over atoms beside means, but variables
+            f"fix {STRESSES} all vector {self.job.stress_steps} c_thermo_temp v_potential {parts}",
+        )
+        self.watched, self.fresh = self.step, True
+
+    def _unwatch_stresses(self) -> None:
+        """End that; LAMMPS writes no restart file while it keeps values."""
+        if self.watched is not None:
+            self.box.command(f"unfix {STRESSES}")
+
+    def _take_stresses(self) -> None:
+        """What LAMMPS kept since it was told to, up to where a run blew up."""
+        if self.watched is None:
             return
+        every = self.job.stress_steps
+        step = -(-self.watched // every) * every
+        for temperature, potential, pressure in self.box.kept_stresses(STRESSES):
+            if step > self.watched or step == 0:  # the step it began with belongs to what came before
+                self.stresses.append((step, pressure, temperature, potential))
+            step += every
+
+    def _keep_frame(self) -> None:
+        """Keep the frame, with its energies."""
+        box = self.box
         atoms = box.frame()
         masses, molecule = box.template.get_masses(), box.template.arrays["molecule"]
         kept = beads(atoms.positions, masses, molecule, self.species, box.references)
-        row = [output.step * box.timestep_ps, self.temperature, potential]
-        row += [box.thermo(name) for name in ("etotal", "press")]
-        whole = output.step % self.job.interval_steps > 0 or intact(atoms, box.bonded)
-        self.frames.append((output.step, kept, row, whole))
+        row = [self.step * box.timestep_ps, self.temperature]
+        row += [box.thermo(name) for name in ("pe", "etotal", "press")]
+        whole = self.step % self.job.interval_steps > 0 or intact(atoms, box.bonded)
+        self.frames.append((self.step, kept, row, whole))
 
     def _pause(self) -> bool:
         """Write a checkpoint when one is due; True when the time is up."""
@@ -195,14 +228,21 @@ class _Production:
         up = end is not None and time.time() + 2 * self.longest >= end
         if up or now - self.saved >= self.job.checkpoint_s:
             self._save()
+        elif self.watched is not None and self.step - self.watched >= RENEWAL_STEPS:
+            self._take_stresses()
+            self._unwatch_stresses()
+            self._watch_stresses()
         return up
 
     def _save(self) -> None:
         """Write a checkpoint; the files of the last two stay, and what was kept before them."""
         part = self.keep_part()
+        self._unwatch_stresses()
         restart = checkpoint_file(CHECKPOINTS, self.number, "bin")
         with replacing(restart) as temporary:
             self.box.write_restart(temporary)
+        if self.watched is not None:
+            self._watch_stresses()
         hashes = {path.name: sha256(path) for path in (part, restart)}
         write_json(checkpoint_file(CHECKPOINTS, self.number, "json"), {"step": self.step, "sha256": hashes})
         checkpoint_file(CHECKPOINTS, self.number - 2, "bin").unlink(missing_ok=True)
@@ -211,6 +251,7 @@ class _Production:
     def keep_part(self) -> Path:
         """Write what was kept since the last checkpoint, and begin anew."""
         self.number += 1
+        self._take_stresses()
         now = time.monotonic()
         target = checkpoint_file(CHECKPOINTS, self.number, "npz")
         size = 3 * len(self.species)
@@ -229,7 +270,7 @@ class _Production:
                 seconds=now - self.saved,
             )
         self._empty()
-        self.fresh, self.saved = True, now
+        self.fresh, self.saved, self.kept = True, now, self.step
         return target
 
     def _tell(self, now: float) -> None:

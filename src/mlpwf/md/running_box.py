@@ -6,7 +6,7 @@ import errno
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mlpwf.md.lammps import SETUP_FAILED, Job, rebuild_steps
 from mlpwf.potentials.base import Potential
-from mlpwf.potentials.lammps import PRESSURE, LammpsExport, link, open_lammps
+from mlpwf.potentials.lammps import LammpsExport, link, open_lammps
 from mlpwf.potentials.registry import engine
 from mlpwf.structures.frames import read_frames
 from mlpwf.structures.lammps_data import box_matrix
@@ -29,6 +29,7 @@ NVE_LIMIT_ANGSTROM = 0.05
 FRICTION_TIME_PS = 0.1
 BAROSTAT_TIME_PS = 0.5
 FORCE_TOLERANCE_EV_ANGSTROM = 0.5
+GLOBAL, ARRAY, ROWS = 0, 2, 4  # of LAMMPS' C interface: data of a fix as a whole; an element; how many rows
 RESTART_MAGIC = b"LammpS RestartT\0"  # what a restart file begins and ends with
 MACHINE = re.compile(r"memory|CUDA|device", re.IGNORECASE)  # errors of LAMMPS that say nothing of the physics
 
@@ -54,7 +55,7 @@ class RunningBox:
         self.timestep_ps = job.timestep_fs * 1e-3
         self.potential = export or members(job, self.references)[0].lammps()
         units = self.potential.units
-        self.factors = {"pe": units.ev, "etotal": units.ev, "press": units.bar} | dict.fromkeys(PRESSURE, units.bar)
+        self.factors = {"pe": units.ev, "etotal": units.ev, "press": units.bar}
         fast = self.potential.fast
         self.inner_steps = fast.steps(job.timestep_fs) if fast else 1
         self.rebuild = rebuild_steps(job.timestep_fs, interval_steps, self.potential.rebuild_fs)
@@ -108,10 +109,22 @@ class RunningBox:
         pressure = f"{pressure_bar * self.potential.units.bar:.16g}"
         return f"iso {pressure} {pressure} {self.time(BAROSTAT_TIME_PS)}"
 
-    def run(self, steps: int, *, setup: bool = False) -> None:
-        """Advance; a failure inside LAMMPS is a blow-up. LAMMPS sets up each run of r-RESPA, asked to or not."""
+    def run(self, steps: int, *, setup: bool = False, room: int | None = None) -> None:
+        """Advance; a failure inside LAMMPS is a blow-up.
+
+        Parameters
+        ----------
+        steps
+            How far.
+        setup
+            Whether LAMMPS sets itself up before. It does so for each run of r-RESPA.
+        room
+            The step up to which fixes that keep values make room when LAMMPS is set up; None: the end of this run.
+        """
+        stop = "" if room is None else f" stop {room}"
+        setup = setup or self.inner_steps > 1
         try:
-            self.command(f"run {steps} post no" if setup or self.inner_steps > 1 else f"run {steps} pre no post no")
+            self.command(f"run {steps}{stop} post no" if setup else f"run {steps} pre no post no")
         except Exception as error:
             if MACHINE.search(str(error)):
                 raise
@@ -137,13 +150,24 @@ class RunningBox:
     def check_temperature(self) -> float:
         """Temperature in K; a blow-up if it is not finite or far above the target."""
         temperature = self.thermo("temp")
-        if not math.isfinite(temperature) or temperature > HOT * self.temperature:
+        if not self._sound(temperature):
             raise BlowUpError(f"temperature {temperature:.4g} K; expected less than {HOT:g} x {self.temperature:g} K")
         return temperature
 
-    def pressure_tensor(self) -> list[float]:
-        """The pressure tensor of the last step in bar, kinetic part included: xx, yy, zz, xy, xz, yz."""
-        return [self.thermo(name) for name in PRESSURE]
+    def _sound(self, temperature: float) -> bool:
+        return math.isfinite(temperature) and temperature <= HOT * self.temperature
+
+    def kept_stresses(self, name: str) -> Iterator[tuple[float, float, list[float]]]:
+        """Temperature (K), potential energy (eV) and pressure tensor (bar) of each row that a fix vector kept.
+
+        They end before a row that is no longer physics.
+        """
+        units, extract = self.potential.units, self.lammps.extract_fix
+        for number in range(extract(name, GLOBAL, ROWS)):
+            row = [extract(name, GLOBAL, ARRAY, number, column) for column in range(8)]
+            if not self._sound(row[0]):
+                return
+            yield row[0], row[1] / units.ev, [one / units.bar for one in row[2:]]
 
     def rescale(self, volume: float) -> None:
         """Scale the box, and all positions with it, to a volume in Å³."""

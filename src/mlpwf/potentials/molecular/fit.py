@@ -8,7 +8,7 @@ those of the same two elements alike, and holds pair energies to a repulsive wal
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations_with_replacement, pairwise, product
@@ -41,6 +41,8 @@ class Strengths(NamedTuple):
     """Splines of kinds of sites that have the same two elements are alike."""
 
 
+TOGETHER = 32
+"""Frames whose terms are found at once: numpy takes as long for one molecule as for many."""
 STRENGTHS = tuple(
     Strengths(*one) for one in product((1e-5, 1e-4, 1e-3), (1e-3, 1e-2, 1e-1), (0.0, 1e-1, 1.0, 10.0, 100.0))
 )
@@ -85,6 +87,41 @@ class Molecules:
 
 
 @dataclass(frozen=True)
+class Frame:
+    """A frame, molecules whole and one after another."""
+
+    atoms: Atoms
+    species: Numbers
+    near: Neighbours | None = field(default=None, kw_only=True)
+    """Its pairs of atoms within the cut-off; None: not looked for yet."""
+
+    def starts(self, molecules: Molecules) -> Numbers:
+        """First atom of each molecule."""
+        sizes = [len(molecules.topologies[kind].symbols) for kind in self.species]
+        return np.cumsum([0, *sizes[:-1]])
+
+    def places(self, molecules: Molecules) -> list[Numbers]:
+        """Atoms of the molecules of each species, shape (n_molecules, n_atoms)."""
+        starts = self.starts(molecules)
+        return [
+            starts[self.species == kind][:, None] + np.arange(len(topology.symbols))
+            for kind, topology in enumerate(molecules.topologies)
+        ]
+
+
+@dataclass(frozen=True)
+class Labelled(Frame):
+    """A labelled frame."""
+
+    energy: float
+    forces: Array
+    virial: Array
+    """-dE/d(strain) in eV."""
+    weight: float = 1.0
+    """How often it counts."""
+
+
+@dataclass(frozen=True)
 class Model:
     """The features of a molecules: an energy for each molecule, class-II terms by species, pair functions."""
 
@@ -103,7 +140,7 @@ class Model:
         """All coefficients."""
         return self.starts[-1] + self.pairs.size
 
-    def design(self, atoms: Atoms, species: Numbers, near: Neighbours | None = None) -> tuple[Array, Array, Array]:
+    def design(self, atoms: Atoms, species: Numbers) -> tuple[Array, Array, Array]:
         """Energy (size,), forces (n_atoms, 3, size) and virial (3, 3, size) of each coefficient at one frame.
 
         Parameters
@@ -112,41 +149,56 @@ class Model:
             A frame, molecules whole and one after another.
         species
             Species of each molecule.
-        near
-            Its neighbours, where they are known.
         """
+        return next(self.designs([Frame(atoms, species)]))
+
+    def designs(self, frames: Sequence[Frame]) -> Iterator[tuple[Array, Array, Array]]:
+        """Those of each of many frames: the terms of all their molecules are found at once."""
+        for start in range(0, len(frames), TOGETHER):
+            chunk = frames[start : start + TOGETHER]
+            places = [frame.places(self.molecules) for frame in chunk]
+            parts = [
+                [frame.atoms.positions[at] for frame, place in zip(chunk, places, strict=True) for at in place[kind]]
+                for kind in range(len(self.intra))
+            ]
+            within = [
+                intra.design(np.array(found)) if found else None for intra, found in zip(self.intra, parts, strict=True)
+            ]
+            done = [0] * len(self.intra)
+            for frame, place in zip(chunk, places, strict=True):
+                yield self._one(frame, place, within, done)
+                done = [count + len(at) for count, at in zip(done, place, strict=True)]
+
+    def _one(
+        self, frame: Frame, places: Sequence[Numbers], within: Sequence[tuple[Array, Array] | None], done: Sequence[int]
+    ) -> tuple[Array, Array, Array]:
+        """Those of a frame, by the terms of molecules of each species, of which so many are of frames before."""
+        atoms = frame.atoms
         energy, forces, virial = np.zeros(self.size), np.zeros((len(atoms), 3, self.size)), np.zeros((3, 3, self.size))
-        sizes = np.array([len(self.molecules.topologies[kind].symbols) for kind in species])
-        first = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-        for kind, intra in enumerate(self.intra):
-            members = np.flatnonzero(species == kind)
-            energy[kind] = len(members)
-            if not len(members):
+        for kind, (found, at, before) in enumerate(zip(within, places, done, strict=True)):
+            energy[kind] = len(at)
+            if found is None or not len(at):
                 continue
-            indices = first[members][:, None] + np.arange(len(intra.topology.symbols))
-            positions = atoms.positions[indices]
-            features, gradients = intra.design(positions)
-            columns = slice(self.starts[kind], self.starts[kind] + len(intra.features))
+            features, gradients = (part[:, before : before + len(at)] for part in found)
+            columns = slice(self.starts[kind], self.starts[kind + 1])
             energy[columns] = features.sum(axis=1)
-            forces[indices, :, columns] = -np.moveaxis(gradients, 0, -1)
-            virial[:, :, columns] = -np.einsum("fmia,mib->abf", gradients, positions)
+            forces[at, :, columns] = -np.moveaxis(gradients, 0, -1)
+            virial[:, :, columns] = -np.einsum("fmia,mib->abf", gradients, atoms.positions[at])
         columns = slice(self.starts[-1], self.size)
         energy[columns], forces[:, :, columns], virial[:, :, columns] = self.pairs.design(
-            self._kinds(species), near or self.neighbours(atoms, species)
+            self._kinds(frame.species), frame.near or self.neighbours(frame)
         )
         return energy, forces, virial
 
-    def neighbours(self, atoms: Atoms, species: Numbers) -> Neighbours:
+    def neighbours(self, frame: Frame) -> Neighbours:
         """Pairs of atoms within the cut-off that no bonds hold."""
         close = [np.array(sorted(topology.close), dtype=np.int64).reshape(-1, 2) for topology in self._topologies]
-        sizes = np.array([len(self._topologies[kind].symbols) for kind in species])
-        first = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-        excluded = np.concatenate([close[kind] + offset for kind, offset in zip(species, first, strict=True)])
-        return self.pairs.neighbours(atoms, excluded)
+        starts = zip(frame.species, frame.starts(self.molecules), strict=True)
+        return self.pairs.neighbours(frame.atoms, np.concatenate([close[kind] + start for kind, start in starts]))
 
-    def contacts(self, frame: Labelled) -> tuple[Numbers, Array]:
+    def contacts(self, frame: Frame) -> tuple[Numbers, Array]:
         """Numbers of pairs of kinds, and distances in Å, of all pairs of a frame within the cut-off."""
-        near, kinds = frame.near or self.neighbours(frame.atoms, frame.species), self._kinds(frame.species)
+        near, kinds = frame.near or self.neighbours(frame), self._kinds(frame.species)
         return self.pairs.number(kinds[near.first], kinds[near.second]), near.distances
 
     def _kinds(self, species: Numbers) -> Numbers:
@@ -168,33 +220,15 @@ class Model:
         return found
 
 
-@dataclass(frozen=True)
-class Labelled:
-    """A labelled frame, molecules whole and one after another."""
-
-    atoms: Atoms
-    species: Numbers
-    energy: float
-    forces: Array
-    virial: Array
-    """-dE/d(strain) in eV."""
-    weight: float = 1.0
-    """How often it counts."""
-    near: Neighbours | None = None
-    """Its pairs of atoms within the cut-off; None: not looked for yet."""
-
-
-def rows(model: Model, frame: Labelled) -> tuple[Array, Array]:
-    """What a frame asks of the coefficients: rows and values, each over the error it is allowed."""
-    energy, forces, virial = model.design(frame.atoms, frame.species, frame.near)
-    count = len(frame.atoms)
-    sizes = [len(model.molecules.topologies[kind].symbols) for kind in frame.species]
-    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+def rows(model: Model, frame: Labelled, design: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+    """What a frame asks of the coefficients, by its design: rows and values, each over the error it is allowed."""
+    energy, forces, virial = design
+    count, starts = len(frame.atoms), frame.starts(model.molecules)
     net, net_values = (np.add.reduceat(one, starts, axis=0) for one in (forces, frame.forces))
     upper = np.triu_indices(3)
     parts = (
         (forces.reshape(3 * count, -1), frame.forces.ravel(), FORCE),
-        (net.reshape(3 * len(sizes), -1), net_values.ravel(), NET),
+        (net.reshape(3 * len(starts), -1), net_values.ravel(), NET),
         (energy[None], np.array([frame.energy]), ENERGY * count),
         (virial[upper], frame.virial[upper], VIRIAL * count),
     )
@@ -213,11 +247,11 @@ class Normal:
     square: float
 
     @classmethod
-    def of(cls, model: Model, frames: Iterable[Labelled]) -> Normal:
+    def of(cls, model: Model, frames: Sequence[Labelled]) -> Normal:
         """Those of frames."""
         matrix, vector, square = np.zeros((model.size, model.size)), np.zeros(model.size), 0.0
-        for frame in frames:
-            left, right = (np.sqrt(frame.weight) * part for part in rows(model, frame))
+        for frame, design in zip(frames, model.designs(frames), strict=True):
+            left, right = (np.sqrt(frame.weight) * part for part in rows(model, frame, design))
             matrix += left.T @ left
             vector += left.T @ right
             square += float(right @ right)
@@ -394,7 +428,7 @@ def fitted(
 
     where = molecules.references
     first = model_of(where, True)
-    frames = [replace(frame, near=first.neighbours(frame.atoms, frame.species)) for frame in frames]
+    frames = [replace(frame, near=first.neighbours(frame)) for frame in frames]
     shortest = _shortest(first, frames)
     normal = Normal.of(first, frames)
     guess = solve(normal, Prior(first, normal, shortest).equations(USUAL))
@@ -499,7 +533,7 @@ def _shortest(model: Model, frames: Sequence[Labelled]) -> Array:
 def force_error(found: Fitted, frames: Sequence[Labelled]) -> float:
     """Root mean square force error over frames, in eV/Å."""
     squares = [
-        np.square(found.model.design(frame.atoms, frame.species)[1] @ found.coefficients - frame.forces).mean()
-        for frame in frames
+        np.square(forces @ found.coefficients - frame.forces).mean()
+        for frame, (_, forces, _) in zip(frames, found.model.designs(frames), strict=True)
     ]
     return float(np.sqrt(np.average(squares, weights=[len(frame.atoms) for frame in frames])))
