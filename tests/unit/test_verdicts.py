@@ -71,7 +71,10 @@ def test_the_density_leaves_out_the_first_third() -> None:
 def test_an_ideal_gas_has_no_structure_and_one_molecule_none_to_speak_of() -> None:
     r, g = structure(SOUND, samples(300))
     assert g[r > 2].mean() == pytest.approx(1, abs=0.05)
-    assert nvt_verdict(SOUND, samples()).mean_pressure_bar == pytest.approx(12)
+    found = nvt_verdict(SOUND, samples())
+    assert found.mean_pressure_bar == pytest.approx(12)
+    assert found.pressure_error_bar == pytest.approx(0, abs=1e-12)
+    assert nvt_verdict(SOUND, samples(4)).pressure_error_bar is None, "four samples make no five blocks"
     assert len(structure(SOUND, samples(molecules=1))[0]) == 0
     assert nvt_verdict(SOUND, samples(molecules=1)).mean_temperature is None
 

@@ -524,6 +524,8 @@ class Nvt(RunEnd, frozen=True, kw_only=True):
 
     mean_temperature: float | None = None
     mean_pressure_bar: float | None = None
+    pressure_error_bar: float | None = None
+    """Standard error of the mean; None: too few samples, or found by a version that gave none."""
 
 
 class Npt(RunEnd, frozen=True, kw_only=True):

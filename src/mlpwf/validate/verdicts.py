@@ -116,10 +116,12 @@ def nvt_verdict(end: RunEnd, samples: Samples) -> Nvt:
     """Mean temperature and pressure of the run at constant volume, where it has a structure."""
     if not has_structure(end, samples):
         return Nvt(**asdict(end))
+    pressures = samples.pressures
     return Nvt(
         **asdict(end),
         mean_temperature=float(samples.temperatures.mean()),
-        mean_pressure_bar=float(samples.pressures.mean()),
+        mean_pressure_bar=float(pressures.mean()),
+        pressure_error_bar=block_mean(pressures)[1] if len(pressures) >= BLOCKS else None,
     )
 
 
