@@ -28,6 +28,13 @@ def test_the_final_toluene_model_is_stable(tiny_toluene):
     assert (config["nvt_ps"], config["temperature_kelvin"]) == (5.0, 300.0)
 
 
+def test_the_final_toluene_model_is_accurate(tiny_toluene):
+    """Forces of the held-out frames, and the net forces on molecules, from fewer than forty labels."""
+    errors = read(tiny_toluene / "validate" / "errors.json")["overall"]
+    assert errors["force_rmse_ev_angstrom"] < 0.1, errors
+    assert errors["force_inter_rmse_ev_angstrom"] < 0.12, errors
+
+
 def test_orchestration_is_a_small_part_of_the_cores_time(tiny_toluene):
     """mlpwf itself and Snakemake beside the engines, as the report shows them: at most 5 % of wall × cores."""
     with (tiny_toluene / "report" / "figures" / "whole.csv").open(newline="") as handle:
