@@ -7,4 +7,3 @@ BOLTZMANN_EV_K = _ase.kB
 GAS_CONSTANT_KJ_MOL_K = 8.31446261815324e-3
 AMU_PER_A3_PER_G_CM3 = 1.0e-24 / _ase._amu / 1.0e3  # multiply g/cm³ to get amu/Å³
 ACCEL_A_FS2_PER_EV_A_AMU = _ase.fs**2  # multiply (eV/Å)/amu to get Å/fs²
-KCAL_MOL_EV = 0.0433641153

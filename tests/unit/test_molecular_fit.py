@@ -13,7 +13,7 @@ from ase.build import molecule
 from mlpwf.config import Site, Train
 from mlpwf.errors import ConfigError, DataError
 from mlpwf.potentials.base import TrainingJob
-from mlpwf.potentials.molecular import CURVE, DEPLOYED, ORIGINAL, lennard_jones, record
+from mlpwf.potentials.molecular import CURVE, DEPLOYED, ORIGINAL, record
 from mlpwf.potentials.molecular.class2 import Class2, references
 from mlpwf.potentials.molecular.fit import (
     USUAL,
@@ -103,37 +103,6 @@ def test_pairs_of_the_same_elements_are_alike_where_labels_do_not_tell_them_apar
         spread.append(float(splines.std(axis=0).max()))
     assert len(numbers) == 3
     assert spread[0] > 1.5 * spread[1] > 1e3 * spread[2]
-
-
-def test_pairs_of_which_labels_say_nothing_have_the_lennard_jones_energies_of_their_elements() -> None:
-    benzene = molecule("C6H6")
-    benzene.arrays["molecule"] = np.zeros(len(benzene), dtype=int)
-    molecules = molecules_of([benzene])
-    inside = tuple(Class2(one, at) for one, at in zip(molecules.topologies, molecules.references, strict=True))
-    model = Model(molecules, inside, PairBasis(molecules.kinds, 8.5))
-    normal = Normal(np.eye(model.size), np.zeros(model.size), 0.0)
-    no_wall = np.full(model.pairs.size // model.pairs.functions, INNER_ANGSTROM)
-    matrix, vector = Prior(model, normal, no_wall).equations(USUAL)
-    start = model.starts[-1]
-    splines = np.linalg.solve(matrix[start:, start:], vector[start:])
-    distances, symbols = np.linspace(3.3, 7.0, 30), model.kind_symbols()
-    for one, other in combinations_with_replacement(range(model.pairs.kinds), 2):
-        number = int(model.pairs.number(np.array(one), np.array(other)))
-        own = splines[number * model.pairs.functions : (number + 1) * model.pairs.functions]
-        expected = lennard_jones.energies(distances, symbols[one], symbols[other])
-        assert expected.min() < -1e-3
-        np.testing.assert_allclose(model.pairs.values(distances) @ own, expected, atol=1e-3)
-
-
-def test_lennard_jones_energies_are_those_of_uff_and_finite_at_any_distance() -> None:
-    """Table 1 of DOI 10.1021/ja00051a040: C 3.851 Å and 0.105 kcal/mol."""
-    (rest,) = lennard_jones.energies(np.array([3.851]), "C", "C")
-    assert rest == pytest.approx(-0.105 * 0.0433641153)
-    distances = np.linspace(0.1, 8, 800)
-    found = lennard_jones.energies(distances, "C", "H")
-    assert found == pytest.approx(lennard_jones.energies(distances, "H", "C"))
-    assert (np.diff(found)[distances[1:] < 3.3] < 0).all()
-    assert found.max() < 5
 
 
 def test_the_wall_is_the_universal_repulsion() -> None:

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from mlpwf.errors import EngineError
 from mlpwf.structures.lammps_data import box_matrix, wrapped_box
 from mlpwf.structures.properties import Properties
-from mlpwf.units import KCAL_MOL_EV
 
 Array = NDArray[np.float64]
 
+KCAL_MOL_EV = 0.0433641153
 ATM_BAR = 1.01325
 PRESSURE = ("pxx", "pyy", "pzz", "pxy", "pxz", "pyz")
 

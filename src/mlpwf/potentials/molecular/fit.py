@@ -1,9 +1,8 @@
 """A molecular force field fitted to labels by regularised least squares.
 
 The energy is linear in its coefficients θ: E = A_E θ, forces A_F θ, virials A_V θ. With errors σ that each kind
-of value is allowed, θ minimises Σ |A θ − y|² / σ² + (θ − θ₀)ᵀ P (θ − θ₀). The prior keeps coefficients within molecules
-small, and splines near the Lennard-Jones energies of their elements (`lennard_jones`), smooth in what they add to them
-and alike for the same two elements. It holds pair energies to a repulsive wall where no label comes close
+of value is allowed, θ minimises Σ |A θ − y|² / σ² + θᵀ P θ. The prior P keeps coefficients small, splines smooth and
+those of the same two elements alike, and holds pair energies to a repulsive wall where no label comes close
 (`wall_slope`). Its strengths are chosen by cross-validation over frames.
 """
 
@@ -20,7 +19,6 @@ from ase import Atoms
 from ase.data import atomic_numbers
 from numpy.typing import NDArray
 
-from mlpwf.potentials.molecular import lennard_jones
 from mlpwf.potentials.molecular.class2 import Base, Class2, references
 from mlpwf.potentials.molecular.pairs import INNER_ANGSTROM, Neighbours, PairBasis
 from mlpwf.potentials.molecular.topology import Topology
@@ -43,8 +41,6 @@ class Strengths(NamedTuple):
     """Splines of kinds of sites that have the same two elements are alike."""
 
 
-POINTS = 400
-"""Distances at which a spline is laid beside a Lennard-Jones energy."""
 TOGETHER = 32
 """Frames whose terms are found at once: numpy takes as long for one molecule as for many."""
 STRENGTHS = tuple(
@@ -309,7 +305,7 @@ class Prior:
             for column, ratio in zip((one.three, one.four), ANHARMONIC[one.section], strict=True):
                 ends = np.ix_([column, one.two], [column, one.two])
                 matrix[ends] += weight * np.outer([1.0, -ratio], [1.0, -ratio])
-        self._splines(matrix, vector, strengths)
+        self._splines(matrix, strengths)
         self._wall(matrix, vector)
         return matrix, vector
 
@@ -331,8 +327,8 @@ class Prior:
             self._stiffness[one.two] *= STIFFER
         return bool(loose)
 
-    def _splines(self, matrix: Array, vector: Array, strengths: Strengths) -> None:
-        """Splines are near the Lennard-Jones energies of their elements, above all in curvature, and near one another.
+    def _splines(self, matrix: Array, strengths: Strengths) -> None:
+        """Curvature of the splines, a weak pull to zero, and a pull to the mean of their two elements.
 
         Tens of labels say little of each pair of kinds of sites: toluene has 45 of them, and three of elements.
         """
@@ -340,25 +336,13 @@ class Prior:
         bend = np.diff(np.eye(pairs.functions), 2, axis=0)
         scale = float(np.median(self.scale[start:]))
         one = strengths.smooth * scale * (bend.T @ bend + 0.01 * np.eye(pairs.functions))
-        shape = 2 * (pairs.size // pairs.functions, pairs.functions)
-        blocks, parts = matrix[start:, start:].reshape(shape), vector[start:].reshape(shape[2:])
-        for elements, numbers in self._of_elements.items():
+        blocks = matrix[start:, start:].reshape(2 * (pairs.size // pairs.functions, pairs.functions))
+        for numbers in self._of_elements.values():
             apart = strengths.alike * scale * (np.eye(len(numbers)) - 1 / len(numbers))
             for row, number in enumerate(numbers):
                 blocks[number, :, number, :] += one
-                parts[number] += one @ self._expected[elements]
                 for column, other in enumerate(numbers):
                     blocks[number, :, other, :] += apart[row, column] * np.eye(pairs.functions)
-
-    @cached_property
-    def _expected(self) -> dict[tuple[str, ...], Array]:
-        """Coefficients of the Lennard-Jones energies by two elements."""
-        pairs, found = self.model.pairs, {}
-        distances = np.linspace(INNER_ANGSTROM, pairs.cutoff_angstrom, POINTS)
-        for elements in self._of_elements:
-            energies = lennard_jones.energies(distances, *elements)
-            found[elements] = pairs.nearest(distances, energies, np.abs(energies) - energies.min())
-        return found
 
     @cached_property
     def _of_elements(self) -> dict[tuple[str, ...], list[int]]:

@@ -99,17 +99,6 @@ class PairBasis:
         """Functions at distances, shape (n, n_functions)."""
         return np.asarray(self._values(np.clip(distances, INNER_ANGSTROM, self.cutoff_angstrom)))
 
-    def nearest(self, distances: Array, energies: Array, allowed: Array) -> Array:
-        """Coefficients of the spline nearest to energies that fall to zero, shape (n_functions,).
-
-        Parameters
-        ----------
-        distances, energies, allowed
-            In Å, from where splines begin to the cut-off; in eV; and the error that each energy may have.
-        """
-        left, right = self.values(distances) / allowed[:, None], energies / allowed
-        return np.asarray(np.linalg.lstsq(left, right, rcond=None)[0], dtype=float)
-
     def slopes(self, distances: Array) -> Array:
         """Their derivatives, per Å."""
         return np.asarray(self._slopes(np.clip(distances, INNER_ANGSTROM, self.cutoff_angstrom)))
