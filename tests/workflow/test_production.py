@@ -96,7 +96,7 @@ def test_a_longer_run_and_one_more_temperature_repeat_nothing(tmp_path, water_mo
 @pytest.mark.engine
 def test_a_state_that_blows_up_stops_no_other(tmp_path, water_models):
     place = Production(tmp_path, water_models[0])
-    place.run(temperatures_kelvin=[0.01, 300], length_ps=0.05)
+    place.run(temperatures_kelvin=[0.01, 300], length_ps=0.05, equilibration_ps=0.06)
     cold, warm = (read_json(place.state(name) / "run" / "0.05ps.json") for name in ("0.01K", "300K"))
     assert (cold["stable"], cold["segments"]) == (False, 1)
     assert cold["done_ps"] < 0
