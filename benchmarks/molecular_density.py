@@ -1,6 +1,6 @@
 """Pressure of toluene at its measured density, and its density at 1 bar, by a force field fitted to converged labels.
 
-    python benchmarks/molecular_density.py [--molecules 8] [--ps 20] [--seeds 1 2]
+    python benchmarks/molecular_density.py [--molecules 8] [--ps 20] [--seeds 1 2 3]
 
 fits the force field to all labels of benchmarks/toluene/labels_kpoints.jsonl.gz, runs as `mlpwf validate` does, and
 writes benchmarks/molecular_density.csv. No network, and no label at the density that comes out, takes part.
@@ -40,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--molecules", type=int, default=8)
     parser.add_argument("--ps", type=float, default=20.0)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     given = parser.parse_args()
     molecule = molecule_from_smiles("toluene", "Cc1ccccc1", 1)
     label_molecules([molecule], [0])
