@@ -14,13 +14,14 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from ase import Atoms
 from molecular import CUTOFF_ANGSTROM, frames
 
 from mlpwf.campaign import records
 from mlpwf.campaign.records import RunEnd
 from mlpwf.md.lammps import ValidationJob, run_worker
 from mlpwf.potentials.molecular import record
-from mlpwf.potentials.molecular.fit import fitted
+from mlpwf.potentials.molecular.fit import Fitted, fitted
 from mlpwf.potentials.molecular.training import is_whole, labelled, molecules_of
 from mlpwf.structures.boxes import SMALLEST_CELL_ANGSTROM, isolated, label_molecules, pack_box
 from mlpwf.structures.frames import quantised, write_frames
@@ -54,7 +55,7 @@ def main() -> None:
         csv.writer(handle, lineterminator="\n").writerows([COLUMNS, *rows])
 
 
-def run(count: int, ps: float, seed: int, molecule: object, found: object) -> list[str]:
+def run(count: int, ps: float, seed: int, molecule: Atoms, found: Fitted) -> list[str]:
     """A row: one box of its own."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
