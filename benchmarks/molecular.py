@@ -17,14 +17,13 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.singlepoint import SinglePointCalculator
 from ase.geometry import find_mic
 from rdkit import Chem
 
-from mlpwf.potentials.molecular import fit
 from mlpwf.potentials.molecular.fit import STRENGTHS, Fitted, Labelled, fitted
 from mlpwf.potentials.molecular.training import labelled, molecules_of
-from mlpwf.structures.molecules import bonds
+from mlpwf.structures.molecules import bonds, molecule_sums
+from mlpwf.structures.properties import Properties, on_frame
 
 HERE = Path(__file__).parent
 SMILES, ATOMS = "Cc1ccccc1", 15
@@ -49,9 +48,8 @@ def frames() -> list[Atoms]:
                 continue
             atoms, forces = whole(atoms[order]), np.array(record["forces_ev_angstrom"])[order]
             atoms.arrays["molecule"] = np.arange(len(atoms)) // ATOMS
-            stress = np.array(record["stress_ev_angstrom3"])[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
-            atoms.calc = SinglePointCalculator(atoms, energy=record["energy_ev"], forces=forces, stress=stress)
-            found.append(atoms)
+            stress = np.array(record["stress_ev_angstrom3"])
+            found.append(on_frame(atoms, Properties(record["energy_ev"], forces, stress, float(atoms.get_volume()))))
     return found
 
 
@@ -95,7 +93,7 @@ def errors(found: Fitted, held: list[Labelled]) -> list[float]:
     for frame in held:
         energy, forces, virial = (part @ found.coefficients for part in found.model.design(frame.atoms, frame.species))
         count, wrong = len(frame.atoms), forces - frame.forces
-        net = wrong.reshape(-1, ATOMS, 3).sum(axis=1)
+        net = molecule_sums(wrong, np.arange(count) // ATOMS)
         per_atom = (energy - frame.energy) / count, (virial - frame.virial) / count
         squares.append([float(np.square(one).mean()) for one in (wrong, net, *per_atom)])
     return [1e3 * value for value in np.sqrt(np.mean(squares, axis=0)).tolist()]
@@ -117,8 +115,8 @@ def main() -> None:
         if count > len(rest):
             parser.error(f"{count} labels are asked for, and {len(rest)} are not held out; expected no more")
         for name, tried in (("on their own", APART), ("alike", STRENGTHS)):
-            fit.STRENGTHS, begun = tried, time.process_time()
-            found = fitted(molecules_of(species), rest[:count], CUTOFF_ANGSTROM)
+            begun = time.process_time()
+            found = fitted(molecules_of(species), rest[:count], CUTOFF_ANGSTROM, tried)
             cost = time.process_time() - begun
             values = [f"{value:.1f}" for value in errors(found, held)]
             rows.append([count, name, *values, f"{cost:.0f}", *(f"{value:g}" for value in found.strengths)])

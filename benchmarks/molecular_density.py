@@ -49,7 +49,7 @@ def main() -> None:
     molecule.info = {"species": "toluene"}
     species = molecules_of([molecule])
     labels = [frame for atoms in frames() if is_whole(frame := labelled(atoms, [molecule]), species)]
-    found = fitted(species, labels, CUTOFF_ANGSTROM, print)
+    found = fitted(species, labels, CUTOFF_ANGSTROM, say=print)
     rows = [run(given.molecules, given.ps, seed, molecule, found) for seed in given.seeds]
     with Path(__file__).with_suffix(".csv").open("w", newline="") as handle:
         csv.writer(handle, lineterminator="\n").writerows([COLUMNS, *rows])

@@ -15,14 +15,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import ClassVar, Protocol, Self
 
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
 from mlpwf.calculators import gate
-from mlpwf.calculators.foresight import Box, Foresight
+from mlpwf.calculators.foresight import Box, Foresight, Known
 from mlpwf.campaign.pricing import Price
 from mlpwf.config.label import Label
 from mlpwf.config.label_engines import LABEL_ENGINES, Capability, LabelEngine
@@ -283,15 +283,15 @@ class Calculator(ABC):
 
     # ------------------------------------------------------------ before a campaign
 
-    def foresee(self, boxes: Sequence[Box], records: Iterable[Mapping[str, Any]]) -> Foresight:
+    def foresee(self, boxes: Sequence[Box], labels: Iterable[Known]) -> Foresight:
         """What labels of these boxes will be like.
 
         Parameters
         ----------
         boxes
             The boxes of a campaign.
-        records
-            All labels of the store, read as they are asked for.
+        labels
+            All of the store, read as they are asked for.
 
         Raises
         ------

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlpwf.campaign.pricing import Price
+from mlpwf.campaign.records import Settings
 from mlpwf.config import Campaign
 from mlpwf.structures.species import geometry
 from mlpwf.units import AMU_PER_A3_PER_G_CM3
@@ -40,6 +41,20 @@ def boxes(campaign: Campaign) -> list[Box]:
         Box(multiple, atoms * multiple, np.eye(3) * float(np.cbrt(volume * multiple)))
         for multiple in sorted(set(campaign.build.box_multiples))
     ]
+
+
+@dataclass(frozen=True)
+class Known:
+    """A label of the store, as far as its cost tells what others will take."""
+
+    physics: Settings
+    """What its numbers depend on beside the structure, by name (`Calculator.physics`)."""
+    atoms: int
+    volume: float
+    """Of its cell in Å³."""
+    attempts: int
+    cpu_s: float
+    """CPU time of all attempts; 0 where it was computed by others."""
 
 
 @dataclass(frozen=True)

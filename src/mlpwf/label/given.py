@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from ase import Atoms
+from ase.stress import voigt_6_to_full_3x3_stress
 from numpy.typing import ArrayLike, NDArray
 
 from mlpwf.calculators.base import Calculator, ForeignError, Result, check_distance
@@ -39,8 +40,6 @@ STATES = {
     "virial": re.compile(r"virials?$", re.I),
 }
 """Names that end so, such as REF_forces or free_energy, state the quantity too."""
-VOIGT = [[0, 5, 4], [5, 1, 3], [4, 3, 2]]
-"""Where ASE's six stresses xx, yy, zz, yz, xz, xy stand in the tensor."""
 UNITS = re.compile(r"(metal|ase|(ev|ang(strom)?s?|å|a|/|\^?3|\*|³|,|\s)+|fs|ps|k|amu)", re.I)
 """Units of this package, and those of what no label holds."""
 
@@ -145,7 +144,7 @@ def _full(what: str, value: ArrayLike, quantity: str, notes: list[str]) -> NDArr
     size = np.size(value)
     if size == 6 and quantity == "stress":
         notes.append(f"six numbers of {what} are read as xx, yy, zz, yz, xz, xy in eV/Å³, positive under tension")
-        return numeric(what, value, (6,))[VOIGT]
+        return np.asarray(voigt_6_to_full_3x3_stress(numeric(what, value, (6,))), float)
     if size != 9:
         found = f"{size} numbers" if size > 1 else _quoted(value)
         raise DataError(f"{what} is {found}; nine expected, row by row: {MEANING[quantity]}")

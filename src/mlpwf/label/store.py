@@ -27,12 +27,12 @@ from typing import TextIO, cast
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.singlepoint import SinglePointCalculator
 from numpy.typing import NDArray
 
 from mlpwf import __version__
 from mlpwf.calculators import registry
 from mlpwf.calculators.base import Reason
+from mlpwf.calculators.foresight import Known
 from mlpwf.campaign.records import Attempt
 from mlpwf.errors import ConfigError, DataError
 from mlpwf.files import NO_ROOM, replacing
@@ -52,6 +52,7 @@ from mlpwf.label.record import (
     write_raw,
 )
 from mlpwf.structures.frames import RESOLUTION_ANGSTROM
+from mlpwf.structures.properties import Properties, on_frame
 
 LABELS, REJECTED = "labels", "aside"
 """The shelves, by the names of their folders."""
@@ -179,6 +180,19 @@ class Store:
                 raw = read_raw(path)[0] if path.exists() else None
             if raw is not None:
                 yield raw
+
+    def known(self) -> Iterator[Known]:
+        """All accepted labels, as far as their cost tells what others will take.
+
+        Raises
+        ------
+        DataError
+            If a record is damaged.
+        """
+        for raw in self.raw_records():
+            one = typed(raw, LabelRecord)
+            volume = abs(float(np.linalg.det(one.cell_angstrom)))
+            yield Known(one.physics, len(one.symbols), volume, len(one.attempts), one.cpu_s)
 
     def leftovers(self) -> list[Path]:
         """What killed processes left, sorted: old temporary files, and lock files that nobody holds."""
@@ -362,11 +376,4 @@ def labelled(atoms: Atoms, structure: Structure, record: LabelRecord) -> Atoms:
     forces = np.empty((len(atoms), 3))
     forces[structure.order] = record.forces_ev_angstrom
     stress = np.array(record.stress_ev_angstrom3)
-    copy: Atoms = atoms.copy()
-    copy.calc = SinglePointCalculator(
-        copy,
-        energy=record.energy_ev,
-        forces=forces,
-        stress=stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]],
-    )
-    return copy
+    return on_frame(atoms, Properties(record.energy_ev, forces, stress, float(atoms.get_volume())))

@@ -58,7 +58,7 @@ class Plan:
         """Price of a label, and of one computed once more with everything converged; sizes of boxes."""
         c = self.campaign
         self.boxes = boxes(c)
-        self.foreseen = calculator(c.label, site).foresee(self.boxes, Store(site.label_store).raw_records())
+        self.foreseen = calculator(c.label, site).foresee(self.boxes, Store(site.label_store).known())
         multiples = c.build.box_multiples
         self.label = sum((self.foreseen.label[one] for one in multiples), NOTHING) * (1 / len(multiples))
         self.converged = sum(self.foreseen.converged.values(), NOTHING)

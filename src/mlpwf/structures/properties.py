@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.stress import full_3x3_to_voigt_6_stress
 from numpy.typing import NDArray
 
 from mlpwf.errors import DataError
@@ -88,6 +90,14 @@ def of_frame(atoms: Atoms) -> Properties:
     if not found.finite:
         raise DataError(f"a label of {atoms.get_chemical_formula()} is not finite; remove it from the store")
     return found
+
+
+def on_frame(atoms: Atoms, label: Properties) -> Atoms:
+    """A copy of a frame that carries a label as its ASE calculator; forces in the order of its atoms."""
+    copy: Atoms = atoms.copy()
+    stress = full_3x3_to_voigt_6_stress(label.stress)
+    copy.calc = SinglePointCalculator(copy, energy=label.energy, forces=label.forces, stress=stress)
+    return copy
 
 
 def mean(members: Sequence[Properties]) -> Properties:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from ase import Atoms
@@ -28,7 +28,7 @@ from mlpwf.calculators.base import (
 from mlpwf.calculators.espresso import foresight, label_error, outputs, parallel, pseudopotentials, pw, retries
 from mlpwf.calculators.espresso.acceptance import accept
 from mlpwf.calculators.espresso.study import study
-from mlpwf.calculators.foresight import Box, Foresight
+from mlpwf.calculators.foresight import Box, Foresight, Known
 from mlpwf.config.label import Label
 from mlpwf.config.site import Site
 from mlpwf.findings import Finding, failed, made, ok, warning
@@ -87,9 +87,9 @@ class Espresso(Calculator):
         """A hundredth of the threshold, by another mixing."""
         return retries.tighter(self.label)
 
-    def foresee(self, boxes: Sequence[Box], records: Iterable[Mapping[str, Any]]) -> Foresight:
+    def foresee(self, boxes: Sequence[Box], labels: Iterable[Known]) -> Foresight:
         """Prices scaled from the store's labels, and the k-points of each box."""
-        return foresight.foresee(self.label, boxes, records)
+        return foresight.foresee(self.label, boxes, labels)
 
     # ------------------------------------------------------------ the site
 

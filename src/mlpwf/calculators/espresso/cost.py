@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlpwf.calculators.espresso import pw
+from mlpwf.calculators.foresight import Known
 from mlpwf.campaign.pricing import UNMEASURED, Price
 from mlpwf.config.label import Label
 
@@ -65,28 +66,27 @@ def size_of(label: Label, atoms: int, cell: NDArray[np.float64]) -> Size:
     return Size(atoms, abs(float(np.linalg.det(cell))), label.cutoff_ry, grid, count)
 
 
-def known_labels(label: Label, records: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Size, float]]:
+def known_labels(label: Label, labels: Iterable[Known]) -> Iterator[tuple[Size, float]]:
     """Size and CPU-s of the labels by pw.x, with the dispersion of `label`, that their first attempts gave.
 
     Parameters
     ----------
     label
         The section to price labels of.
-    records
-        Labels of the store, of any engine.
+    labels
+        Those of the store, of any engine.
     """
     dispersion = pw.physics(label, {})["dispersion"]
-    for record in records:
-        physics = record["physics"]
-        if physics.get("engine") != label.engine or not record["cpu_s"]:
+    for known in labels:
+        physics: dict[str, Any] = dict(known.physics)
+        if physics.get("engine") != label.engine or physics["dispersion"] != dispersion:
             continue
-        if len(record.get("attempts", [])) > 1 or physics["dispersion"] != dispersion:
+        if known.attempts > 1 or not known.cpu_s:
             continue
-        volume = abs(float(np.linalg.det(np.array(record["cell_angstrom"]))))
         grid = physics.get("fft_grid_ry", physics["density_cutoff_ry"])
         points = physics["kpoints"]
         number = 0 if points == "gamma" else len(points) if isinstance(points[0], list) else math.prod(points) // 2 + 1
-        yield Size(len(record["symbols"]), volume, physics["cutoff_ry"], grid, number), record["cpu_s"]
+        yield Size(known.atoms, known.volume, physics["cutoff_ry"], grid, number), known.cpu_s
 
 
 def label_price(wanted: Size, known: Sequence[tuple[Size, float]]) -> Price:

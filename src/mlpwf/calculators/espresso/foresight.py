@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from mlpwf.calculators.espresso.cost import known_labels, label_price, size_of
 from mlpwf.calculators.espresso.kpoints import KPoints, expected_error
 from mlpwf.calculators.espresso.label_error import converged
 from mlpwf.calculators.espresso.pw import kpoints_of
-from mlpwf.calculators.foresight import Box, Foresight
+from mlpwf.calculators.foresight import Box, Foresight, Known
 from mlpwf.campaign.pricing import Price
 from mlpwf.config.label import Label
 
@@ -49,7 +48,7 @@ def samplings(label: Label, boxes: Sequence[Box]) -> list[Sampling]:
     return found
 
 
-def foresee(label: Label, boxes: Sequence[Box], records: Iterable[Mapping[str, Any]]) -> Foresight:
+def foresee(label: Label, boxes: Sequence[Box], labels: Iterable[Known]) -> Foresight:
     """Prices of labels in these boxes, and of those once more, converged in each lever; k-points for the plan.
 
     Parameters
@@ -58,10 +57,10 @@ def foresee(label: Label, boxes: Sequence[Box], records: Iterable[Mapping[str, A
         The settings.
     boxes
         The boxes of a campaign.
-    records
-        Labels of the store, of any engine.
+    labels
+        Those of the store, of any engine.
     """
-    known = list(known_labels(label, records))
+    known = list(known_labels(label, labels))
 
     def price(settings: Label, box: Box) -> Price:
         return label_price(size_of(settings, box.atoms, box.cell), known)

@@ -405,6 +405,7 @@ def fitted(
     molecules: Molecules,
     frames: Sequence[Labelled],
     cutoff_angstrom: float,
+    strengths: Sequence[Strengths] = STRENGTHS,
     say: Callable[[str], None] = lambda _: None,
 ) -> Fitted:
     """Fit a force field to labels.
@@ -417,6 +418,8 @@ def fitted(
         Labelled frames.
     cutoff_angstrom
         Cut-off of the pair energies.
+    strengths
+        Those of the prior that cross-validation chooses from.
     say
         Called with a line on each step.
     """
@@ -438,9 +441,9 @@ def fitted(
     folds = [Normal.of(model, part) for part in _parts(frames)]
     whole = sum(folds[1:], folds[0])
     prior = Prior(model, whole, shortest)
-    tried = STRENGTHS if len(folds) > 1 else (USUAL,)
-    costs = {strengths: validation_cost(folds, whole, prior.equations(strengths)) for strengths in tried}
-    chosen = min(costs, key=lambda strengths: costs[strengths])
+    tried = strengths if len(folds) > 1 else (USUAL,)
+    costs = {one: validation_cost(folds, whole, prior.equations(one)) for one in tried}
+    chosen = min(costs, key=lambda one: costs[one])
     told = ", ".join(f"{name} {value:g}" for name, value in chosen._asdict().items())
     say(f"force field: {model.size} coefficients, {told} by cross-validation")
     return Fitted(model, _held(whole, prior, chosen), chosen, shortest, costs)

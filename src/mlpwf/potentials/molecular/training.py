@@ -48,7 +48,7 @@ def train(job: TrainingJob, progress: Progress) -> Trained:
 def fit(job: TrainingJob, frames: Sequence[Labelled], name: str) -> Fitted:
     """Fit a force field to frames, and write it to a file of the job's folder."""
     with as_engine():
-        found = fitted(molecules_of(job.molecules), frames, job.section.pair_cutoff_angstrom, log.info)
+        found = fitted(molecules_of(job.molecules), frames, job.section.pair_cutoff_angstrom, say=log.info)
     record.write(job.folder / name, found)
     return found
 

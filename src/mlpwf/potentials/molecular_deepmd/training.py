@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ase import Atoms
-from ase.calculators.singlepoint import SinglePointCalculator
 
 from mlpwf.campaign.accounting import as_engine
 from mlpwf.potentials.base import Potential, Progress, Role, Trained, TrainingJob
@@ -14,7 +13,7 @@ from mlpwf.potentials.deepmd import DeePMD
 from mlpwf.potentials.molecular import DEPLOYED, Molecular, record
 from mlpwf.potentials.molecular.fit import refitted
 from mlpwf.potentials.molecular.training import fit, labelled, whole_frames
-from mlpwf.structures.properties import of_frame
+from mlpwf.structures.properties import of_frame, on_frame
 
 FIRST = "force_field.before_network.json"
 """The force field that the network was trained on top of; that of the potential is fitted again beside the network."""
@@ -43,15 +42,5 @@ def train(job: TrainingJob, progress: Progress) -> Trained:
 
 def rest_of(frames: Sequence[Atoms], known: Potential) -> list[Atoms]:
     """Labelled frames whose labels are those given less what another potential predicts."""
-    found = []
-    for atoms, rest in zip(frames, known.predict(frames), strict=True):
-        label, copy = of_frame(atoms), atoms.copy()
-        stress = label.stress - rest.stress
-        copy.calc = SinglePointCalculator(
-            copy,
-            energy=label.energy - rest.energy,
-            forces=label.forces - rest.forces,
-            stress=stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]],
-        )
-        found.append(copy)
-    return found
+    predicted = known.predict(frames)
+    return [on_frame(atoms, of_frame(atoms) - rest) for atoms, rest in zip(frames, predicted, strict=True)]
