@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from ase import Atoms, units
@@ -21,6 +22,7 @@ from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from ase.optimize import FIRE
 
 from mlpwf.config import Site, Train
+from mlpwf.config.train import Mace
 from mlpwf.files import sha256, write_json
 from mlpwf.potentials.base import Role, TrainingJob
 from mlpwf.potentials.record import RECORD
@@ -190,6 +192,20 @@ def train_on_force_field(folder: Path) -> Path:
         baseline="molecular", pair_cutoff_angstrom=4, cutoff_angstrom=3.5, embedding_neurons=[8, 16], axis_neurons=4,
         fitting_neurons=[16, 16], steps=60,
     )  # fmt: skip
+    return trained(folder, section)
+
+
+def train_mace(folder: Path, baseline: Literal["none", "molecular"] = "none") -> Path:
+    """A MACE model of a few steps, alone or on what a force field leaves; the model file."""
+    mace = Mace(channels=8, layers=2, correlation=2, batch=2)
+    section = Train(
+        engine="mace", baseline=baseline, mace=mace, pair_cutoff_angstrom=4, cutoff_angstrom=3.5, steps=40
+    )  # fmt: skip
+    return trained(folder, section)
+
+
+def trained(folder: Path, section: Train) -> Path:
+    """A model of the toy water in a folder, with its record; its deployed file."""
     folder.mkdir(exist_ok=True)
     by, frames = engine(section.potential), labelled_boxes(6, 3, 400, np.random.default_rng(5))
     by.train(TrainingJob(folder, frames, section, Site(), 1, 0, molecules=[WATER]), lambda *_: None)

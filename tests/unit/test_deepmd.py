@@ -14,7 +14,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from mlpwf.config import Train
 from mlpwf.errors import DataError, EngineError
-from mlpwf.potentials.deepmd.curve import curve_csv
+from mlpwf.potentials.curve import curve_csv
 from mlpwf.potentials.deepmd.data import most_neighbours, neighbour_slots, rigid_coordinates, write_data
 from mlpwf.potentials.deepmd.program import Program
 from mlpwf.potentials.deepmd.settings import seeds, training_input

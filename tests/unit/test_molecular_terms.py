@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from ase.build import molecule
 
+from mlpwf.errors import DataError
 from mlpwf.potentials.molecular import coordinates
 from mlpwf.potentials.molecular.class2 import Class2, references
 from mlpwf.potentials.molecular.fit import USUAL, Fitted, Model, Molecules
@@ -54,8 +55,8 @@ def test_atoms_with_few_bonds_between_them_do_not_pair():
     topology, _ = species("C6H6")
     apart = [pair for pair in itertools.combinations(range(12), 2) if pair not in topology.close]
     carbons = [atom for atom, symbol in enumerate(topology.symbols) if symbol == "C"]
-    assert all(not set(pair) <= set(carbons) for pair in apart)  # a ring of six: at most three bonds
-    assert apart
+    assert sum(set(pair) <= set(carbons) for pair in apart) == 3  # across a ring of six: three bonds
+    assert all(other not in topology.neighbours[one] for one, other in apart)
 
 
 @pytest.mark.parametrize("name", ["bond", "angle", "cosine", "dihedral", "wilson"])
@@ -185,3 +186,51 @@ def test_a_box_that_is_kept_gives_the_numbers_of_a_new_one(mixture, tmp_path):
         assert together.energy == pytest.approx(alone.energy, abs=1e-9)
         assert together.forces == pytest.approx(alone.forces, abs=1e-8)
         assert together.stress == pytest.approx(alone.stress, abs=1e-10)
+
+
+@pytest.fixture
+def benzenes(tmp_path):
+    """A force field of random numbers for benzene, opened."""
+    from mlpwf.potentials.molecular.potential import MolecularPotential
+    from mlpwf.potentials.registry import engine
+
+    topology, at = species("C6H6")
+    model = Model(Molecules((topology,), (at,)), (Class2(topology, references(topology, at)),), PairBasis(2, 5.0))
+    coefficients = 0.2 * np.random.default_rng(7).normal(size=model.size)
+    write(tmp_path / "force_field.json", Fitted(model, coefficients, USUAL, np.full(3, 2.0)))
+    one = molecule("C6H6")
+    one.arrays["molecule"] = np.zeros(len(one), int)
+    return MolecularPotential(engine("molecular"), [tmp_path / "force_field.json"], [one])
+
+
+def box_of_benzenes(edge, rng):
+    """Two benzenes, turned at random, in a cube."""
+    frame = molecule("C6H6")
+    frame += molecule("C6H6")
+    frame.arrays["molecule"] = np.repeat([0, 1], 12)
+    for start in (0, 12):
+        turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+        frame.positions[start : start + 12] = frame.positions[start : start + 12] @ turn + start * edge / 24
+    frame.positions += 0.03 * rng.normal(size=frame.positions.shape)
+    frame.set_cell([edge] * 3)
+    frame.pbc = True
+    return frame
+
+
+@pytest.mark.engine
+def test_lammps_gives_the_numbers_of_the_fit_where_half_a_box_is_shorter_than_a_molecule(benzenes):
+    rng = np.random.default_rng(11)
+    frames = [box_of_benzenes(edge, rng) for edge in (6.0, 6.3, 6.3, 6.6, 7.0, 9.0)]
+    model, values = benzenes.fitted.model, benzenes.fitted.coefficients
+    for frame, found in zip(frames, benzenes.predict(frames), strict=True):
+        energy, forces, virial = model.design(frame, np.array([0, 0]))
+        assert found.energy == pytest.approx(energy @ values, abs=1e-5)
+        assert found.forces == pytest.approx(forces @ values, abs=1e-4)
+        assert found.virial == pytest.approx(virial @ values, abs=1e-3)
+
+
+@pytest.mark.engine
+def test_a_box_too_small_for_lammps_is_refused(benzenes):
+    frame = box_of_benzenes(5.4, np.random.default_rng(1))
+    with pytest.raises(DataError, match=r"a box of 5\.4 Å; expected at least 5\.6 Å"):
+        benzenes.predict([frame])

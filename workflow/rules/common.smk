@@ -38,6 +38,8 @@ except MlpwfError as error:
     raise SystemExit(2)
 
 CAMPAIGN, SITE = RUN.campaign, RUN.site
+if SITE.mace_python:  # every job inherits it
+    os.environ["MLPWF_MACE_PYTHON"] = SITE.mace_python
 C = f"{RUN.results}/{CAMPAIGN.name}"
 PATHS = paths.Campaign(Path(C))
 CYCLE = PATHS.cycle("{cycle}")  # with wildcards, for outputs

@@ -53,6 +53,10 @@ class Site(Section):
     pseudopotential_folder: str = Field("/usr/share/espresso/pseudo", description="folder of the pseudopotential files")
     label_store: str = Field("store", description="folder of the label store; campaigns may share it")
     dp: list[str] = Field(["dp"], min_length=1, description="command that runs DeePMD-kit")
+    mace_python: str | None = Field(
+        None,
+        description="Python that has mace-torch; unset: that of `./start mace`, in .venv-mace beside .venv",
+    )
     lammps_launcher: list[str] = Field([], description="words put before the LAMMPS worker, for example srun -n 1")
     label_threads: int = Field(1, ge=1, le=MOST_CORES, description="cores of a label job")
     train_threads: int = Field(1, ge=1, le=MOST_CORES, description="cores of a training job")

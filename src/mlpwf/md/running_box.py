@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mlpwf.md.lammps import SETUP_FAILED, Job, rebuild_steps
 from mlpwf.potentials.base import Potential
-from mlpwf.potentials.lammps import LammpsExport, link, open_lammps
+from mlpwf.potentials.lammps import LammpsExport, Outside, cell_of, link, open_lammps
 from mlpwf.potentials.registry import engine
 from mlpwf.structures.frames import read_frames
 from mlpwf.structures.lammps_data import box_matrix
@@ -61,6 +61,7 @@ class RunningBox:
         self.rebuild = rebuild_steps(job.timestep_fs, interval_steps, self.potential.rebuild_fs)
         _, self.rotation = box_matrix(self.template.cell.array)
         self.lammps = open_lammps("log.lammps")
+        self.outside: Outside | None = None
 
     def command(self, *lines: str) -> None:
         """Run LAMMPS commands one by one."""
@@ -85,6 +86,8 @@ class RunningBox:
             "thermo_style custom step temp pe etotal press vol",
             "thermo_modify lost error norm no",
         )
+        if potential.outside is not None:
+            self.outside = Outside(self.lammps, self.template, potential)
 
     def _levels(self) -> list[str]:
         """The command that gives the fast forces shorter steps, if they need them."""
@@ -123,12 +126,20 @@ class RunningBox:
         """
         stop = "" if room is None else f" stop {room}"
         setup = setup or self.inner_steps > 1
+        self._advance(f"run {steps}{stop} post no" if setup else f"run {steps} pre no post no")
+
+    def _advance(self, *commands: str) -> None:
+        """Commands that move atoms; an error inside LAMMPS is a blow-up."""
         try:
-            self.command(f"run {steps}{stop} post no" if setup else f"run {steps} pre no post no")
+            self.command(*commands)
         except Exception as error:
+            if self.outside is not None:
+                self.outside.check()
             if MACHINE.search(str(error)):
                 raise
             raise BlowUpError(" ".join(str(error).split())) from None
+        if self.outside is not None:
+            self.outside.check()
 
     def thermo(self, name: str) -> float:
         """A thermodynamic quantity of the last step (K, eV, bar, Å³)."""
@@ -139,9 +150,7 @@ class RunningBox:
         n = len(self.template)
         wrapped = np.ctypeslib.as_array(self.lammps.gather_atoms("x", 1, 3)).reshape(n, 3)
         images = np.ctypeslib.as_array(self.lammps.gather_atoms("image", 0, 3)).reshape(n, 3)
-        low, high, xy, yz, xz, *_ = self.lammps.extract_box()
-        box = np.diag(np.subtract(high, low))
-        box[1, 0], box[2, 0], box[2, 1] = xy, xz, yz
+        low, box = self.lammps.extract_box()[0], cell_of(self.lammps)
         atoms: Atoms = self.template.copy()
         atoms.set_cell(box @ self.rotation.T)
         atoms.positions = (wrapped - low + images @ box) @ self.rotation.T
@@ -189,11 +198,8 @@ class RunningBox:
         The minimisation stops early: at the bottom of a well a model has
         learned nothing about, molecules may be broken.
         """
-        try:
-            tolerance = f"{FORCE_TOLERANCE_EV_ANGSTROM * self.potential.units.ev:g}"
-            self.command("min_style cg", "min_modify dmax 0.1 norm max", f"minimize 0 {tolerance} 200 1000")
-        except Exception as error:
-            raise BlowUpError(" ".join(str(error).split())) from None
+        tolerance = f"{FORCE_TOLERANCE_EV_ANGSTROM * self.potential.units.ev:g}"
+        self._advance("min_style cg", "min_modify dmax 0.1 norm max", f"minimize 0 {tolerance} 200 1000")
         target, friction = self.temperature, self.time(HEATING_TIME_PS)
         self.command(
             f"velocity all create {target / 2:g} {lammps_seed(seed, 1)} mom yes rot no dist gaussian",

@@ -365,6 +365,8 @@ def main(argument: str) -> int:
         if error.errno not in NO_ROOM:
             raise
         return DISK_FULL
+    except EngineError as error:  # what gives the forces is gone: that says nothing of the physics
+        return setup_failed(error)
     return 0
 
 

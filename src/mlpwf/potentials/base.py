@@ -271,6 +271,18 @@ class Potential(ABC):
         """What LAMMPS is told to move a box by this potential."""
         raise self.engine.cannot(Ability.LAMMPS)
 
+    def pair_style(self, folder: Path, symbols: Sequence[str]) -> tuple[str, str]:
+        """Words of LAMMPS' pair style and of its coefficients, where it is one among several.
+
+        Parameters
+        ----------
+        folder
+            Where files are put that the words name.
+        symbols
+            Element of each of LAMMPS' atom types.
+        """
+        raise self.engine.cannot(Ability.LAMMPS)
+
     def calculator(self) -> Calculator:
         """The potential as an ASE calculator."""
         from mlpwf.potentials.calculator import PotentialCalculator

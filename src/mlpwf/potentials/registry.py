@@ -15,8 +15,10 @@ GROUP = "mlpwf.potentials"
 ENGINES = {
     "deepmd": "mlpwf.potentials.deepmd:DeePMD",
     "force_field": "mlpwf.potentials.force_field:ClassicalForceField",
+    "mace": "mlpwf.potentials.mace:Mace",
     "molecular": "mlpwf.potentials.molecular:Molecular",
-    "molecular_deepmd": "mlpwf.potentials.molecular_deepmd:MolecularDeePMD",
+    "molecular_deepmd": "mlpwf.potentials.molecular_network:MolecularDeePMD",
+    "molecular_mace": "mlpwf.potentials.molecular_network:MolecularMace",
 }
 
 

@@ -52,7 +52,7 @@ def centres_of_mass(positions: Array, masses: Array, molecule: NDArray[np.intege
     return molecule_sums(positions * masses[:, None], molecule) / molecule_sums(masses, molecule)[:, None]
 
 
-def _scaled_arms(atoms: Atoms) -> Array:
+def scaled_arms(atoms: Atoms) -> Array:
     """From its molecule's centre of mass to each atom, over the root mean square distance of the molecule's atoms.
 
     Shape (n_atoms, 3), no unit; zero for a single atom.
@@ -80,7 +80,7 @@ def torques(atoms: Atoms, forces: Array) -> Array:
     Array
         In eV/Å, shape (n_molecules, 3); zero for a single atom.
     """
-    return molecule_sums(np.cross(_scaled_arms(atoms), forces), atoms.arrays["molecule"])
+    return molecule_sums(np.cross(scaled_arms(atoms), forces), atoms.arrays["molecule"])
 
 
 def rigid_motions(atoms: Atoms) -> Array:
@@ -100,7 +100,7 @@ def rigid_motions(atoms: Atoms) -> Array:
         Shape (n_atoms, 3, 6 n_molecules), no unit: three shifts along the axes and three turns about them of the first
         molecule, then of the next. A single atom does not turn.
     """
-    molecule, arms = atoms.arrays["molecule"], _scaled_arms(atoms)
+    molecule, arms = atoms.arrays["molecule"], scaled_arms(atoms)
     motions = np.zeros((len(atoms), 3, int(molecule.max()) + 1, 6))
     every = np.arange(len(atoms))
     for axis, unit in enumerate(np.eye(3)):

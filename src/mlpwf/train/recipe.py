@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from mlpwf.campaign import records
 from mlpwf.campaign.records import Document, Settings
 from mlpwf.config import Train
-from mlpwf.config.train import OF_MOLECULAR
+from mlpwf.config.train import ADDED
 from mlpwf.errors import DataError
 from mlpwf.files import sha256
 from mlpwf.potentials.base import Ability, Engine, Role
@@ -133,7 +133,7 @@ def finished(folder: Path, recipe: Recipe, by: Engine, roles: Sequence[Role]) ->
 def _present(recipe: Recipe) -> Recipe:
     """A recipe with its settings by their present names: a key that is renamed, or new, trains no model anew."""
     named = {Train.earlier.get(key, key): value for key, value in recipe.settings.items()}
-    new = {name: Train.model_fields[name].default for name in OF_MOLECULAR}
+    new = {name: value for name, value in Train().model_dump(mode="json").items() if name in ADDED}
     return replace(recipe, settings={**new, **named} if "models" in named else named)
 
 

@@ -23,7 +23,7 @@ from mlpwf.potentials.base import Engine, Potential
 from mlpwf.potentials.deepmd import lammps
 from mlpwf.potentials.deepmd.data import groups
 from mlpwf.potentials.deepmd.program import thread_settings
-from mlpwf.potentials.lammps import LammpsExport
+from mlpwf.potentials.lammps import LammpsExport, link
 from mlpwf.structures.frames import element_order
 from mlpwf.structures.properties import Properties
 
@@ -132,6 +132,19 @@ class DeepPotential(Potential):
     def lammps(self) -> LammpsExport:
         """LAMMPS with DeePMD-kit's pair style; atom types in the order of the molecules' elements."""
         return lammps.export([self.model], lammps_types(self))
+
+    def pair_style(self, folder: Path, symbols: Sequence[str]) -> tuple[str, str]:
+        """Words of LAMMPS' pair style and of its coefficients, for one among several styles.
+
+        Parameters
+        ----------
+        folder
+            Where the model is linked.
+        symbols
+            Element of each of LAMMPS' atom types.
+        """
+        model = link(folder / f"network{self.model.suffix}", str(self.model.resolve()))
+        return f"deepmd {model}", f"* * deepmd {' '.join(symbols)}"
 
     def _batches(self, frames: Sequence[Atoms]) -> Iterator[tuple[NDArray[np.int64], Array, Array, list[int]]]:
         """For each group of frames: indices, coordinates, cells and atom types."""

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from mlpwf.errors import EngineError
+from mlpwf.potentials.curve import followed
 from mlpwf.potentials.deepmd import COMPRESSED, FROZEN
-from mlpwf.potentials.deepmd.curve import followed
 from mlpwf.process import TIMED_OUT, run_engine
 
 FREEZE = ["freeze", "-c", ".", "-o", FROZEN]

@@ -11,8 +11,8 @@ from mlpwf.config.train import Train
 from mlpwf.errors import EngineError
 from mlpwf.files import read_json, write_json, write_text
 from mlpwf.potentials.base import Progress, Trained, TrainingJob
+from mlpwf.potentials.curve import curve_csv
 from mlpwf.potentials.deepmd import DeePMD, data
-from mlpwf.potentials.deepmd.curve import curve_csv
 from mlpwf.potentials.deepmd.program import Program, latest_checkpoint
 from mlpwf.potentials.deepmd.settings import seeds, training_input
 from mlpwf.potentials.record import RECORD

@@ -23,6 +23,8 @@ from mlpwf.structures.molecules import molecule_bonds, species_numbers
 from mlpwf.structures.properties import Properties
 
 SKIN_ANGSTROM, REBUILD_FS = 2.0, 10.0
+ROOM_TO_SWING = 1.15
+"""Longest to mean distance of two atoms that one or two bonds hold together."""
 DATA_SECTIONS = {"bond": "Bonds", "angle": "Angles", "dihedral": "Dihedrals", "improper": "Impropers"}
 
 
@@ -67,6 +69,8 @@ class MolecularPotential(Potential):
 
     def compute(self, frames: Sequence[Atoms]) -> list[Properties]:
         """Energy, forces and stress of each frame by LAMMPS in this process."""
+        for atoms in frames:
+            self._check_size(atoms)
         return [self._single_points.of(atoms) for atoms in frames]
 
     @cached_property
@@ -107,7 +111,7 @@ class MolecularPotential(Potential):
 
     def _commands(self, folder: Path) -> list[str]:
         return [
-            "special_bonds lj/coul 0 0 0", f"pair_style {self.pair_style}", *self.terms(), *self.pairs(folder),
+            "special_bonds lj/coul 0 0 1", f"pair_style {self.pair_style}", *self.terms(), *self.pairs(folder),
         ]  # fmt: skip
 
     @property
@@ -153,7 +157,28 @@ class MolecularPotential(Potential):
             found[start + site + 1] = energy / topology.sites.count(site)
         return found
 
+    def _check_size(self, atoms: Atoms) -> None:
+        """DataError if the box is so small that LAMMPS takes an image of an atom for the one that bonds hold."""
+        height = float(1 / np.linalg.norm(atoms.cell.reciprocal().array, axis=1).max())
+        if height < 2 * self._longest:
+            raise DataError(
+                f"{self.name}: a box of {height:.1f} Å; expected at least {2 * self._longest:.1f} Å, twice the "
+                "distance of atoms that bonds hold: take more molecules, or a lower density"
+            )
+
+    @cached_property
+    def _longest(self) -> float:
+        """Longest distance in Å of two atoms that bonds hold, with room to swing."""
+        molecules = self.fitted.model.molecules
+        found = [
+            float(np.linalg.norm(at[one] - at[other]))
+            for topology, at in zip(molecules.topologies, molecules.positions, strict=True)
+            for one, other in topology.close
+        ]
+        return ROOM_TO_SWING * max(found, default=0.0)
+
     def _write_box(self, target: Path, atoms: Atoms) -> None:
+        self._check_size(atoms)
         write_full_data(target, atoms, self._layout, self._templates, species_numbers(atoms, self._references))
 
     @cached_property

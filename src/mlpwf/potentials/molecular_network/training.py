@@ -8,8 +8,7 @@ from dataclasses import replace
 from ase import Atoms
 
 from mlpwf.campaign.accounting import as_engine
-from mlpwf.potentials.base import Potential, Progress, Role, Trained, TrainingJob
-from mlpwf.potentials.deepmd import DeePMD
+from mlpwf.potentials.base import Engine, Potential, Progress, Role, Trained, TrainingJob
 from mlpwf.potentials.molecular import DEPLOYED, Molecular, record
 from mlpwf.potentials.molecular.fit import refitted
 from mlpwf.potentials.molecular.training import fit, labelled, whole_frames
@@ -19,7 +18,7 @@ FIRST = "force_field.before_network.json"
 """The force field that the network was trained on top of; that of the potential is fitted again beside the network."""
 
 
-def train(job: TrainingJob, progress: Progress) -> Trained:
+def train(job: TrainingJob, progress: Progress, network: Engine) -> Trained:
     """Fit the force field to all labels, train the network on what it leaves, fit the force field to what that leaves.
 
     The second fit is linear and exact: what a few thousand steps leave of the mean pressure and of the energies, which
@@ -30,7 +29,6 @@ def train(job: TrainingJob, progress: Progress) -> Trained:
         fit(job, frames, FIRST)
     before = Molecular().open([job.folder / FIRST], job.molecules)
     atoms = [frame.atoms for frame in frames]
-    network = DeePMD()
     trained = network.train(replace(job, frames=rest_of(atoms, before)), progress)
     original = network.open([job.folder / network.files[Role.ORIGINAL]], job.molecules)
     with as_engine():

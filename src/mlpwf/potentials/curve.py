@@ -1,4 +1,4 @@
-"""The learning curve that `dp train` writes."""
+"""The learning curve that a training writes as it goes: `# step rmse_f …`, then a line of numbers for each point."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def curve_csv(source: Path) -> str:
         If the file is missing, empty or holds a value that is not finite.
     """
     if not source.is_file():
-        raise EngineError(f"{source}: no such file; expected the learning curve of dp train")
+        raise EngineError(f"{source}: no such file; expected the learning curve of the training")
     header, rows = read_curve(source)
     if not rows or not np.isfinite(rows).all():
         found = "not finite" if rows else "empty"
