@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pytest
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.singlepoint import SinglePointCalculator
@@ -23,8 +24,10 @@ from ase.optimize import FIRE
 
 from mlpwf.config import Site, Train
 from mlpwf.config.train import Mace
+from mlpwf.errors import EngineError
 from mlpwf.files import sha256, write_json
 from mlpwf.potentials.base import Role, TrainingJob
+from mlpwf.potentials.mace.program import interpreter
 from mlpwf.potentials.record import RECORD
 from mlpwf.potentials.registry import engine
 
@@ -202,6 +205,14 @@ def train_mace(folder: Path, baseline: Literal["none", "molecular"] = "none") ->
         engine="mace", baseline=baseline, mace=mace, pair_cutoff_angstrom=4, cutoff_angstrom=3.5, steps=40
     )  # fmt: skip
     return trained(folder, section)
+
+
+def needs_mace() -> None:
+    """Skip the test where mace-torch is not installed."""
+    try:
+        interpreter()
+    except EngineError as error:
+        pytest.skip(str(error))
 
 
 def trained(folder: Path, section: Train) -> Path:

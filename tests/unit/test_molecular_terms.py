@@ -1,6 +1,7 @@
 """Class-II terms and pair splines: what the graph gives, gradients, symmetry, and the same numbers in LAMMPS."""
 
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -234,3 +235,16 @@ def test_a_box_too_small_for_lammps_is_refused(benzenes):
     frame = box_of_benzenes(5.4, np.random.default_rng(1))
     with pytest.raises(DataError, match=r"a box of 5\.4 Å; expected at least 5\.6 Å"):
         benzenes.predict([frame])
+
+
+def test_a_force_field_of_other_pairs_is_refused(mixture, tmp_path):
+    file = tmp_path / "force_field.json"
+    write(file, mixture[0])
+    document = json.loads(file.read_text())
+    assert document.pop("excluded_bonds") == 2
+    file.write_text(json.dumps(document))
+    with pytest.raises(
+        DataError, match="up to 3 bonds apart are left out; expected 2, of this version: delete"
+    ) as caught:
+        read(file)
+    assert "\n" not in str(caught.value)

@@ -11,13 +11,12 @@ import pytest
 
 from contract import CHECKS, Case
 from mlpwf.config import Site, Train
-from mlpwf.errors import ConfigError, EngineError
+from mlpwf.errors import ConfigError
 from mlpwf.potentials import registry
 from mlpwf.potentials.base import Ability, TrainingJob
-from mlpwf.potentials.mace.program import interpreter
 from mlpwf.structures.boxes import isolated, label_molecules, pack_box
 from mlpwf.structures.species import molecule_from_smiles
-from toy_water import WATER, labelled_boxes, relaxed_box, train_mace, train_on_force_field
+from toy_water import WATER, labelled_boxes, needs_mace, relaxed_box, train_mace, train_on_force_field
 
 FORCE_FIELD = Path(__file__).parents[2] / "config" / "force_fields"
 EXACT = {
@@ -67,22 +66,15 @@ def molecular_deepmd(request: pytest.FixtureRequest, folder: Path) -> Case:
     return Case("molecular_deepmd", [train_on_force_field(folder)], [WATER], relaxed_box(8, rng), 1e-6, 5e-5)
 
 
-def _needs_mace() -> None:
-    try:
-        interpreter()
-    except EngineError as error:
-        pytest.skip(str(error))
-
-
 def mace(request: pytest.FixtureRequest, folder: Path) -> Case:
     """A MACE model of a few steps for the toy water."""
-    _needs_mace()
+    needs_mace()
     return Case("mace", [train_mace(folder)], [WATER], relaxed_box(8, np.random.default_rng(4)), 1e-8, 5e-5)
 
 
 def molecular_mace(request: pytest.FixtureRequest, folder: Path) -> Case:
     """A force field fitted to the toy water, and a MACE model of a few steps on what it leaves."""
-    _needs_mace()
+    needs_mace()
     frame = relaxed_box(8, np.random.default_rng(4))
     return Case("molecular_mace", [train_mace(folder, "molecular")], [WATER], frame, 1e-6, 5e-5)
 

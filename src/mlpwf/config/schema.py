@@ -12,6 +12,7 @@ from typing import Any
 
 from mlpwf.config import Campaign, ForceField, Molecule, Section, Site
 from mlpwf.config.site import Slurm
+from mlpwf.config.train import Mace
 from mlpwf.config.trajectories import Trajectories, TrajectoryState
 from mlpwf.files import write_text
 
@@ -67,6 +68,8 @@ def reference() -> str:
             lines.append(f"| `{name}` | {default} | | {field.description} |")
     for name, model in sections.items():
         lines += ["", f"## `{name}`", "", (model.__doc__ or "").strip(), "", *_table(model)]
+        if name == "train":
+            lines += ["", "Its `mace`: " + (Mace.__doc__ or "").strip(), "", *_table(Mace)]
         if name == "system":
             lines += [
                 "",

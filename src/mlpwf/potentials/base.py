@@ -271,7 +271,7 @@ class Potential(ABC):
         """What LAMMPS is told to move a box by this potential."""
         raise self.engine.cannot(Ability.LAMMPS)
 
-    def pair_style(self, folder: Path, symbols: Sequence[str]) -> tuple[str, str]:
+    def overlay(self, folder: Path, symbols: Sequence[str]) -> tuple[str, str]:
         """Words of LAMMPS' pair style and of its coefficients, where it is one among several.
 
         Parameters

@@ -133,7 +133,7 @@ class DeepPotential(Potential):
         """LAMMPS with DeePMD-kit's pair style; atom types in the order of the molecules' elements."""
         return lammps.export([self.model], lammps_types(self))
 
-    def pair_style(self, folder: Path, symbols: Sequence[str]) -> tuple[str, str]:
+    def overlay(self, folder: Path, symbols: Sequence[str]) -> tuple[str, str]:
         """Words of LAMMPS' pair style and of its coefficients, for one among several styles.
 
         Parameters

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ from ase.data import chemical_symbols
 
 from mlpwf.config.train import Train
 from mlpwf.errors import DataError, EngineError
-from mlpwf.files import copy_whole, write_json, write_text
+from mlpwf.files import copy_whole, read_json, replacing, write_json, write_text
 from mlpwf.potentials.base import Progress, Trained, TrainingJob
 from mlpwf.potentials.curve import curve_csv, followed
 from mlpwf.potentials.mace import DEPLOYED, ORIGINAL, Mace
 from mlpwf.potentials.mace.potential import arrays_of
 from mlpwf.potentials.mace.program import REMEDY, WORKER, interpreter, variables
+from mlpwf.potentials.record import RECORD
 from mlpwf.process import run_engine
 from mlpwf.structures.molecules import scaled_arms
 from mlpwf.structures.properties import of_frame
@@ -25,6 +27,8 @@ from mlpwf.structures.properties import of_frame
 log = logging.getLogger(__name__)
 
 OUTPUT = "mace.out"
+SHAPE = ("engine", "cutoff_angstrom", "mace")
+"""Settings that a model cannot change when it is continued."""
 FORCE_WEIGHT = 1000.0
 """At the first learning rate, as of DeePMD-kit's networks."""
 
@@ -39,8 +43,10 @@ def train(job: TrainingJob, progress: Progress) -> Trained:
     """
     folder, section = job.folder, job.section
     numbers = sorted({int(number) for atoms in job.frames for number in atoms.numbers})
-    if not (folder / "frames.npz").is_file():
-        np.savez(folder / "frames.npz", **_labels(job))
+    parent = job.parent if job.parent and _fits(job.parent, section, numbers) else None
+    job = replace(job, parent=parent)
+    with replacing(folder / "frames.npz") as temporary, temporary.open("wb") as sink:
+        np.savez(sink, **_labels(job))
     settings = _settings(job, numbers)
     write_json(folder / "job.json", settings)
     log.info("train model %d: %d frames, %d steps, %s", job.member, len(job.frames), settings["steps"],
@@ -59,7 +65,21 @@ def train(job: TrainingJob, progress: Progress) -> Trained:
     write_text(folder / Mace.curve, curve_csv(folder / "lcurve.out"))
     elements = [chemical_symbols[number] for number in numbers]
     details = {"steps": settings["steps"], "seed_of_weights": settings["seed"]}
-    return Trained(elements, section.cutoff_angstrom, job.parent, details)
+    return Trained(elements, section.cutoff_angstrom, parent, details)
+
+
+def _fits(parent: Path, section: Train, numbers: list[int]) -> bool:
+    """Whether a model can be continued; if not, why is logged."""
+    known = read_json(parent.with_name(RECORD))
+    wanted = section.model_dump(mode="json")
+    changed = [key for key in SHAPE if known["settings"].get(key) != wanted[key]]
+    reason = f"train.{changed[0]} has changed" if changed else ""
+    symbols = [chemical_symbols[number] for number in numbers]
+    if known["elements"] != symbols:
+        reason = f"it knows {', '.join(known['elements'])}, the labels hold {', '.join(symbols)}"
+    if reason:
+        log.info("train: %s is not continued, new weights are trained: %s", parent, reason)
+    return not reason
 
 
 def _settings(job: TrainingJob, numbers: list[int]) -> dict[str, Any]:

@@ -9,10 +9,11 @@ import numpy as np
 
 from mlpwf.campaign import records
 from mlpwf.campaign.records import Document, Record
+from mlpwf.errors import DataError
 from mlpwf.potentials.molecular.class2 import Class2
 from mlpwf.potentials.molecular.fit import Fitted, Model, Molecules, Strengths
 from mlpwf.potentials.molecular.pairs import PairBasis
-from mlpwf.potentials.molecular.topology import Topology
+from mlpwf.potentials.molecular.topology import EXCLUDED_BONDS, Topology
 
 
 class Reference(Record, frozen=True, kw_only=True):
@@ -45,6 +46,8 @@ class ForceField(Document, frozen=True, kw_only=True):
     """Of the prior, as cross-validation chose them."""
     shortest_angstrom: list[float | None]
     """Shortest distance of each pair of kinds of sites in the labels; None: beyond the cut-off."""
+    excluded_bonds: int = 3
+    """Atoms with at most so many bonds between them do not pair; files that do not say are of a time when it was 3."""
 
 
 def write(path: Path, fitted: Fitted) -> None:
@@ -71,6 +74,7 @@ def write(path: Path, fitted: Fitted) -> None:
         coefficients=fitted.coefficients.tolist(),
         strengths=fitted.strengths._asdict(),
         shortest_angstrom=shortest,
+        excluded_bonds=EXCLUDED_BONDS,
     )
     records.write(path, whole)
 
@@ -81,9 +85,14 @@ def read(path: Path) -> Fitted:
     Raises
     ------
     DataError
-        If it is no such file.
+        If it is no such file, or of other pairs than those of this version.
     """
     found = records.read(path, ForceField)
+    if found.excluded_bonds != EXCLUDED_BONDS:
+        raise DataError(
+            f"{path}: pairs of atoms up to {found.excluded_bonds} bonds apart are left out; expected {EXCLUDED_BONDS}, "
+            f"of this version: delete the folder {path.parent} and run again, the model is trained anew"
+        )
     topologies = [Topology(tuple(one.symbols), tuple(one.bonds), frozenset(one.straight)) for one in found.species]
     molecules = Molecules(tuple(topologies), tuple(np.array(one.positions_angstrom) for one in found.species))
     intra = [_energy(topology, one.references) for topology, one in zip(topologies, found.species, strict=True)]

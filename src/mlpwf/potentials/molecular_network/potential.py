@@ -70,7 +70,7 @@ class SumPotential(Potential):
         return replace(self._export, commands=self._commands, fast=FAST)
 
     def _commands(self, folder: Path) -> list[str]:
-        style, coefficients = self.network.pair_style(folder, self.baseline.fitted.model.kind_symbols())
+        style, coefficients = self.network.overlay(folder, self.baseline.fitted.model.kind_symbols())
         return [
             f"special_bonds lj/coul {EXCLUDED} {EXCLUDED} 1",
             f"pair_style hybrid/overlay {self.baseline.pair_style} {style}",
