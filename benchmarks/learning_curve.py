@@ -34,9 +34,9 @@ SECTIONS: dict[str, dict[str, object]] = {
     "molecular": {"engine": "molecular"},
     "deepmd": {**NETWORK, "steps": 20_000},
     "molecular_deepmd": {**NETWORK, "baseline": "molecular", "steps": 10_000},
-    "mace": {"engine": "mace", "cutoff_angstrom": 5.0, "steps": 3_000, "learning_rate": 0.01},
+    "mace": {"engine": "mace", "cutoff_angstrom": 4.5, "steps": 3_000, "learning_rate": 0.01},
     "molecular_mace": {
-        "engine": "mace", "baseline": "molecular", "cutoff_angstrom": 5.0, "steps": 2_000, "learning_rate": 0.01,
+        "engine": "mace", "baseline": "molecular", "cutoff_angstrom": 4.5, "steps": 2_000, "learning_rate": 0.01,
     },
 }  # fmt: skip
 COLUMNS = (

@@ -198,13 +198,13 @@ def train_on_force_field(folder: Path) -> Path:
     return trained(folder, section)
 
 
-def train_mace(folder: Path, baseline: Literal["none", "molecular"] = "none") -> Path:
+def train_mace(folder: Path, baseline: Literal["none", "molecular"] = "none", seed: int = 1) -> Path:
     """A MACE model of a few steps, alone or on what a force field leaves; the model file."""
     mace = Mace(channels=8, layers=2, correlation=2, batch=2)
     section = Train(
         engine="mace", baseline=baseline, mace=mace, pair_cutoff_angstrom=4, cutoff_angstrom=3.5, steps=40
     )  # fmt: skip
-    return trained(folder, section)
+    return trained(folder, section, seed)
 
 
 def needs_mace() -> None:
@@ -215,11 +215,11 @@ def needs_mace() -> None:
         pytest.skip(str(error))
 
 
-def trained(folder: Path, section: Train) -> Path:
+def trained(folder: Path, section: Train, seed: int = 1) -> Path:
     """A model of the toy water in a folder, with its record; its deployed file."""
     folder.mkdir(exist_ok=True)
     by, frames = engine(section.potential), labelled_boxes(6, 3, 400, np.random.default_rng(5))
-    by.train(TrainingJob(folder, frames, section, Site(), 1, 0, molecules=[WATER]), lambda *_: None)
+    by.train(TrainingJob(folder, frames, section, Site(), seed, 0, molecules=[WATER]), lambda *_: None)
     write_json(
         folder / RECORD, {"engine": by.name, "sha256": {name: sha256(folder / name) for name in by.files.values()}}
     )

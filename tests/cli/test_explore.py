@@ -22,7 +22,7 @@ from mlpwf.potentials.calibration import spread
 from mlpwf.potentials.committee import Committee
 from mlpwf.structures.frames import quantised, read_frames, write_frames
 from mlpwf.structures.molecules import bonds, intact
-from toy_water import DENSITY, SYSTEM, WATER, relaxed_box
+from toy_water import DENSITY, SYSTEM, WATER, needs_mace, relaxed_box, train_mace
 
 app = typer.Typer()
 app.command("explore")(explore)
@@ -158,6 +158,21 @@ def test_walkers_are_the_same_whoever_computes_the_spread(campaign, plain_models
         assert np.array_equal(one.positions, other.positions)
         assert np.array_equal(one.cell.array, other.cell.array)
         assert (one.info["walker"], one.info["step"]) == (other.info["walker"], other.info["step"])
+
+
+@pytest.mark.engine
+def test_walkers_of_models_that_lammps_asks_for_forces(campaign, tmp_path):
+    """Two MACE models: walkers are deterministic, and the spread is that of their predictions."""
+    needs_mace()
+    models = [train_mace(tmp_path / str(seed), seed=seed) for seed in (1, 2)]
+    out, again = campaign(models=models), campaign("again", models=models)
+    assert (out / "frames.extxyz").read_bytes() == (again / "frames.extxyz").read_bytes()
+    frames = read_frames(out / "frames.extxyz")
+    assert len(frames) == 6
+    committee = Committee([registry.engine("mace").open([model], [WATER]) for model in models])
+    for atoms, one in zip(frames, committee.spread(frames), strict=True):
+        assert atoms.info["max_devi_f"] == pytest.approx(one.max_force, abs=1e-4)
+        assert one.max_force > 1e-3
 
 
 @pytest.mark.engine

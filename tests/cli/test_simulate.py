@@ -21,7 +21,7 @@ from mlpwf.files import read_json, sha256, write_json
 from mlpwf.md.schedule import outputs
 from mlpwf.simulate.command import app
 from mlpwf.structures.frames import write_frames
-from toy_water import SYSTEM, WATER, train_on_force_field
+from toy_water import SYSTEM, WATER, needs_mace, train_mace, train_on_force_field
 
 SETTINGS = {
     "molecules": 12,
@@ -110,13 +110,28 @@ def runs_of_two_steps(tmp_path_factory):
     return cut_and_killed(place, **changes)
 
 
+@pytest.fixture(scope="module")
+def runs_of_forces_from_outside(tmp_path_factory):
+    """Runs of a MACE model on a force field, which LAMMPS asks in each step."""
+    needs_mace()
+    folder = tmp_path_factory.mktemp("outside")
+    place = Place(folder, train_mace(folder / "model", "molecular"))
+    changes = {
+        "stress_interval_fs": 10,
+        "linear_interval_ps": 0.05,
+        "length_ps": 0.3,
+        "equilibration_ps": 0.1,
+    }
+    return cut_and_killed(place, **changes)
+
+
 def joined(place, out, name):
     folders = sorted((place.root / out / "segment").iterdir())
     return [folder / name for folder in folders if (folder / name).is_file()]
 
 
 @pytest.mark.engine
-@pytest.mark.parametrize("which", ["runs", "runs_of_two_steps"])
+@pytest.mark.parametrize("which", ["runs", "runs_of_two_steps", "runs_of_forces_from_outside"])
 def test_wherever_a_run_is_cut_or_killed_the_trajectory_is_the_same_bytes(which, request):
     place, _ = request.getfixturevalue(which)
     parts, whole = joined(place, "300K", "trajectory.trr"), joined(place, "whole", "trajectory.trr")

@@ -14,7 +14,7 @@ OF_MOLECULAR = ("engine", "models", "baseline", "pair_cutoff_angstrom")
 OF_DEEPMD = ("cutoff_smooth_angstrom", "embedding_neurons", "fitting_neurons", "axis_neurons")
 OF_MACE = ("mace",)
 """Keys of one kind of network."""
-USUAL_OF_MACE = {"cutoff_angstrom": 5.0, "steps": 10_000, "steps_continued": 5_000}
+USUAL_OF_MACE = {"cutoff_angstrom": 4.5, "steps": 10_000, "steps_continued": 5_000}
 """Defaults of the engine mace where they are others: it learns more in a step, and each takes longer."""
 ADDED = (*OF_MOLECULAR, *OF_MACE)
 """Keys that the first version had not: a model of its time was trained with their defaults."""
@@ -26,6 +26,12 @@ class Mace(Section):
     channels: int = Field(32, ge=4, le=256, description="features of an atom of each degree")
     maximum_l: int = Field(
         0, ge=0, le=2, description="highest degree of the features that pass between atoms; 0: scalars alone"
+    )
+    maximum_edge_l: int = Field(
+        2,
+        ge=1,
+        le=3,
+        description="highest degree in which an atom sees directions of neighbours; 3: twice as slow",
     )
     layers: int = Field(2, ge=1, le=3, description="rounds of message passing; each sees one cut-off further")
     correlation: int = Field(3, ge=1, le=4, description="bodies that a message joins, less one")
@@ -53,7 +59,7 @@ class Train(Section):
         8.5, ge=4, le=15, description="of the force field: cut-off of the energies between molecules, in Å"
     )
     models: int = Field(4, ge=2, le=16, description="models of the committee")
-    cutoff_angstrom: float = Field(6.0, ge=2, le=12, description="cut-off of the network in Å; of engine mace 5")
+    cutoff_angstrom: float = Field(6.0, ge=2, le=12, description="cut-off of the network in Å; of engine mace 4.5")
     cutoff_smooth_angstrom: float = Field(
         0.5, ge=0, le=11, description="where the descriptor starts to be switched off, in Å"
     )

@@ -127,6 +127,12 @@ class Outside:
     def __init__(self, lammps: Any, template: Atoms, export: LammpsExport) -> None:
         self.lammps, self.atoms, self.export = lammps, template.copy(), export
         self.error: Exception | None = None
+        ranks = int(lammps.extract_setting("world_size"))
+        if ranks > 1:
+            raise EngineError(
+                f"LAMMPS runs as {ranks} processes and asks for its forces; expected one process: leave the launcher "
+                "out of the site's lammps_launcher"
+            )
         lammps.command(f"fix {self.NAME} all external pf/callback 1 1")
         lammps.command(f"fix_modify {self.NAME} energy yes virial yes")
         lammps.set_fix_external_callback(self.NAME, self._answer, None)

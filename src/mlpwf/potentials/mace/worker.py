@@ -39,7 +39,8 @@ LARGEST_GRADIENT = 10.0
 BY_ATOM = {"numbers", "positions", "forces", "molecule", "arms"}
 CURVE_POINTS, POINTS_PER_CHECKPOINT = 50, 3
 
-torch.set_default_dtype(torch.float64)
+TRAINING, SERVING = torch.float32, torch.float64
+"""Precision: single halves the time of a step; a run needs forces that are the gradient of the energy to rounding."""
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -50,7 +51,7 @@ def made(shape: dict[str, Any]) -> torch.nn.Module:
         r_max=shape["cutoff_angstrom"],
         num_bessel=8,
         num_polynomial_cutoff=5,
-        max_ell=3,
+        max_ell=shape["maximum_edge_l"],
         interaction_cls=modules.interaction_classes["RealAgnosticResidualInteractionBlock"],
         interaction_cls_first=modules.interaction_classes["RealAgnosticResidualInteractionBlock"],
         num_interactions=shape["layers"],
@@ -146,7 +147,7 @@ class Loss:
         volume = torch.linalg.det(batch["cell"].view(-1, 3, 3)).abs()
         virial = -found["stress"] * volume[:, None, None] - label["virials"]
         parts = {
-            "e": (((found["energy"] - label["energies"]) / atoms) ** 2 * atoms).mean(),
+            "e": (((found["interaction_energy"] - label["energies"]) / atoms) ** 2 * atoms).mean(),
             "f": (wrong**2).mean(),
             "v": ((virial / atoms[:, None, None]) ** 2 * atoms[:, None, None]).mean(),
         }
@@ -196,6 +197,9 @@ class Training:
             self.shape = self._shape()
             self.model = made(self.shape)
         self.graphs = [self.frames.graph(index, self.shape) for index in range(len(self.frames))]
+        alone = dict(zip(self.shape["numbers"], self.shape["atomic_energies_ev"], strict=True))
+        atoms = [sum(alone[one] for one in self.frames.of(k, "numbers").tolist()) for k in range(len(self.frames))]
+        self.bound = self.frames.arrays["energies"] - np.array(atoms)
         self.mean = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=job["first_rate"], amsgrad=True)
         self.loss = Loss(job["weights"])
@@ -233,10 +237,11 @@ class Training:
             molecules.append(own + start)
             start += int(own.max()) + 1
         joined = {name: np.concatenate([frames.of(k, name) for k in chosen]) for name in ("forces", "arms")}
-        rows = {name: np.array([frames.of(k, name) for k in chosen]) for name in ("energies", "virials")}
+        rows = {"virials": np.array([frames.of(k, "virials") for k in chosen]), "energies": self.bound[chosen]}
         atoms = np.array([frames.arrays["atoms"][k] for k in chosen], float)
         every = {**joined, **rows, "atoms": atoms, "molecule": np.concatenate(molecules)}
-        return {name: torch.as_tensor(values, device=DEVICE) for name, values in every.items()}
+        found = {name: torch.as_tensor(values, device=DEVICE) for name, values in every.items()}
+        return {name: one.to(TRAINING) if one.is_floating_point() else one for name, one in found.items()}
 
     def run(self) -> None:
         """Train to the end, and leave the model."""
@@ -377,6 +382,7 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
 def main() -> None:
     """Do what the words say."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    torch.set_default_dtype(TRAINING if sys.argv[1:] == ["train"] else SERVING)
     if sys.argv[1:] == ["train"]:
         Training(json.loads(Path(JOB).read_text())).run()
         return
