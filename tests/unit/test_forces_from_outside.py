@@ -28,7 +28,8 @@ from mlpwf.errors import EngineError
 from mlpwf.md.lammps import WalkerJob
 from mlpwf.md.running_box import BlowUpError, RunningBox
 from mlpwf.potentials.base import Ability, Engine, Potential
-from mlpwf.potentials.lammps import METAL, LammpsExport, forces_from_outside
+from mlpwf.potentials.lammps import METAL, LammpsExport
+from mlpwf.potentials.outside import forces_from_outside
 from mlpwf.structures.lammps_data import write_data
 from mlpwf.structures.properties import of_frame
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from mlpwf.md.lammps import SETUP_FAILED, Job, rebuild_steps
 from mlpwf.potentials.base import Potential
-from mlpwf.potentials.lammps import LammpsExport, Outside, cell_of, link, open_lammps
+from mlpwf.potentials.lammps import LammpsExport, cell_of, link, open_lammps
+from mlpwf.potentials.outside import Outside
 from mlpwf.potentials.registry import engine
 from mlpwf.structures.frames import read_frames
 from mlpwf.structures.lammps_data import box_matrix

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from mlpwf.campaign.accounting import as_engine
 from mlpwf.errors import DataError
 from mlpwf.potentials.base import Engine, Potential
-from mlpwf.potentials.lammps import LammpsExport, forces_from_outside
+from mlpwf.potentials.lammps import LammpsExport
 from mlpwf.potentials.mace.program import ask
+from mlpwf.potentials.outside import forces_from_outside
 from mlpwf.structures.frames import element_order
 from mlpwf.structures.properties import Properties
 
