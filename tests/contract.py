@@ -137,6 +137,23 @@ def check_batch(case: Case, folder: Path) -> None:
         np.testing.assert_allclose(together.virial, alone.virial, rtol=0, atol=10 * case.energy_ev)
 
 
+def check_supercell(case: Case, folder: Path) -> None:
+    """Boxes side by side are the same liquid: no atom takes an image for another, however small the box."""
+    count, copies = len(case.frame), 4
+    whole = case.frame.repeat((2, 2, 1))
+    molecules = int(case.frame.arrays["molecule"].max()) + 1
+    whole.arrays["molecule"] = np.concatenate(
+        [case.frame.arrays["molecule"] + molecules * copy for copy in range(copies)]
+    )
+    whole.info = {}
+    (one,), (many,) = case.potential.predict([case.frame]), case.potential.predict([whole])
+    assert many.energy == pytest.approx(copies * one.energy, abs=10 * copies * case.energy_ev)
+    np.testing.assert_allclose(
+        many.forces.reshape(copies, count, 3), np.tile(one.forces, (copies, 1, 1)), rtol=0, atol=100 * case.energy_ev
+    )
+    np.testing.assert_allclose(many.virial, copies * one.virial, rtol=0, atol=1000 * case.energy_ev)
+
+
 def check_frames_are_left_alone(case: Case, folder: Path) -> None:
     """Predicting changes nothing of a frame."""
     before = case.frame.copy()
@@ -259,6 +276,6 @@ def nve(case: Case, folder: Path, timestep_fs: float = 0.5, pieces: int = 1) -> 
 
 
 CHECKS: Sequence[Callable[[Case, Path], None]] = [
-    check_invariance, check_derivatives, check_batch, check_frames_are_left_alone, check_elements, check_calculator,
-    check_abilities, check_descriptors, check_lammps, check_fast_forces,
+    check_invariance, check_derivatives, check_supercell, check_batch, check_frames_are_left_alone, check_elements,
+    check_calculator, check_abilities, check_descriptors, check_lammps, check_fast_forces,
 ]  # fmt: skip

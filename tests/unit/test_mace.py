@@ -67,8 +67,8 @@ def test_a_training_that_is_killed_goes_on_to_the_same_model(tmp_path: Path):
     assert not (killed.folder / ORIGINAL).is_file()
     Mace().train(killed, lambda step, *_: told.append(step))
     (energy, forces), (expected, of_whole) = predicted(killed.folder), predicted(tmp_path / "whole")
-    assert energy == pytest.approx(expected, abs=1e-9)
-    np.testing.assert_allclose(forces, of_whole, rtol=0, atol=1e-9)
+    assert energy == pytest.approx(expected, abs=1e-4)  # single precision: sums differ in their last digits
+    np.testing.assert_allclose(forces, of_whole, rtol=0, atol=1e-4)
     steps = [int(row[0]) for row in read_curve(killed.folder / "lcurve.out")[1]]
     assert steps == sorted(set(steps))
     assert steps[-1] == 60
