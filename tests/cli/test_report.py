@@ -297,6 +297,19 @@ def test_a_run_that_blew_up_is_said_on_the_page(tmp_path: Path) -> None:
     assert "60 of 100" in html
 
 
+@pytest.mark.usefixtures("drawn")
+def test_another_density_than_is_stated_is_said_on_the_page(tmp_path: Path) -> None:
+    root = campaign(tmp_path, cycles=1)
+    path = root / "validate" / "runs.json"
+    runs = json.loads(path.read_text())
+    for density, error, said in ((0.851, 0.004, False), (0.773, 0.005, True), (0.773, 0.05, False), (0.93, 0.01, True)):
+        runs["npt"] |= {"density_g_cm3": density, "density_error_g_cm3": error}
+        path.write_text(json.dumps(runs))
+        warnings = " ".join(re.findall(r'<p class="warning">(.*?)</p>', _make(root), flags=re.DOTALL))
+        assert (f"is {density:.3f} ± {error:.3f} g/cm³" in warnings) is said
+    assert "7% more than the 0.867 of the system" in warnings
+
+
 def test_a_campaign_that_has_only_begun_has_a_page(tmp_path: Path) -> None:
     root = campaign(tmp_path, cycles=1)
     for path in root.iterdir():

@@ -558,14 +558,28 @@ def _quantities(run: records.RunEnd) -> Iterable[tuple[str, str]]:
 
 
 def _unsound(record: Record) -> list[str]:
-    """A sentence for each validation run that blew up or broke molecules."""
+    """A sentence for each validation run that blew up, broke molecules, or has another density than is stated."""
     found = []
     for title, run in _runs(record):
         if not run.stable:
             found.append(f"The run at {title} blew up: {run.reason or 'no reason recorded'}.")
         elif run.intact is False:
             found.append(f"Molecules broke in the run at {title}: this model is not ready for production.")
-    return found
+    runs = record.validation.runs
+    return found if runs is None else [*found, *_other_density(runs.npt)]
+
+
+def _other_density(run: records.Npt) -> Iterable[str]:
+    """A sentence if the density is not the stated one: by more than its error, and by so much that it matters."""
+    density, error, stated = run.density_g_cm3, run.density_error_g_cm3, run.density_expected_g_cm3
+    if density is None or error is None or abs(density - stated) < max(3 * error, DENSITY_TOLERANCE * stated):
+        return
+    word = "less" if density < stated else "more"
+    yield (
+        f"The density at constant N, p, T is {density:.3f} ± {error:.3f} g/cm³, "
+        f"{abs(density / stated - 1):.0%} {word} than the {stated:g} of the system: too few labels, the functional, or "
+        "a run that is too short."
+    )
 
 
 def _energy_panel(columns: Columns | None) -> list[Panel]:
@@ -586,6 +600,7 @@ def _structure_panel(columns: Columns | None) -> list[Panel]:
     return [Panel("Structure: centres of mass", "r, Å", "g(r)", [curve])]
 
 
+DENSITY_TOLERANCE = 0.05
 UNITS = {
     "_kelvin": "K", "_ps": "ps", "_angstrom2_per_ps": "Å²/ps", "_angstrom2": "Å²", "_angstrom": "Å",
     "_kj_mol": "kJ/mol", "_mev_atom_ps": "meV/atom/ps", "_mev_atom": "meV/atom", "_ev_atom": "eV/atom",
