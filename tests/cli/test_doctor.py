@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,10 +15,11 @@ from ase import Atoms
 from typer.testing import CliRunner
 
 from mlpwf.calculators.registry import calculator
-from mlpwf.config import load_campaign, load_site
+from mlpwf.config import Site, load_campaign, load_site
 from mlpwf.doctor import machine, programs
 from mlpwf.errors import ConfigError
 from mlpwf.findings import Level, made
+from toy_water import needs_mace
 
 PROJECT = Path(__file__).parents[2]
 WATER = PROJECT / "config" / "systems" / "tiny_water.yaml"
@@ -238,3 +240,21 @@ def test_a_molecule_without_geometry(tmp_path):
     finding = one(programs.programs(load_campaign(tmp_path / "c.yaml"), site(tmp_path)))
     assert finding.level is Level.FAILED
     assert "system.molecules.water.smiles" in finding.line
+
+
+@pytest.mark.parametrize(
+    ("python", "said"), [("/nowhere/python", "no Python there"), (sys.executable, "No module named")]
+)
+def test_a_mace_that_is_not_there(python, said):
+    finding = one(made("MACE", lambda: programs.mace(Site(mace_python=python))))
+    assert finding.level is Level.FAILED
+    assert said in finding.line
+    assert "./start mace" in finding.line
+
+
+@pytest.mark.engine
+def test_a_mace_that_is_there():
+    needs_mace()
+    finding = one(made("MACE", lambda: programs.mace(Site())))
+    assert finding.level is Level.OK
+    assert re.search(r"mace-torch \d.*PyTorch \d.*GPUs \d", finding.line)

@@ -105,6 +105,23 @@ def dynamics(site: Site, folder: Path, elements: list[str]) -> Iterator[Finding]
     yield ok("LAMMPS", f"{steps} steps with two DeePMD models in {time.time() - started:.1f} s")
 
 
+def mace(site: Site) -> Iterator[Finding]:
+    """The Python that a campaign of MACE models trains in, and what it finds there."""
+    from mlpwf.potentials.mace.program import REMEDY, interpreter
+
+    python = interpreter(site.mace_python)
+    script = (
+        "import torch, mace.modules; from importlib.metadata import version; "
+        "print('mace-torch', version('mace-torch'), 'PyTorch', torch.__version__, 'GPUs', torch.cuda.device_count())"
+    )
+    asked = subprocess.run([python, "-W", "ignore", "-c", script], capture_output=True, text=True)
+    said = (asked.stdout if asked.returncode == 0 else asked.stderr).strip().splitlines()
+    if asked.returncode != 0:
+        yield failed("MACE", f"{python}: {said[-1][:200] if said else 'no output'}", "mace-torch and PyTorch", REMEDY)
+        return
+    yield ok("MACE", f"{python}: {said[-1]}")
+
+
 def packing() -> Iterator[Finding]:
     """Packmol is found."""
     from mlpwf.structures.packing import packmol_path
@@ -149,6 +166,8 @@ def programs(campaign: Campaign, site: Site, asked_gpus: int = 0) -> Iterator[Fi
         return
     yield from made("labels", lambda: labels(campaign, site, elements))
     yield from made("packmol", packing)
+    if campaign.train.engine == "mace":
+        yield from made("MACE", lambda: mace(site))
     with tempfile.TemporaryDirectory(prefix="mlpwf-doctor-") as folder:
         trained = list(made("dp", lambda: training(site, Path(folder), elements)))
         yield from trained
