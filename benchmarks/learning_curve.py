@@ -61,11 +61,16 @@ def sets(seed: int) -> tuple[list[Atoms], list[Atoms], list[Atoms]]:
     return held, rest, [atoms for atoms in every if len(atoms) == ATOMS]
 
 
+def steps_of(section: Train) -> str:
+    """Training steps; none of a force field that is fitted."""
+    return "" if section.engine == "molecular" else str(section.steps)
+
+
 def row(name: str, count: int, seed: int, work: Path, steps: int | None) -> list[object]:
     """Train and rate one model."""
     held, rest, single = sets(seed)
     section = Train.model_validate({**SECTIONS[name], **({"steps": steps} if steps else {})})
-    folder, by = work / f"{name}-{count}-{seed}-{section.steps}", engine(section.potential)
+    folder, by = work / f"{name}-{count}-{seed}-{steps_of(section) or 0}", engine(section.potential)
     if not (folder / "cost.json").is_file():
         folder.mkdir(parents=True, exist_ok=True)
         before = sum(cpu_seconds())
@@ -81,7 +86,7 @@ def row(name: str, count: int, seed: int, work: Path, steps: int | None) -> list
         errors.energy_rmse_mev_atom, 1e3 * errors.virial_rmse_ev_atom,
     ]  # fmt: skip
     cost = json.loads((folder / "cost.json").read_text())["cpu_s"]
-    return [name, count, seed, *(f"{value:.1f}" for value in values), f"{cost:.0f}", section.steps]
+    return [name, count, seed, *(f"{value:.1f}" for value in values), f"{cost:.0f}", steps_of(section)]
 
 
 def main() -> None:
