@@ -11,6 +11,8 @@ from mlpwf import cli
 
 PROJECT = Path(__file__).parents[1]
 BENCHMARKS, SOURCE = PROJECT / "benchmarks", PROJECT / "src"
+ELSEWHERE = {SOURCE / "mlpwf/potentials/mace/worker.py"}
+"""Runs where PyTorch is, and cannot be imported here."""
 LONGEST = 200  # rows; a longer table is a file to take, not to read
 
 
@@ -50,7 +52,7 @@ def tables():
 def modules():
     """Modules of the program by room: the folder below `mlpwf`, `ground` for its files, or the executor plugin."""
     rooms = {}
-    for path in sorted(SOURCE.rglob("*.py")):
+    for path in sorted(set(SOURCE.rglob("*.py")) - ELSEWHERE):
         parts = path.relative_to(SOURCE).with_suffix("").parts
         name = ".".join(parts).removesuffix(".__init__")
         if name.endswith("__main__"):
