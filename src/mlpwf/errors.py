@@ -13,5 +13,9 @@ class EngineError(MlpwfError):
     """An external program could not be started or failed as a whole."""
 
 
+class GoneError(EngineError):
+    """A process that is asked again and again has ended, or cannot answer: that says nothing of what was asked."""
+
+
 class DataError(MlpwfError):
     """A data file is missing, truncated or inconsistent."""

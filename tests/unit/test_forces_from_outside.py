@@ -6,13 +6,17 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
 
+from mlpwf.errors import DataError, EngineError, GoneError
 from mlpwf.md.lammps import SETUP_FAILED, environment
+from mlpwf.md.worker import _Watched
+from mlpwf.potentials.base import Spread
 from mlpwf.potentials.registry import engine
 from mlpwf.structures.frames import write_frames
 
@@ -62,6 +66,7 @@ box.command(f"velocity all create 90 7 mom yes rot no dist gaussian", f"fix moti
 try:
     box.run(200, setup=True)
 except (BlowUpError, EngineError) as error:
+    print("asked", Argon.calls)
     print(type(error).__name__, error)
     raise SystemExit(3)
 frame = box.frame()
@@ -115,4 +120,24 @@ def test_a_box_at_constant_pressure_moves_as_by_the_style_of_lammps(folder: Path
 def test_what_goes_wrong_outside_ends_the_run_and_is_said(folder: Path, how: str, said: str):
     done = _run(folder, how)
     assert done.returncode == SETUP_FAILED, done.stderr[-2000:]
-    assert done.stdout.splitlines()[-1].startswith(said)
+    *_, asked, last = done.stdout.splitlines()
+    assert last.startswith(said)
+    assert asked == "asked 6"  # whose positions are lost is not asked again
+
+
+@pytest.mark.parametrize(("error", "known"), [(GoneError, False), (EngineError, True), (DataError, True)])
+def test_a_process_that_is_gone_says_nothing_of_a_walker(error: type[Exception], known: bool):
+    """A committee that has no number for a frame leaves its spread unknown; one that cannot answer ends the job."""
+
+    class Asked:
+        def spread(self, frames: list[Atoms]) -> list[Spread]:
+            raise error("no answer")
+
+    watched = _Watched.__new__(_Watched)
+    watched.committee, watched.box = Asked(), SimpleNamespace(rotation=np.eye(3))
+    atoms = Atoms("Ar", cell=[9] * 3, pbc=True)
+    if known:
+        assert np.isnan(watched._evaluated(atoms).max_force)
+        return
+    with pytest.raises(GoneError):
+        watched._evaluated(atoms)

@@ -231,10 +231,25 @@ def test_lammps_gives_the_numbers_of_the_fit_where_half_a_box_is_shorter_than_a_
 
 
 @pytest.mark.engine
-def test_a_box_too_small_for_lammps_is_refused(benzenes):
+def test_a_box_too_small_for_lammps_is_refused(benzenes, tmp_path):
+    """In which a molecule turns; a frame is taken where its own separations fit."""
     frame = box_of_benzenes(5.4, np.random.default_rng(1))
     with pytest.raises(DataError, match=r"a box of 5\.4 Å; expected at least 5\.6 Å"):
-        benzenes.predict([frame])
+        benzenes.lammps().write_box(tmp_path / "box.data", frame)
+    with pytest.raises(DataError, match=r"a box of 4\.2 Å; expected one of which half is longer"):
+        benzenes.predict([box_of_benzenes(4.2, np.random.default_rng(1))])
+
+
+@pytest.mark.engine
+def test_a_flat_molecule_alone_is_taken_in_a_thin_box(benzenes):
+    alone = molecule("C6H6")
+    alone.arrays["molecule"] = np.zeros(12, int)
+    alone.set_cell([*np.ptp(alone.positions[:, :2], axis=0) + 5, 4.9])
+    alone.pbc = True
+    (found,) = benzenes.predict([alone])
+    energy, forces, _ = benzenes.fitted.model.design(alone, np.array([0]))
+    assert found.energy == pytest.approx(energy @ benzenes.fitted.coefficients, abs=1e-5)
+    assert found.forces == pytest.approx(forces @ benzenes.fitted.coefficients, abs=1e-4)
 
 
 def test_a_force_field_of_other_pairs_is_refused(mixture, tmp_path):

@@ -39,7 +39,7 @@ except MlpwfError as error:
 
 CAMPAIGN, SITE = RUN.campaign, RUN.site
 if SITE.mace_python:  # every job inherits it
-    os.environ["MLPWF_MACE_PYTHON"] = SITE.mace_python
+    os.environ["MLPWF_MACE_PYTHON"] = os.path.abspath(SITE.mace_python)
 C = f"{RUN.results}/{CAMPAIGN.name}"
 PATHS = paths.Campaign(Path(C))
 CYCLE = PATHS.cycle("{cycle}")  # with wildcards, for outputs

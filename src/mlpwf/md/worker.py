@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from mlpwf.campaign import records
 from mlpwf.campaign.records import RunEnd, WalkerEnd
-from mlpwf.errors import EngineError
+from mlpwf.errors import DataError, EngineError, GoneError, MlpwfError
 from mlpwf.files import NO_ROOM, replacing, write_json, write_text
 from mlpwf.md.lammps import DISK_FULL, SegmentEnd, SegmentJob, ValidationJob, WalkerJob
 from mlpwf.md.production import RENEWAL, TELL_S, simulate
@@ -160,7 +160,9 @@ class _Watched:
         turned.positions = atoms.positions @ self.box.rotation
         try:
             return self.committee.spread([turned])[0]
-        except EngineError:
+        except GoneError:
+            raise
+        except (EngineError, DataError):
             return Spread()
 
 
@@ -365,7 +367,7 @@ def main(argument: str) -> int:
         if error.errno not in NO_ROOM:
             raise
         return DISK_FULL
-    except EngineError as error:  # what gives the forces is gone: that says nothing of the physics
+    except MlpwfError as error:  # what gives the forces is gone: that says nothing of the physics
         return setup_failed(error)
     return 0
 

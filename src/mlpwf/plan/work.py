@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from mlpwf.campaign.pricing import FIT_S, classical_md_s, md_s, sampler_s, train_s
-from mlpwf.config import Campaign
+from mlpwf.campaign.pricing import FIT_S, classical_md_s, mace_md_s, mace_train_s, md_s, sampler_s, train_s
+from mlpwf.config import Campaign, Train
 from mlpwf.config.label_engines import Capability
 
 SMALL_S = 15.0
@@ -70,14 +70,14 @@ def of_cycle(campaign: Campaign, cycle: int, sizes: Sizes) -> dict[str, Work]:
     lines = 1 if first else 1 + len(c.select.baseline_lines)
     frames = c.build.start_frames(len(c.system.molecules)) if first else c.select.budget
     steps = c.train.steps if first or not c.train.continue_models else c.train.steps_continued
-    training = train_s(steps, atoms) if c.train.engine == "deepmd" else FIT_S
+    training = training_s(c.train, steps, atoms)
     states = len(c.explore.temperatures_kelvin) * max(1, len(c.explore.densities_g_cm3))
     walkers = states * c.explore.walkers
     liquids = compared_liquids(c.select.liquid_cycles, cycle)
     found = {
         "label": Work(lines * -(-frames // c.label.batch_frames), labels=lines * frames),
         "train": Work(lines * c.train.models, lines * c.train.models * training),
-        "explore": Work(states, walkers * md_s(c.explore.steps, atoms, c.train.models)),
+        "explore": Work(states, walkers * dynamics_s(c.train, c.explore.steps, atoms, c.train.models)),
         "validate": Work(liquids, liquids * validation_s(c, sizes)),
         "select": Work(1, SELECT_S),
     }
@@ -100,7 +100,7 @@ def after_cycles(campaign: Campaign, sizes: Sizes) -> dict[str, Work]:
     c = campaign
     known = not c.train.steps_final and compared_liquids(c.select.liquid_cycles, c.select.maximum_cycles - 1)
     found = {
-        "train": Work(1, train_s(c.train.steps_final, sizes.labelled)) if c.train.steps_final else Work(0),
+        "train": Work(1, training_s(c.train, c.train.steps_final, sizes.labelled)) if c.train.steps_final else Work(0),
         "validate": Work(1, 0.0 if known else validation_s(c, sizes)),
     }
     return {**found, **production(c, sizes)}
@@ -111,7 +111,9 @@ def production(campaign: Campaign, sizes: Sizes) -> dict[str, Work]:
     s = campaign.simulate
     states, atoms = len(s.temperatures_kelvin), sizes.of(s.molecules)
     steps = round((sum(s.lengths_ps) + states * s.equilibration_ps) * 1e3 / s.timestep_fs)
-    dynamics = classical_md_s(steps, atoms) if s.force_field else START_S * states + md_s(steps, atoms)
+    dynamics = (
+        classical_md_s(steps, atoms) if s.force_field else START_S * states + dynamics_s(campaign.train, steps, atoms)
+    )
     return {"simulate": Work(states, dynamics), "analyse": Work(1, SMALL_S), "report": Work(1, SMALL_S)}
 
 
@@ -126,4 +128,16 @@ def validation_s(campaign: Campaign, sizes: Sizes) -> float:
     """CPU-s of the runs of one validation, equilibration included."""
     v = campaign.validate_
     steps = round((v.nve_ps + 1.5 * v.nvt_ps + v.npt_ps) * 1e3 / v.timestep_fs)
-    return md_s(steps, sizes.of(v.molecules))
+    return dynamics_s(campaign.train, steps, sizes.of(v.molecules))
+
+
+def training_s(train: Train, steps: int, atoms: int) -> float:
+    """CPU-s of training one model."""
+    if train.engine == "molecular":
+        return FIT_S
+    return mace_train_s(steps, atoms, train.mace.batch) if train.engine == "mace" else train_s(steps, atoms)
+
+
+def dynamics_s(train: Train, steps: float, atoms: int, models: int = 1) -> float:
+    """CPU-s of molecular dynamics with a model."""
+    return (mace_md_s if train.engine == "mace" else md_s)(steps, atoms, models)

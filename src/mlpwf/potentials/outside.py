@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from mlpwf.errors import EngineError
+from mlpwf.errors import EngineError, MlpwfError
 from mlpwf.potentials.base import Potential
 from mlpwf.potentials.lammps import METAL, LammpsExport, cell_of
 from mlpwf.structures.lammps_data import write_data
 from mlpwf.structures.properties import Properties
+
+FARTHEST_ANGSTROM = 1e6
+"""Atoms this far from the origin are lost; NaN is."""
 
 
 def forces_from_outside(potential: Potential, elements: Sequence[str]) -> LammpsExport:
@@ -62,11 +65,25 @@ class Outside:
         lammps.set_fix_external_callback(self.NAME, self._answer, None)
 
     def check(self) -> None:
-        """Raise what went wrong outside."""
-        if self.error is not None:
+        """Raise what went wrong outside.
+
+        Raises
+        ------
+        MlpwfError, OSError
+            What the potential raised; any other error as an EngineError.
+        """
+        if self.error is None:
+            return
+        if isinstance(self.error, (MlpwfError, OSError)):
             raise self.error
+        raise EngineError(
+            f"forces from outside: {type(self.error).__name__}: {' '.join(str(self.error).split())[:300]}"
+        )
 
     def _answer(self, _: Any, step: int, count: int, tags: Any, positions: Any, forces: Any) -> None:
+        if self.error is not None or not np.all(np.abs(positions[:count]) < FARTHEST_ANGSTROM):
+            forces[:count] = np.nan  # lost, or about to be: neighbours of such atoms are looked for in vain for minutes
+            return
         try:
             own, ev = np.asarray(tags[:count]) - 1, self.export.units.ev
             self.atoms.set_cell(cell_of(self.lammps))

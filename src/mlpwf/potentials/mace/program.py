@@ -15,7 +15,7 @@ from typing import IO, Any, cast
 
 import numpy as np
 
-from mlpwf.errors import EngineError
+from mlpwf.errors import EngineError, GoneError
 from mlpwf.process import die_with_parent
 
 WORKER = Path(__file__).with_name("worker.py")
@@ -37,7 +37,7 @@ def interpreter(named: str | None = None) -> str:
     found = named or os.environ.get(VARIABLE) or str(own.with_name(f"{own.name}-mace") / "bin" / "python")
     if not os.access(found, os.X_OK):
         raise EngineError(f"{found}: no Python there; expected one with mace-torch: {REMEDY}")
-    return found
+    return os.path.abspath(found)  # programs run in folders of their own
 
 
 def variables(threads: int) -> dict[str, str]:
@@ -65,7 +65,7 @@ class Server:
 
         Raises
         ------
-        EngineError
+        GoneError
             If the process has ended, or says that it cannot answer.
         """
         text = io.BytesIO()
@@ -84,16 +84,16 @@ class Server:
         with np.load(io.BytesIO(content)) as answer:
             found = dict(answer)
         if "error" in found:
-            raise EngineError(f"MACE cannot evaluate {request['model']}: {found['error']}")
+            raise GoneError(f"MACE cannot evaluate {request['model']}: {found['error']}")
         return found
 
-    def _ended(self) -> EngineError:
+    def _ended(self) -> GoneError:
         status = self.process.wait()
         self.said.seek(0)
         lines = [line.strip() for line in self.said.read().decode(errors="replace").splitlines() if line.strip()]
         last = lines[-1][:300] if lines else "no output"
         remedy = f": {REMEDY}" if "ModuleNotFoundError" in last else ""
-        return EngineError(f"the process of MACE ended with status {status}; expected an answer: {last}{remedy}")
+        return GoneError(f"the process of MACE ended with status {status}; expected an answer: {last}{remedy}")
 
     def close(self) -> None:
         """End the process."""

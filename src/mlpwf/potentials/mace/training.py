@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from mlpwf.potentials.base import Progress, Trained, TrainingJob
 from mlpwf.potentials.curve import curve_csv, followed
 from mlpwf.potentials.mace import DEPLOYED, ORIGINAL, Mace
 from mlpwf.potentials.mace.potential import arrays_of
-from mlpwf.potentials.mace.program import REMEDY, WORKER, interpreter, variables
+from mlpwf.potentials.mace.program import REMEDY, VARIABLE, WORKER, interpreter, variables
 from mlpwf.potentials.record import RECORD
 from mlpwf.process import run_engine
 from mlpwf.structures.molecules import scaled_arms
@@ -55,7 +56,9 @@ def train(job: TrainingJob, progress: Progress) -> Trained:
     def say(step: int, error: float) -> None:
         progress(step, settings["steps"], error)
 
-    command = [interpreter(job.site.mace_python), str(WORKER), "train"]
+    python = interpreter(job.site.mace_python)
+    os.environ[VARIABLE] = python  # the model is compared with its deployed form after this
+    command = [python, str(WORKER), "train"]
     environment = {**variables(job.site.train_threads), "PYTHONPATH": ""}
     with followed(folder / "lcurve.out", settings["steps"], say):
         status = run_engine(command, folder=folder, output=folder / OUTPUT, environment=environment)
@@ -64,7 +67,7 @@ def train(job: TrainingJob, progress: Progress) -> Trained:
     copy_whole(folder / ORIGINAL, folder / DEPLOYED)
     write_text(folder / Mace.curve, curve_csv(folder / "lcurve.out"))
     elements = [chemical_symbols[number] for number in numbers]
-    details = {"steps": settings["steps"], "seed_of_weights": settings["seed"]}
+    details = {"steps": settings["steps"], "seed_of_weights": settings["seed"], **read_json(folder / "trained.json")}
     return Trained(elements, section.cutoff_angstrom, parent, details)
 
 

@@ -13,6 +13,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,11 +29,13 @@ from e3nn import o3  # noqa: E402
 from mace import data, modules, tools  # noqa: E402
 from mace.tools import torch_geometric  # noqa: E402
 
-JOB, DATA, MODEL, CHECKPOINT, CURVE = "job.json", "frames.npz", "model.pt", "checkpoint.pt", "lcurve.out"
+JOB, DATA, MODEL, CHECKPOINT, CURVE, TRAINED = (
+    "job.json", "frames.npz", "model.pt", "checkpoint.pt", "lcurve.out", "trained.json",
+)  # fmt: skip
 LENGTH_BYTES = 8
 ATOMS_AT_ONCE = 512
 """Frames are evaluated together up to so many atoms: memory stays bounded."""
-KEPT_MODELS = 8
+KEPT_MODELS = 32
 AVERAGING = 0.99
 """Of the running mean of the weights, which is the model that is kept."""
 LARGEST_GRADIENT = 10.0
@@ -74,7 +77,9 @@ def opened(path: Path) -> tuple[dict[str, Any], torch.nn.Module]:
     """The shape and the model of a file."""
     kept = torch.load(path, map_location=DEVICE, weights_only=True)
     model = made(kept["shape"])
-    model.load_state_dict(kept["weights"])
+    missing, unknown = model.load_state_dict(kept["weights"], strict=False)  # all else follows from the shape, exactly
+    if unknown or {*missing} & {name for name, _ in model.named_parameters()}:
+        raise ValueError("weights of another version of mace-torch")
     return kept["shape"], model
 
 
@@ -200,7 +205,7 @@ class Training:
         alone = dict(zip(self.shape["numbers"], self.shape["atomic_energies_ev"], strict=True))
         atoms = [sum(alone[one] for one in self.frames.of(k, "numbers").tolist()) for k in range(len(self.frames))]
         self.bound = self.frames.arrays["energies"] - np.array(atoms)
-        self.mean = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        self.mean = {name: value.detach().clone() for name, value in self.model.named_parameters()}
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=job["first_rate"], amsgrad=True)
         self.loss = Loss(job["weights"])
         self.step = self._resumed()
@@ -260,7 +265,17 @@ class Training:
                 errors.clear()
             if self.step % (POINTS_PER_CHECKPOINT * between) == 0 and self.step < steps:
                 self._keep()
+        Path(TRAINED).write_text(json.dumps(self._trained()))
         saved(Path(MODEL), {"shape": self.shape, "weights": self.mean})
+
+    def _trained(self) -> dict[str, Any]:
+        """What the model's record is to say: versions, and the energies of isolated atoms by least squares."""
+        alone = zip(self.shape["numbers"], self.shape["atomic_energies_ev"], strict=True)
+        return {
+            "mace_torch_version": version("mace-torch"),
+            "torch_version": torch.__version__,
+            "atomic_energies_ev": {str(number): energy for number, energy in alone},
+        }
 
     def _move(self, chosen: list[int], rate: float) -> dict[str, float]:
         for group in self.optimizer.param_groups:
@@ -276,9 +291,8 @@ class Training:
         self.optimizer.step()
         share = min(AVERAGING, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            for name, value in self.model.state_dict().items():
-                if value.is_floating_point():
-                    self.mean[name].mul_(share).add_(value, alpha=1 - share)
+            for name, value in self.model.named_parameters():
+                self.mean[name].mul_(share).add_(value, alpha=1 - share)
         return errors
 
     def _tell(self, errors: list[dict[str, float]], rate: float) -> None:

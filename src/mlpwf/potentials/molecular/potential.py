@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
+from ase.geometry import find_mic
 from numpy.typing import NDArray
 
 from mlpwf.errors import DataError
@@ -18,7 +21,7 @@ from mlpwf.potentials.molecular import lammps, record
 from mlpwf.potentials.molecular.class2 import ORDERS, Class2
 from mlpwf.potentials.molecular.fit import Fitted
 from mlpwf.structures.frames import element_order
-from mlpwf.structures.lammps_data import element_mass
+from mlpwf.structures.lammps_data import box_matrix, element_mass
 from mlpwf.structures.molecules import molecule_bonds, species_numbers
 from mlpwf.structures.properties import Properties
 
@@ -26,6 +29,11 @@ SKIN_ANGSTROM, REBUILD_FS = 2.0, 10.0
 ROOM_TO_SWING = 1.15
 """Longest to mean distance of two atoms that one or two bonds hold together."""
 DATA_SECTIONS = {"bond": "Bonds", "angle": "Angles", "dihedral": "Dihedrals", "improper": "Impropers"}
+
+
+def _height(atoms: Atoms) -> float:
+    """Smallest distance of two faces of a cell in Å."""
+    return float(1 / np.linalg.norm(atoms.cell.reciprocal().array, axis=1).max())
 
 
 class MolecularPotential(Potential):
@@ -65,12 +73,12 @@ class MolecularPotential(Potential):
 
     @cached_property
     def _single_points(self) -> SinglePoints:
-        return SinglePoints(self.lammps())
+        return SinglePoints(replace(self.lammps(), write_box=self._write_frame))
 
     def compute(self, frames: Sequence[Atoms]) -> list[Properties]:
         """Energy, forces and stress of each frame by LAMMPS in this process."""
         for atoms in frames:
-            self._check_size(atoms)
+            self._check_separations(atoms)
         return [self._single_points.of(atoms) for atoms in frames]
 
     @cached_property
@@ -157,14 +165,43 @@ class MolecularPotential(Potential):
             found[start + site + 1] = energy / topology.sites.count(site)
         return found
 
-    def _check_size(self, atoms: Atoms) -> None:
-        """DataError if the box is so small that LAMMPS takes an image of an atom for the one that bonds hold."""
-        height = float(1 / np.linalg.norm(atoms.cell.reciprocal().array, axis=1).max())
-        if height < 2 * self._longest:
-            raise DataError(
-                f"{self.name}: a box of {height:.1f} Å; expected at least {2 * self._longest:.1f} Å, twice the "
-                "distance of atoms that bonds hold: take more molecules, or a lower density"
-            )
+    def _check_separations(self, atoms: Atoms) -> None:
+        """DataError where LAMMPS would take an image of an atom for the one that bonds hold.
+
+        It compares the separation with half of the box along each of its axes.
+        """
+        edges, rotation = box_matrix(atoms.cell.array)
+        held = self._held(atoms) @ rotation
+        if np.all(np.abs(held) < np.diag(edges) / 2):
+            return
+        raise DataError(
+            f"{self.name}: a box of {_height(atoms):.1f} Å; expected one of which half is longer than the distance of "
+            "atoms that bonds hold: take more molecules, or a lower density"
+        )
+
+    def _held(self, atoms: Atoms) -> NDArray[np.float64]:
+        """Separations of all atoms that one or two bonds hold together, (n, 3) in Å, each along its bonds."""
+        topologies, start = self.fitted.model.molecules.topologies, 0
+        bonds: list[tuple[int, int]] = []
+        angles: list[tuple[int, int, int]] = []
+        for kind in species_numbers(atoms, self._references).tolist():
+            one = topologies[kind]
+            bonds += [(start + first, start + second) for first, second in one.bonds]
+            angles += [
+                (start + end, start + centre, start + other)
+                for centre, near in enumerate(one.neighbours)
+                for end, other in combinations(sorted(near), 2)
+            ]
+            start += len(one.symbols)
+
+        def along(pairs: Sequence[tuple[int, ...]]) -> NDArray[np.float64]:
+            ends = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+            steps = atoms.positions[ends[:, 1]] - atoms.positions[ends[:, 0]]
+            nearest: NDArray[np.float64] = find_mic(steps, atoms.cell)[0] if len(ends) else steps
+            return nearest
+
+        two = along([angle[:2] for angle in angles]) + along([angle[1:] for angle in angles])
+        return np.concatenate([along(bonds), two])
 
     @cached_property
     def _longest(self) -> float:
@@ -178,7 +215,15 @@ class MolecularPotential(Potential):
         return ROOM_TO_SWING * max(found, default=0.0)
 
     def _write_box(self, target: Path, atoms: Atoms) -> None:
-        self._check_size(atoms)
+        """Write a box whose molecules will turn: it must be wide enough along every direction."""
+        if _height(atoms) < 2 * self._longest:
+            raise DataError(
+                f"{self.name}: a box of {_height(atoms):.1f} Å; expected at least {2 * self._longest:.1f} Å, twice the "
+                "distance of atoms that bonds hold: take more molecules, or a lower density"
+            )
+        self._write_frame(target, atoms)
+
+    def _write_frame(self, target: Path, atoms: Atoms) -> None:
         write_full_data(target, atoms, self._layout, self._templates, species_numbers(atoms, self._references))
 
     @cached_property

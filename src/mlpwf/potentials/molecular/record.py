@@ -91,7 +91,8 @@ def read(path: Path) -> Fitted:
     if found.excluded_bonds != EXCLUDED_BONDS:
         raise DataError(
             f"{path}: pairs of atoms up to {found.excluded_bonds} bonds apart are left out; expected {EXCLUDED_BONDS}, "
-            f"of this version: delete the folder {path.parent} and run again, the model is trained anew"
+            f"of this version: delete the folder {path.parent}, and the one it is a copy of, and run again: the model "
+            "is trained anew"
         )
     topologies = [Topology(tuple(one.symbols), tuple(one.bonds), frozenset(one.straight)) for one in found.species]
     molecules = Molecules(tuple(topologies), tuple(np.array(one.positions_angstrom) for one in found.species))
