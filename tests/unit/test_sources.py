@@ -10,7 +10,7 @@ PROJECT = Path(__file__).parents[2]
 SOURCES = sorted((PROJECT / "src").rglob("*.py"))
 FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "commands", "pty"}
 FORBIDDEN_CALLS = {
-    "eval", "exec", "compile", "__import__", "os.system", "os.popen", "subprocess.getoutput", "torch.load",
+    "eval", "exec", "compile", "__import__", "os.system", "os.popen", "subprocess.getoutput",
     "subprocess.getstatusoutput", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "pandas.read_pickle",
 }  # fmt: skip
 # placeholders that can hold nothing but digits
@@ -45,6 +45,8 @@ def test_a_file_executes_and_unpickles_nothing(path):
         assert name not in FORBIDDEN_CALLS, ast.unparse(call)
         assert words.get("shell", "False") == "False", ast.unparse(call)
         assert words.get("allow_pickle", "False") == "False", ast.unparse(call)
+        if name == "torch.load":
+            assert words.get("weights_only") == "True", f"{ast.unparse(call)}: say weights_only=True"
         if name in ("np.load", "numpy.load"):
             assert words.get("allow_pickle") == "False", f"{ast.unparse(call)}: say allow_pickle=False"
 

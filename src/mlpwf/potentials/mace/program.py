@@ -81,7 +81,7 @@ class Server:
         content = source.read(int.from_bytes(length, "big"))
         if not length or len(content) < int.from_bytes(length, "big"):
             raise self._ended()
-        with np.load(io.BytesIO(content)) as answer:
+        with np.load(io.BytesIO(content), allow_pickle=False) as answer:
             found = dict(answer)
         if "error" in found:
             raise GoneError(f"MACE cannot evaluate {request['model']}: {found['error']}")

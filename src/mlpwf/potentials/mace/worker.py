@@ -194,7 +194,7 @@ class Training:
     def __init__(self, job: dict[str, Any]) -> None:
         self.job = job
         torch.manual_seed(job["seed"])
-        with np.load(DATA) as arrays:
+        with np.load(DATA, allow_pickle=False) as arrays:
             self.frames = Frames(arrays)
         if job["parent"]:
             self.shape, self.model = opened(Path(job["parent"]))
@@ -382,7 +382,7 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
     while len(length := read_exactly(source, LENGTH_BYTES)) == LENGTH_BYTES:
         content = read_exactly(source, int.from_bytes(length, "big"))
         try:
-            with np.load(io.BytesIO(content)) as request:
+            with np.load(io.BytesIO(content), allow_pickle=False) as request:
                 answer = answered(models, dict(request))
         except Exception as error:  # the one who asked is to know
             answer = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
