@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlpwf.errors import ConfigError
+from mlpwf.errors import ConfigError, DataError
 from mlpwf.potentials.force_field.reading import read_force_field, templates, write_full_data
+from mlpwf.potentials.registry import engine
 from mlpwf.structures.boxes import isolated, label_molecules, pack_box
 from mlpwf.structures.species import molecule_from_smiles
 
@@ -61,6 +62,19 @@ def test_the_shipped_toluene_has_every_angle_and_dihedral_and_no_charge():
     # J. Am. Chem. Soc. 118, 11225: CA, HA of the ring, CT and HC of the methyl group
     pairs = {line.split(maxsplit=1)[1] for line in force_field.commands if line.startswith("pair_coeff")}
     assert pairs == {"1 1 0.070 3.55", "2 2 0.030 2.42", "3 3 0.066 3.50", "4 4 0.030 2.50"}
+
+
+def test_a_box_of_which_half_is_shorter_than_a_molecule_is_refused():
+    """LAMMPS would take an image of an atom three bonds away for the atom."""
+    potential = engine("force_field").open([COMMANDS, DATA], [reference()])
+    for edge, room in ((8.0, False), (12.0, True)):
+        box = pack_box([reference()], [2], 0.5, np.random.default_rng(1))
+        box.set_cell([edge] * 3)
+        if room:
+            assert np.isfinite(potential.predict([box])[0].energy)
+        else:
+            with pytest.raises(DataError, match=r"a box of 8\.0 Å; expected at least 8\.7 Å"):
+                potential.predict([box])
 
 
 def test_a_box_repeats_its_molecules(tmp_path):

@@ -19,7 +19,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from mlpwf.errors import EngineError
+from mlpwf.errors import EngineError, MlpwfError
 from mlpwf.structures.lammps_data import box_matrix, wrapped_box
 from mlpwf.structures.properties import Properties
 
@@ -141,6 +141,8 @@ class SinglePoints:
         """
         try:
             return self._of(atoms)
+        except MlpwfError:
+            raise
         except Exception as error:
             raise EngineError(f"LAMMPS gives no single point: {' '.join(str(error).split())[:300]}") from None
 

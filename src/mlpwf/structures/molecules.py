@@ -256,7 +256,7 @@ def molecule_bonds(reference: Atoms) -> NDArray[np.int64]:
 def bonds_of_species(
     atoms: Atoms, references: Sequence[Atoms], within: Sequence[NDArray[np.int64]]
 ) -> NDArray[np.int64]:
-    """Bonds of a box from those of each species (`molecule_bonds`), shape (n_bonds, 2)."""
+    """Bonds of a box from those of each species (`molecule_bonds`), shape (n_bonds, 2); angles and others alike."""
     first = np.unique(atoms.arrays["molecule"], return_index=True)[1]
     kinds = species_numbers(atoms, references)
     parts = [within[kind] + start for kind, start in zip(kinds, first, strict=True)]

@@ -251,13 +251,16 @@ def measure(
 
 @contextmanager
 def peak_memory() -> Iterator[dict[int, float]]:
-    """Largest memory of each process below this one, in MiB by its number, looked at 20 times a second."""
+    """Largest memory of each process begun from here on below this one, in MiB by its number; 20 looks a second."""
     peaks: dict[int, float] = {}
     ended = threading.Event()
+    others = set(memory_below_mib())
 
     def look() -> None:
         while not ended.wait(0.05):
             for pid, used in memory_below_mib().items():
+                if pid in others:
+                    continue
                 peaks[pid] = max(used, peaks.get(pid, 0.0))
 
     watcher = threading.Thread(target=look, daemon=True)

@@ -13,7 +13,7 @@ from ase.neighborlist import neighbor_list
 from numpy.typing import NDArray
 
 from mlpwf.config.train import Train
-from mlpwf.errors import DataError
+from mlpwf.potentials.loss import check_molecules
 from mlpwf.structures.molecules import rigid_motions
 from mlpwf.structures.properties import of_frame
 
@@ -40,11 +40,7 @@ def rigid_coordinates(section: Train, frames: Sequence[Atoms]) -> int:
     """
     if section.molecule_weight == 0:
         return 0
-    if any("molecule" not in atoms.arrays for atoms in frames):
-        raise DataError(
-            "a frame numbers no molecules; expected a column 'molecule', or train.molecule_weight: 0, "
-            "which asks nothing of molecules"
-        )
+    check_molecules(section, frames)
     return 6 * max(int(atoms.arrays["molecule"].max()) + 1 for atoms in frames)
 
 

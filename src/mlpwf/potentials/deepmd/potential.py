@@ -23,6 +23,7 @@ from mlpwf.potentials.base import Engine, Potential
 from mlpwf.potentials.deepmd import lammps
 from mlpwf.potentials.deepmd.data import groups
 from mlpwf.potentials.deepmd.program import thread_settings
+from mlpwf.potentials.descriptors import mean_and_spread
 from mlpwf.potentials.lammps import LammpsExport, link
 from mlpwf.structures.frames import element_order
 from mlpwf.structures.properties import Properties
@@ -117,14 +118,11 @@ class DeepPotential(Potential):
         for members, coordinates, cells, types in self._batches(frames):
             values = np.asarray(self.net.eval_descriptor(coordinates, cells, types), float)
             values = values.reshape(len(members), len(types), -1)
-            symbols = np.array(self.elements)[types]
-            parts = []
-            for element in elements:
-                chosen = values[:, symbols == element]
-                if chosen.shape[1] == 0:
-                    chosen = np.zeros((len(members), 1, values.shape[2]))
-                parts += [chosen.mean(axis=1), chosen.std(axis=1)]
-            rows.update(zip(members.tolist(), np.concatenate(parts, axis=1), strict=True))
+            symbols = [self.elements[kind] for kind in types]
+            rows.update(
+                (int(index), mean_and_spread(own, symbols, elements))
+                for index, own in zip(members, values, strict=True)
+            )
         if not rows:
             return np.zeros((0, 0))
         return np.array([rows[index] for index in range(len(frames))])

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mlpwf.config.train import Train
+from mlpwf.potentials.loss import weights
 
 PRECISION = "float64"  # float32 takes 14 ms instead of 20 ms a step, but its energy drifts in NVE
 LEARNING_RATE_DECAY = 0.5  # share of the steps in which the rate of a plateau falls; before, it stays as it begins
@@ -47,7 +48,9 @@ def training_input(
     """
     steps = section.steps_continued if continued else section.steps
     between = max(1, steps // CURVE_POINTS)
-    rigid = {"start_pref_gf": section.molecule_weight, "limit_pref_gf": 1.0, "numb_generalized_coord": coordinates}
+    parts = dict(zip(("e", "f", "v", "gf"), weights(section), strict=True))
+    if not coordinates:
+        del parts["gf"]
     return {
         "model": {
             "type_map": list(elements),
@@ -77,13 +80,9 @@ def training_input(
         },
         "loss": {
             "type": "ener",
-            "start_pref_e": section.energy_weight,
-            "limit_pref_e": 1.0,
-            "start_pref_f": 1000.0,
-            "limit_pref_f": 1.0,
-            "start_pref_v": section.virial_weight,
-            "limit_pref_v": 1.0 if section.virial_weight else 0.0,
-            **(rigid if coordinates else {}),
+            **{f"start_pref_{part}": weight.first for part, weight in parts.items()},
+            **{f"limit_pref_{part}": weight.last for part, weight in parts.items()},
+            **({"numb_generalized_coord": coordinates} if coordinates else {}),
         },
         "training": {
             "training_data": {"systems": list(systems), "batch_size": 1},

@@ -11,12 +11,15 @@ from ase import Atoms
 from mlpwf.errors import ConfigError
 from mlpwf.potentials.base import Engine, Potential
 from mlpwf.potentials.force_field.reading import read_force_field, templates, write_full_data
+from mlpwf.potentials.images import check_room, longest_held, within_bonds
 from mlpwf.potentials.lammps import METAL, REAL, LammpsExport, SinglePoints
 from mlpwf.structures.frames import element_order
 from mlpwf.structures.molecules import species_numbers
 from mlpwf.structures.properties import Properties
 
 SKIN_ANGSTROM, REBUILD_FS = 2.0, 10.0
+SPECIAL_BONDS = 3
+"""LAMMPS' `special_bonds` says what to do with pairs of atoms up to so many bonds apart."""
 
 
 class ClassicalPotential(Potential):
@@ -52,5 +55,17 @@ class ClassicalPotential(Potential):
         commands = list(self.force_field.commands)
         return LammpsExport(units, "full", SKIN_ANGSTROM, REBUILD_FS, self._write_box, lambda _: commands)
 
+    @cached_property
+    def _longest(self) -> float:
+        found = []
+        for template, reference in zip(self.templates, self.molecules, strict=True):
+            neighbours: list[list[int]] = [[] for _ in reference]
+            for _, one, other in template.topology["Bonds"].tolist():
+                neighbours[one].append(other)
+                neighbours[other].append(one)
+            found.append(longest_held(reference.positions, within_bonds(neighbours, SPECIAL_BONDS)))
+        return max(found)
+
     def _write_box(self, target: Path, atoms: Atoms) -> None:
+        check_room(self.name, atoms, self._longest)
         write_full_data(target, atoms, self.force_field, self.templates, species_numbers(atoms, self.molecules))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mlpwf.campaign.accounting import as_engine
 from mlpwf.errors import DataError
 from mlpwf.potentials.base import Engine, Potential
+from mlpwf.potentials.descriptors import mean_and_spread
 from mlpwf.potentials.lammps import LammpsExport
 from mlpwf.potentials.mace.program import ask
 from mlpwf.potentials.outside import forces_from_outside
@@ -68,19 +69,14 @@ class MacePotential(Potential):
         """Mean and spread of the invariant features of the atoms, element by element."""
         if not frames:
             return np.zeros((0, 0))
-        found = self._ask("predict", **arrays_of(frames))["descriptors"]
-        rows = []
-        for atoms, values in zip(
-            frames, np.split(found, np.cumsum([len(atoms) for atoms in frames])[:-1]), strict=True
-        ):
-            symbols, parts = np.array(atoms.get_chemical_symbols()), []
-            for element in elements:
-                chosen = values[symbols == element]
-                if not len(chosen):
-                    chosen = np.zeros((1, values.shape[1]))
-                parts += [chosen.mean(axis=0), chosen.std(axis=0)]
-            rows.append(np.concatenate(parts))
-        return np.array(rows)
+        found = self._ask("descriptors", **arrays_of(frames))["descriptors"]
+        ends = np.cumsum([len(atoms) for atoms in frames])[:-1]
+        return np.array(
+            [
+                mean_and_spread(values, atoms.get_chemical_symbols(), elements)
+                for atoms, values in zip(frames, np.split(found, ends), strict=True)
+            ]
+        )
 
     def lammps(self) -> LammpsExport:
         """LAMMPS asks for the forces of each step; atom types in the order of the molecules' elements."""

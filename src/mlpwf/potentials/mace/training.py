@@ -13,10 +13,11 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from mlpwf.config.train import Train
-from mlpwf.errors import DataError, EngineError
+from mlpwf.errors import EngineError
 from mlpwf.files import copy_whole, read_json, replacing, write_json, write_text
 from mlpwf.potentials.base import Progress, Trained, TrainingJob
 from mlpwf.potentials.curve import curve_csv, followed
+from mlpwf.potentials.loss import check_molecules, weights
 from mlpwf.potentials.mace import DEPLOYED, ORIGINAL, Mace
 from mlpwf.potentials.mace.potential import arrays_of
 from mlpwf.potentials.mace.program import REMEDY, VARIABLE, WORKER, interpreter, variables
@@ -30,8 +31,6 @@ log = logging.getLogger(__name__)
 OUTPUT = "mace.out"
 SHAPE = ("engine", "cutoff_angstrom", "mace")
 """Settings that a model cannot change when it is continued."""
-FORCE_WEIGHT = 1000.0
-"""At the first learning rate, as of DeePMD-kit's networks."""
 
 
 def train(job: TrainingJob, progress: Progress) -> Trained:
@@ -98,28 +97,14 @@ def _settings(job: TrainingJob, numbers: list[int]) -> dict[str, Any]:
         "first_rate": section.learning_rate_continued if continued else section.learning_rate,
         "last_rate": section.learning_rate_final,
         "schedule": section.learning_rate_schedule,
-        "weights": _weights(section),
-    }
-
-
-def _weights(section: Train) -> dict[str, list[float]]:
-    """Weights of the loss at the first learning rate and at the end, by the names of the learning curve."""
-    return {
-        "e": [section.energy_weight, 1.0],
-        "f": [FORCE_WEIGHT, 1.0],
-        "v": [section.virial_weight, 1.0 if section.virial_weight else 0.0],
-        "gf": [section.molecule_weight, 1.0 if section.molecule_weight else 0.0],
+        "weights": dict(zip(("e", "f", "v", "gf"), weights(section), strict=True)),  # names of the learning curve
     }
 
 
 def _labels(job: TrainingJob) -> dict[str, Any]:
     """The labelled frames as the worker takes them."""
     frames, labels = job.frames, [of_frame(atoms) for atoms in job.frames]
-    if job.section.molecule_weight and any("molecule" not in atoms.arrays for atoms in frames):
-        raise DataError(
-            "a frame numbers no molecules; expected a column 'molecule', or train.molecule_weight: 0, "
-            "which asks nothing of molecules"
-        )
+    check_molecules(job.section, frames)
     if job.section.molecule_weight:
         molecules, arms = [atoms.arrays["molecule"] for atoms in frames], [scaled_arms(atoms) for atoms in frames]
     else:

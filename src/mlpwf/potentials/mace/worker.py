@@ -330,20 +330,21 @@ class Models:
 
 
 def answered(models: Models, request: dict[str, Any]) -> dict[str, Any]:
-    """The answer to a request: the elements of a model, or what it predicts of frames."""
+    """The answer to a request: the elements of a model, the descriptors of frames, or what it predicts of them."""
     shape, model = models.of(str(request["model"]))
     if str(request["ask"]) == "numbers":
         return {"numbers": shape["numbers"]}
     frames = Frames({name: request[name] for name in ("atoms", "numbers", "positions", "cells")})
-    found: dict[str, list[Any]] = {"energies": [], "forces": [], "stresses": [], "descriptors": []}
+    described = str(request["ask"]) == "descriptors"
+    found: list[dict[str, torch.Tensor]] = []
     for chosen in together(frames):
         batch = batch_of([frames.graph(index, shape) for index in chosen])
-        result = model(batch, training=False, compute_stress=True)
-        found["energies"].append(result["energy"].detach().cpu().numpy())
-        found["forces"].append(result["forces"].detach().cpu().numpy())
-        found["stresses"].append(result["stress"].detach().cpu().numpy())
-        found["descriptors"].append(invariants(result["node_feats"], shape).detach().cpu().numpy())
-    return {name: np.concatenate(values) for name, values in found.items()}
+        result = model(batch, training=False, compute_force=not described, compute_stress=not described)
+        if described:
+            found.append({"descriptors": invariants(result["node_feats"], shape)})
+        else:
+            found.append({"energies": result["energy"], "forces": result["forces"], "stresses": result["stress"]})
+    return {name: np.concatenate([one[name].detach().cpu().numpy() for one in found]) for name in found[0]}
 
 
 def together(frames: Frames) -> Iterator[list[int]]:

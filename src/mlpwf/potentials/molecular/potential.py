@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -16,24 +15,18 @@ from numpy.typing import NDArray
 from mlpwf.errors import DataError
 from mlpwf.potentials.base import Engine, Potential
 from mlpwf.potentials.force_field.reading import ForceField, Template, write_full_data
+from mlpwf.potentials.images import check_room, height, longest_held
 from mlpwf.potentials.lammps import METAL, LammpsExport, SinglePoints
 from mlpwf.potentials.molecular import lammps, record
 from mlpwf.potentials.molecular.class2 import ORDERS, Class2
 from mlpwf.potentials.molecular.fit import Fitted
 from mlpwf.structures.frames import element_order
 from mlpwf.structures.lammps_data import box_matrix, element_mass
-from mlpwf.structures.molecules import molecule_bonds, species_numbers
+from mlpwf.structures.molecules import bonds_of_species, molecule_bonds, species_numbers
 from mlpwf.structures.properties import Properties
 
 SKIN_ANGSTROM, REBUILD_FS = 2.0, 10.0
-ROOM_TO_SWING = 1.15
-"""Longest to mean distance of two atoms that one or two bonds hold together."""
 DATA_SECTIONS = {"bond": "Bonds", "angle": "Angles", "dihedral": "Dihedrals", "improper": "Impropers"}
-
-
-def _height(atoms: Atoms) -> float:
-    """Smallest distance of two faces of a cell in Å."""
-    return float(1 / np.linalg.norm(atoms.cell.reciprocal().array, axis=1).max())
 
 
 class MolecularPotential(Potential):
@@ -175,52 +168,36 @@ class MolecularPotential(Potential):
         if np.all(np.abs(held) < np.diag(edges) / 2):
             return
         raise DataError(
-            f"{self.name}: a box of {_height(atoms):.1f} Å; expected one of which half is longer than the distance of "
+            f"{self.name}: a box of {height(atoms):.1f} Å; expected one of which half is longer than the distance of "
             "atoms that bonds hold: take more molecules, or a lower density"
         )
 
     def _held(self, atoms: Atoms) -> NDArray[np.float64]:
         """Separations of all atoms that one or two bonds hold together, (n, 3) in Å, each along its bonds."""
-        topologies, start = self.fitted.model.molecules.topologies, 0
-        bonds: list[tuple[int, int]] = []
-        angles: list[tuple[int, int, int]] = []
-        for kind in species_numbers(atoms, self._references).tolist():
-            one = topologies[kind]
-            bonds += [(start + first, start + second) for first, second in one.bonds]
-            angles += [
-                (start + end, start + centre, start + other)
-                for centre, near in enumerate(one.neighbours)
-                for end, other in combinations(sorted(near), 2)
-            ]
-            start += len(one.symbols)
+        topologies = self.fitted.model.molecules.topologies
 
-        def along(pairs: Sequence[tuple[int, ...]]) -> NDArray[np.float64]:
-            ends = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+        def of_box(found: Sequence[tuple[tuple[int, ...], ...]], size: int) -> NDArray[np.int64]:
+            rows = [np.array(own, dtype=np.int64).reshape(-1, size) for own in found]
+            return bonds_of_species(atoms, self._references, rows)
+
+        bonds, angles = of_box([one.bonds for one in topologies], 2), of_box([one.triples for one in topologies], 3)
+
+        def along(ends: NDArray[np.int64]) -> NDArray[np.float64]:
             steps = atoms.positions[ends[:, 1]] - atoms.positions[ends[:, 0]]
             nearest: NDArray[np.float64] = find_mic(steps, atoms.cell)[0] if len(ends) else steps
             return nearest
 
-        two = along([angle[:2] for angle in angles]) + along([angle[1:] for angle in angles])
-        return np.concatenate([along(bonds), two])
+        return np.concatenate([along(bonds), along(angles[:, :2]) + along(angles[:, 1:])])
 
     @cached_property
     def _longest(self) -> float:
-        """Longest distance in Å of two atoms that bonds hold, with room to swing."""
         molecules = self.fitted.model.molecules
-        found = [
-            float(np.linalg.norm(at[one] - at[other]))
-            for topology, at in zip(molecules.topologies, molecules.positions, strict=True)
-            for one, other in topology.close
-        ]
-        return ROOM_TO_SWING * max(found, default=0.0)
+        species = zip(molecules.positions, molecules.topologies, strict=True)
+        return max(longest_held(positions, topology.close) for positions, topology in species)
 
     def _write_box(self, target: Path, atoms: Atoms) -> None:
         """Write a box whose molecules will turn: it must be wide enough along every direction."""
-        if _height(atoms) < 2 * self._longest:
-            raise DataError(
-                f"{self.name}: a box of {_height(atoms):.1f} Å; expected at least {2 * self._longest:.1f} Å, twice the "
-                "distance of atoms that bonds hold: take more molecules, or a lower density"
-            )
+        check_room(self.name, atoms, self._longest)
         self._write_frame(target, atoms)
 
     def _write_frame(self, target: Path, atoms: Atoms) -> None:

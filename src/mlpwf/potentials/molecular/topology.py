@@ -11,6 +11,8 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from mlpwf.potentials.images import within_bonds
+
 Atoms = tuple[int, ...]
 STRAIGHT_DEGREES = 170.0
 """An angle wider than this in the reference geometry is straight: near 180° an angle has no gradient."""
@@ -56,15 +58,16 @@ class Topology:
     @cached_property
     def angles(self) -> tuple[Atoms, ...]:
         """Triples (end, centre, end) that are bent; ends in order."""
-        return tuple(angle for angle in self._triples if angle[1] not in self.straight)
+        return tuple(angle for angle in self.triples if angle[1] not in self.straight)
 
     @cached_property
     def lines(self) -> tuple[Atoms, ...]:
         """Triples (end, centre, end) that are straight; ends in order."""
-        return tuple(angle for angle in self._triples if angle[1] in self.straight)
+        return tuple(angle for angle in self.triples if angle[1] in self.straight)
 
     @cached_property
-    def _triples(self) -> tuple[Atoms, ...]:
+    def triples(self) -> tuple[Atoms, ...]:
+        """Triples (end, centre, end), bent or straight; ends in order."""
         return tuple(
             (end, centre, other)
             for centre, around in enumerate(self.neighbours)
@@ -132,14 +135,7 @@ class Topology:
     @cached_property
     def close(self) -> frozenset[Atoms]:
         """Pairs of atoms with at most `EXCLUDED_BONDS` bonds between them, in order."""
-        found = set()
-        for start in range(len(self.symbols)):
-            reached, border = {start}, {start}
-            for _ in range(EXCLUDED_BONDS):
-                border = {other for atom in border for other in self.neighbours[atom]} - reached
-                reached |= border
-                found |= {(start, other) for other in border if start < other}
-        return frozenset(found)
+        return frozenset(within_bonds(self.neighbours, EXCLUDED_BONDS))
 
 
 def topology_of(symbols: Sequence[str], bonds: Iterable[Sequence[int]], positions: NDArray[np.float64]) -> Topology:
