@@ -47,6 +47,11 @@ def check_complete(campaign):
     return final
 
 
+def changed(values, changes):
+    """A system file's settings, replaced section by section."""
+    return values | {section: values[section] | settings for section, settings in changes.items()}
+
+
 def plan(folder, system, *config, options=("--cores", "2")):
     """A dry run of a system file in a folder."""
     site = PROJECT / "config" / "sites" / "local.yaml"

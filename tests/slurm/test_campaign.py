@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from campaign import check_complete, label_keys
+from campaign import changed, check_complete, label_keys
 from slurm.cluster import Cluster, wait_until
 from slurm.workflow import PROJECT, SNAKEMAKE, Project
 
@@ -57,7 +57,7 @@ def test_tiny_water_on_slurm(cluster: Cluster, tmp_path: Path) -> None:
     chosen = ("--jobs", "2", "--config", "system=config/systems/mine.yaml")
     system = place.folder / "config" / "systems" / "mine.yaml"
     shipped = yaml.safe_load((PROJECT / "config" / "systems" / "tiny_water.yaml").read_text())
-    mine = shipped | {section: shipped[section] | values for section, values in SMALLER.items()}
+    mine = changed(shipped, SMALLER)
     system.write_text(yaml.safe_dump(mine))
     site = place.folder / "config" / "sites" / "slurm.yaml"
     site.write_text(yaml.safe_dump(SITE))

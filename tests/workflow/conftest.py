@@ -7,10 +7,23 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
+
+from campaign import changed
 
 PROJECT = Path(__file__).parents[2]
 # A campaign takes its share of the cores: more processes than cores cost each of them half its cache.
 CORES = max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+
+# Each stage does what it does in the shipped campaign, on a quarter of the labels and steps.
+SMALL_TOLUENE = {
+    "build": {"bulk_frames": 8, "test_frames": 3, "density_scales": [0.94, 1.0], "steps_between_frames": 4},
+    "train": {"steps": 400, "steps_continued": 300},
+    "explore": {"walkers": 1, "steps": 400},
+    "select": {"budget": 4},
+    "validate": {"nve_ps": 0.5, "nvt_ps": 1, "npt_ps": 0.5},
+    "simulate": {"temperatures_kelvin": [350, 300], "equilibration_ps": 0.2, "length_ps": 1, "linear_interval_ps": 0.1},
+}
 
 
 class Workplace:
@@ -30,6 +43,12 @@ class Workplace:
             if tool.is_dir():
                 (folder / ".tools" / tool.name).symlink_to(tool)
         self.log = folder / "terminal.log"
+
+    def change(self, system, changes):
+        """Settings of the shipped system file, replaced section by section."""
+        path = self.folder / "config" / "systems" / f"{system}.yaml"
+        values = yaml.safe_load(path.read_text())
+        path.write_text(yaml.safe_dump(changed(values, changes)))
 
     def begin(self, system):
         """Start a campaign in a process group of its own."""
@@ -65,6 +84,14 @@ def workplaces(tmp_path_factory):
 def tiny_water(workplaces):
     """The shipped water campaign, run once to its end."""
     return workplaces("water").run("tiny_water")
+
+
+@pytest.fixture(scope="session")
+def small_toluene(workplaces):
+    """The shipped toluene campaign with fewer frames and shorter runs, run once to its end."""
+    place = workplaces("toluene")
+    place.change("tiny_toluene", SMALL_TOLUENE)
+    return place.run("tiny_toluene")
 
 
 @pytest.fixture(scope="session")
