@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+# one process a core runs tests: threads of each would only get in each other's way
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Compile mlpwf once, also where PYTHONDONTWRITEBYTECODE would have each of the processes of a campaign do it."""

@@ -15,7 +15,7 @@ from ase import Atoms
 from typer.testing import CliRunner
 
 from mlpwf.calculators.registry import calculator
-from mlpwf.config import Site, load_campaign, load_site
+from mlpwf.config import Site, Train, load_campaign, load_site
 from mlpwf.doctor import machine, programs
 from mlpwf.errors import ConfigError
 from mlpwf.findings import Level, made
@@ -63,8 +63,8 @@ def test_a_sound_site_passes_in_a_folder_of_any_name(tmp_path):
     for words in (
         "2 k-points in 4.9 Å: images 8.5 Å apart",
         "version 6.7MaX",
-        "version 3.2.0, 10 steps",
-        "10 steps with two DeePMD models",
+        "dp 3.2.0: 10 steps",
+        "10 steps with models of the engine deepmd",
     ):
         assert words in done.stdout
     assert not [*tmp_path.rglob("pwned"), *scratch.rglob("pwned")]
@@ -186,7 +186,7 @@ def test_a_program_that_is_not_there(tmp_path):
     campaign = load_campaign(WATER)
     for name, work in (
         ("pw.x", lambda: calculator(campaign.label, place, ["H"]).single_point(HYDROGEN)),
-        ("dp", lambda: programs.training(place, tmp_path, ["H"])),
+        ("dp", lambda: programs.training(campaign.train, place, tmp_path, ["H"])),
     ):
         finding = one(made(name, work))
         assert finding.level is Level.FAILED
@@ -222,7 +222,7 @@ def test_a_pseudopotential_that_will_not_do(file, words, tmp_path):
 def test_lammps(launcher, level, tmp_path, water_models):
     for name, model in zip(("model.pb", "compressed.pb"), water_models, strict=True):
         (tmp_path / name).symlink_to(model)
-    finding = one(programs.dynamics(site(tmp_path, lammps_launcher=launcher), tmp_path, ["H"]))
+    finding = one(programs.dynamics(Train(), site(tmp_path, lammps_launcher=launcher), tmp_path, ["H"]))
     assert finding.level is level, finding.line
 
 
@@ -253,8 +253,25 @@ def test_a_mace_that_is_not_there(python, said):
 
 
 @pytest.mark.engine
-def test_a_mace_that_is_there():
-    needs_mace()
-    finding = one(made("MACE", lambda: programs.mace(Site())))
-    assert finding.level is Level.OK
-    assert re.search(r"mace-torch \d.*PyTorch \d.*GPUs \d", finding.line)
+@pytest.mark.parametrize(
+    ("train", "said"),
+    [
+        (
+            Train(engine="mace", baseline="molecular"),
+            r"mace_torch \d.*, torch \d.*: 10 steps, trained",
+        ),
+        (Train(engine="molecular"), "fitted: trained and deployed"),
+    ],
+)
+def test_the_engine_of_the_campaign_is_tried(train, said, tmp_path):
+    if train.engine == "mace":
+        needs_mace()
+        finding = one(made("MACE", lambda: programs.mace(Site())))
+        assert finding.level is Level.OK
+        assert re.search(r"mace-torch \d.*PyTorch \d.*GPUs \d", finding.line)
+    trained = one(programs.training(train, site(tmp_path), tmp_path, ["H"]))
+    assert trained.level is Level.OK
+    assert re.search(said, trained.line)
+    ran = one(programs.dynamics(train, site(tmp_path), tmp_path, ["H"]))
+    assert ran.level is Level.OK, ran.line
+    assert f"10 steps with models of the engine {train.potential}" in ran.line

@@ -18,7 +18,7 @@ from mlpwf.config.label_engines import Capability
 from mlpwf.errors import MlpwfError
 from mlpwf.campaign.states import simulate_lengths, states
 from mlpwf.potentials.base import Ability
-from mlpwf.potentials.record import FINAL_RECORD, RECORD
+from mlpwf.potentials.record import FINAL_RECORD, RECORD, record_path
 from mlpwf.potentials.registry import engine
 
 # Rules call mlpwf of the environment this Snakemake runs in, whether it is activated or not.

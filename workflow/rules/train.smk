@@ -17,8 +17,16 @@ def line_before(wildcards):
     return "cycle" if wildcards.cycle == "001" else wildcards.line
 
 
+def training_labels(cycle, line="cycle"):
+    """What the models of a cycle are trained on."""
+    replay = CAMPAIGN.train.replay
+    return [*labels_until(cycle, line), *([str(replay)] if replay else [])]
+
+
 def start_of(wildcards):
-    """The model a later cycle's model starts from."""
+    """The record of the model that a model starts from: the one before, or in the first cycle that of a user."""
+    if wildcards.cycle == "000" and CAMPAIGN.train.start_from:
+        return str(record_path(CAMPAIGN.train.start_from) or CAMPAIGN.train.start_from)
     if (
         wildcards.cycle == "000"
         or not settings("train", wildcards.cycle).continue_models
@@ -32,7 +40,7 @@ def start_of(wildcards):
 rule train_model:
     """Train and deploy one model of the committee."""
     input:
-        labels=lambda wildcards: labels_until(wildcards.cycle, wildcards.line),
+        labels=lambda wildcards: training_labels(wildcards.cycle, wildcards.line),
         config=PATHS.cycle_config("{cycle}", "train"),
         site=ancient(PATHS.config("site")),
         start=start_of,
@@ -57,9 +65,7 @@ rule train_model:
             if input.get("start")
             else []
         ),
-        molecules=lambda wildcards, input: (
-            ["--molecules", str(input.molecules)] if input.get("molecules") else []
-        ),
+        molecules=repeated("--molecules", "molecules"),
     shell:
         "mlpwf --log {log:q} train model --config {input.config:q} --site {input.site:q} {params.labels:q}"
         " --index {wildcards.index} {params.start:q} {params.molecules:q} --threads {threads} --out {params.out:q}"
@@ -112,10 +118,11 @@ rule train_test:
 rule train_longer:
     """Train the last committee's first model for train.steps_final more steps."""
     input:
-        labels=lambda wildcards: labels_until(final_cycle(wildcards)),
+        labels=lambda wildcards: training_labels(final_cycle(wildcards)),
         config=PATHS.config("train"),
         site=ancient(PATHS.config("site")),
         start=lambda wildcards: models_of(final_cycle(wildcards), RECORD)[0],
+        molecules=PATHS.build.molecules if ENGINE.of_molecules else [],
     output:
         model=update(PATHS.longer / ORIGINAL),
         deployed=update(PATHS.longer / DEPLOYED),
@@ -132,9 +139,10 @@ rule train_longer:
         out=str(PATHS.longer),
         labels=repeated("--labels", "labels"),
         start=lambda wildcards, input: str(Path(str(input.start)).parent),
+        molecules=repeated("--molecules", "molecules"),
     shell:
         "mlpwf --log {log:q} train model --final --config {input.config:q} --site {input.site:q} {params.labels:q}"
-        " --index 0 --start {params.start:q} --threads {threads} --out {params.out:q}"
+        " --index 0 --start {params.start:q} {params.molecules:q} --threads {threads} --out {params.out:q}"
 
 
 rule train_final:

@@ -8,6 +8,7 @@ docs/add-a-calculator.md adds one.
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
 from abc import ABC, abstractmethod
@@ -31,6 +32,7 @@ from mlpwf.errors import DataError
 from mlpwf.findings import Finding, failed, made, ok
 from mlpwf.structures.frames import minimum_distance
 from mlpwf.structures.properties import Properties
+from mlpwf.units import words
 
 AS_ASKED = "as asked"
 """Name of the first attempt."""
@@ -228,6 +230,12 @@ class Calculator(ABC):
     def in_cell(cls, physics: Mapping[str, object], cell: NDArray[np.float64]) -> Physics:
         """A physics in a cell (3, 3) in Å, its rules applied; one without rules is returned as it is."""
         return dict(physics)
+
+    @classmethod
+    def told(cls, physics: Mapping[str, object]) -> dict[str, str]:
+        """A physics as facts for a reader of the report: names and values in words."""
+        shown = {key: value for key, value in physics.items() if key not in ("engine", "pseudopotentials")}
+        return {words(key): json.dumps(value, ensure_ascii=False).strip('"') for key, value in shown.items()}
 
     @property
     def numerics(self) -> Numerics:

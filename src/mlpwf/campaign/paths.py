@@ -120,11 +120,6 @@ class Model(Folder):
         """Record of the model: settings, inputs, hashes."""
         return self / "check.json"
 
-    @property
-    def curve(self) -> Path:
-        """Learning curve."""
-        return self / "lcurve.csv"
-
 
 class Train(Folder):
     """A committee and its errors."""

@@ -386,6 +386,8 @@ class ModelCheck(Record, frozen=True, kw_only=True, forbid_unknown_fields=False)
     steps: int | None = None
     """None: the engine counts no steps."""
     conversion_difference: Difference
+    files: dict[str, str] = {}
+    """Names of its files by role."""
     sha256: dict[str, str]
 
 

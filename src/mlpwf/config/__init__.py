@@ -19,7 +19,7 @@ from mlpwf.config.select import Select
 from mlpwf.config.simulate import ForceField, Simulate
 from mlpwf.config.site import Site
 from mlpwf.config.system import Molecule, System
-from mlpwf.config.train import Train
+from mlpwf.config.train import PRETRAINED, Train
 from mlpwf.config.validate import Validate
 from mlpwf.errors import ConfigError
 
@@ -120,7 +120,7 @@ def parse(model: type[S], values: Any, source: Path | str, *, written_by_hand: b
 def load_campaign(source: Path | str) -> Campaign:
     """Read and check a campaign file.
 
-    Structure files and force fields named in it are taken relative to the file itself.
+    Files named in it are taken relative to the file itself.
 
     Raises
     ------
@@ -139,7 +139,10 @@ def load_campaign(source: Path | str) -> Campaign:
         files = {key: _beside(source, path, f"simulate.force_field.{key}") for key, path in simulate.force_field}
         simulate = simulate.model_copy(update={"force_field": ForceField(**files)})
     system = campaign.system.model_copy(update={"molecules": molecules})
-    return campaign.model_copy(update={"system": system, "simulate": simulate})
+    given = {key: path for key in PRETRAINED if (path := getattr(campaign.train, key)) is not None}
+    found = {key: _beside(source, path, f"train.{key}") for key, path in given.items()}
+    train = campaign.train.model_copy(update=found)
+    return campaign.model_copy(update={"system": system, "train": train, "simulate": simulate})
 
 
 def _beside(source: Path | str, path: Path, key: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -12,8 +13,9 @@ from mlpwf.config.base import MOST_STEPS, Neurons, Section
 OF_MOLECULAR = ("engine", "models", "baseline", "pair_cutoff_angstrom")
 """Keys of the force field; the others are those of networks."""
 OF_DEEPMD = ("cutoff_smooth_angstrom", "embedding_neurons", "fitting_neurons", "axis_neurons")
-OF_MACE = ("mace",)
-"""Keys of one kind of network."""
+PRETRAINED = ("start_from", "replay")
+OF_MACE = ("mace", *PRETRAINED)
+"""Keys of one kind of network. DeePMD-kit fine-tunes no se_e2_a."""
 USUAL_OF_MACE = {"cutoff_angstrom": 4.5, "steps": 10_000, "steps_continued": 5_000}
 """Defaults of the engine mace where they are others: it learns more in a step, and each takes longer."""
 ADDED = (*OF_MOLECULAR, *OF_MACE)
@@ -85,6 +87,17 @@ class Train(Section):
     continue_models: bool = Field(
         True, description="start from the previous cycle's models; the final model always continues the last one"
     )
+    start_from: Path | None = Field(
+        None,
+        description="a MACE model that mlpwf trained, which may know more elements: all models of the first "
+        "cycle begin with it, for steps_continued; energies of isolated atoms are found anew. A file in a folder "
+        "train/model/K or train/final, its record beside it, relative to this file",
+    )
+    replay: Path | None = Field(
+        None,
+        description="of engine mace: labelled frames that start_from was trained on (extended XYZ, of the same "
+        "physics), trained on along with the campaign's, so that the model keeps what it knew",
+    )
     learning_rate_schedule: Literal["plateau", "exponential"] = Field(
         "plateau",
         description="learning rate: high for half of the steps, then half a cosine down, or falling exponentially",
@@ -140,6 +153,17 @@ class Train(Section):
                 raise ValueError(
                     f"{name} is a key of the engine {of}, and engine is {self.engine}; expected it left out"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _pretrained(self) -> Self:
+        if self.replay is not None and self.start_from is None:
+            raise ValueError("replay is set, and start_from is not; expected both, or neither")
+        if self.replay is not None and self.baseline != "none":
+            raise ValueError(
+                f"replay is set, and baseline is {self.baseline}, fitted to one set of molecules; "
+                "expected baseline: none, or no replay"
+            )
         return self
 
     @model_validator(mode="after")

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 STEPS = 10
+LENGTHS = (0.95, 0.97, 0.99, 1.01, 1.03, 1.05)
+"""Of the dimers a training is tried on, over the sum of the covalent radii."""
 
 
 def elements_of(campaign: Campaign) -> list[str]:
@@ -55,26 +57,37 @@ def labels(campaign: Campaign, site: Site, elements: list[str]) -> Iterator[Find
     yield from labelling.diagnose(_dimer(elements[0]), boxes(campaign), target)
 
 
-def training(site: Site, folder: Path, elements: list[str]) -> Iterator[Finding]:
-    """A few steps of training, and what is deployed of it, of two atoms; the model is left in `folder`."""
+def _labelled_dimers(element: str) -> list[Atoms]:
+    """A few lengths of a dimer in a roomy box, with labels that teach nothing."""
     import numpy as np
     from ase.calculators.singlepoint import SinglePointCalculator
 
+    frames = []
+    for stretch in LENGTHS:
+        atoms = _dimer(element)
+        atoms.set_cell([8.0, 8.0, 8.0])
+        atoms.set_distance(0, 1, stretch * atoms.get_distance(0, 1), fix=0)
+        atoms.calc = SinglePointCalculator(atoms, energy=-1.0, forces=np.zeros((2, 3)), stress=np.zeros(6))
+        frames.append(atoms)
+    return frames
+
+
+def training(train: Train, site: Site, folder: Path, elements: list[str]) -> Iterator[Finding]:
+    """A training of the campaign's engine as short as can be, of two atoms; the model is left in `folder`."""
     from mlpwf.potentials.base import TrainingJob
     from mlpwf.potentials.registry import engine
 
-    started, atoms = time.time(), _dimer(elements[0])
-    atoms.set_cell([8.0, 8.0, 8.0])
-    atoms.calc = SinglePointCalculator(atoms, energy=-1.0, forces=np.zeros((2, 3)), stress=np.zeros(6))
-    settings = Train(cutoff_angstrom=3.0, embedding_neurons=[4, 8], fitting_neurons=[8, 8], steps=STEPS)
-    job = TrainingJob(folder, [atoms], settings, site, seed=1, member=0)
-    trained = engine(settings.potential).train(job, lambda step, steps, error: None)
-    version = f"version {found}" if (found := trained.details.get("dp_version")) else "of unknown version"
-    took = time.time() - started
-    yield ok("dp", f"`{' '.join(site.dp)}`: {version}, {STEPS} steps, frozen and compressed in {took:.1f} s")
+    started, by, frames = time.time(), engine(train.potential), _labelled_dimers(elements[0])
+    section = Train.model_validate({"engine": train.engine, "baseline": train.baseline, **by.trial})
+    job = TrainingJob(folder, frames, section, site, seed=1, member=0, molecules=[_dimer(elements[0])])
+    trained = by.train(job, lambda step, steps, error: None)
+    found = {name.removesuffix("_version"): value for name, value in trained.details.items() if "version" in name}
+    said = ", ".join(f"{name} {value or 'of unknown version'}" for name, value in found.items()) or "fitted"
+    steps = f"{section.steps} steps, " if "steps" in trained.details else ""
+    yield ok(by.program, f"{said}: {steps}trained and deployed in {time.time() - started:.1f} s")
 
 
-def dynamics(site: Site, folder: Path, elements: list[str]) -> Iterator[Finding]:
+def dynamics(train: Train, site: Site, folder: Path, elements: list[str]) -> Iterator[Finding]:
     """A few steps of LAMMPS under the model `training` has left in `folder`."""
     from mlpwf.md.lammps import WalkerJob, describe_exit, last_words, run_worker
     from mlpwf.potentials.record import model_files
@@ -82,7 +95,7 @@ def dynamics(site: Site, folder: Path, elements: list[str]) -> Iterator[Finding]
     from mlpwf.structures.frames import quantised, write_frames
 
     started, work, atoms = time.time(), folder / "dynamics", _dimer(elements[0])
-    by = engine(Train().potential)
+    by = engine(train.potential)
     atoms.set_cell([8.0, 8.0, 8.0])
     atoms.info = {"kind": "bulk", "state": "doctor"}
     work.mkdir()
@@ -102,7 +115,7 @@ def dynamics(site: Site, folder: Path, elements: list[str]) -> Iterator[Finding]
         )  # fmt: skip
         return
     steps = json.loads((work / "result.json").read_text())["steps"]
-    yield ok("LAMMPS", f"{steps} steps with two DeePMD models in {time.time() - started:.1f} s")
+    yield ok("LAMMPS", f"{steps} steps with models of the engine {by.name} in {time.time() - started:.1f} s")
 
 
 def mace(site: Site) -> Iterator[Finding]:
@@ -155,6 +168,8 @@ def gpus(asked: int) -> Iterator[Finding]:
 
 def programs(campaign: Campaign, site: Site, asked_gpus: int = 0) -> Iterator[Finding]:
     """All of these checks; what cannot be tried because something before it failed is left out."""
+    from mlpwf.potentials.registry import engine
+
     elements: list[str] = []
 
     def molecules() -> Iterator[Finding]:
@@ -169,9 +184,10 @@ def programs(campaign: Campaign, site: Site, asked_gpus: int = 0) -> Iterator[Fi
     if campaign.train.engine == "mace":
         yield from made("MACE", lambda: mace(site))
     with tempfile.TemporaryDirectory(prefix="mlpwf-doctor-") as folder:
-        trained = list(made("dp", lambda: training(site, Path(folder), elements)))
+        program = engine(campaign.train.potential).program
+        trained = list(made(program, lambda: training(campaign.train, site, Path(folder), elements)))
         yield from trained
         if trained[-1].level == "ok":
-            yield from made("LAMMPS", lambda: dynamics(site, Path(folder), elements))
+            yield from made("LAMMPS", lambda: dynamics(campaign.train, site, Path(folder), elements))
     if asked_gpus:
         yield from gpus(asked_gpus)

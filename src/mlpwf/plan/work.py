@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from mlpwf.campaign.pricing import FIT_S, classical_md_s, mace_md_s, mace_train_s, md_s, sampler_s, train_s
+from mlpwf.campaign.pricing import (
+    FIT_S,
+    classical_md_s,
+    mace_md_s,
+    mace_train_s,
+    md_s,
+    molecular_md_s,
+    sampler_s,
+    train_s,
+)
 from mlpwf.config import Campaign, Train
 from mlpwf.config.label_engines import Capability
 
@@ -69,7 +78,8 @@ def of_cycle(campaign: Campaign, cycle: int, sizes: Sizes) -> dict[str, Work]:
     first = cycle == 0
     lines = 1 if first else 1 + len(c.select.baseline_lines)
     frames = c.build.start_frames(len(c.system.molecules)) if first else c.select.budget
-    steps = c.train.steps if first or not c.train.continue_models else c.train.steps_continued
+    new = c.train.start_from is None if first else not c.train.continue_models
+    steps = c.train.steps if new else c.train.steps_continued
     training = training_s(c.train, steps, atoms)
     states = len(c.explore.temperatures_kelvin) * max(1, len(c.explore.densities_g_cm3))
     walkers = states * c.explore.walkers
@@ -140,4 +150,5 @@ def training_s(train: Train, steps: int, atoms: int) -> float:
 
 def dynamics_s(train: Train, steps: float, atoms: int, models: int = 1) -> float:
     """CPU-s of molecular dynamics with a model."""
-    return (mace_md_s if train.engine == "mace" else md_s)(steps, atoms, models)
+    priced = {"mace": mace_md_s, "molecular": molecular_md_s}.get(train.engine, md_s)
+    return priced(steps, atoms, models)

@@ -87,6 +87,8 @@ class TrainingJob:
     """Number of the model in its committee."""
     parent: Path | None = None
     """Model, as trained, to continue; None: new weights."""
+    pretrained: bool = False
+    """Whether that model is a user's: of other labels, and perhaps of more elements."""
     molecules: Sequence[Atoms] = ()
     """One frame of each species, for an engine whose training needs them (`Engine.of_molecules`)."""
 
@@ -128,6 +130,10 @@ class Engine(ABC):
     files: ClassVar[Mapping[Role, str]] = {}
     """Names of a trained model's files in its folder."""
     curve: ClassVar[str] = "lcurve.csv"
+    program: ClassVar[str] = "training"
+    """What trains, in a word."""
+    trial: ClassVar[Mapping[str, object]] = {}
+    """Keys of the section `train` for the shortest training there is, which `mlpwf doctor` tries."""
     of_molecules: ClassVar[bool] = False
     """Whether training needs the molecules, with their bonds."""
     packages: ClassVar[tuple[str, ...]] = ()

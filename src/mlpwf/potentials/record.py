@@ -17,6 +17,8 @@ from mlpwf.potentials.registry import engine
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from mlpwf.config.train import Train
+
 RECORD, FINAL_RECORD = "check.json", "final.json"
 EARLIER_ENGINE = "deepmd"
 """The engine of records that name none: they are older than the second engine."""
@@ -65,6 +67,28 @@ def _read(path: Path, model: str) -> ModelRecord:
 def record_path(model: Path) -> Path | None:
     """Where the record of a model's file is; None where there is none."""
     return next((path for name in (RECORD, FINAL_RECORD) if (path := model.with_name(name)).is_file()), None)
+
+
+def pretrained_elements(parent: Path, section: Train, elements: Sequence[str]) -> list[str]:
+    """Elements of a model that train.start_from names, in its order, for labels of these elements.
+
+    Raises
+    ------
+    ConfigError
+        If it does not know them all, or has another cut-off; its other sizes are its own.
+    """
+    known = ModelRecord.of(parent) or ModelRecord()
+    if missing := [symbol for symbol in elements if symbol not in known.elements]:
+        raise ConfigError(
+            f"{parent}: it knows {', '.join(known.elements) or 'no elements'}, and the labels hold "
+            f"{', '.join(missing)}; expected a train.start_from that was trained on them too"
+        )
+    if known.cutoff_angstrom != section.cutoff_angstrom:
+        raise ConfigError(
+            f"train.cutoff_angstrom is {section.cutoff_angstrom:g}, that of {parent} {known.cutoff_angstrom:g}; "
+            "expected the same"
+        )
+    return known.elements
 
 
 def sound_model(model: Path) -> str:

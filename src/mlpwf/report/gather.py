@@ -34,11 +34,10 @@ K = TypeVar("K")
 
 @dataclass(frozen=True)
 class Model:
-    """One model of a committee: its check after compression and its learning curve."""
+    """One model of a committee: its check once it was deployed."""
 
     name: str
     check: records.ModelCheck | None
-    curve: Columns | None
 
 
 @dataclass(frozen=True)
@@ -244,7 +243,7 @@ def _cycle(reader: _Reader, number: int, folder: paths.Cycle) -> Cycle:
 
 def _model(reader: _Reader, train: paths.Train, index: int) -> Model:
     folder = train.model(index)
-    return Model(str(index), reader.json(folder.check, records.ModelCheck), reader.csv(folder.curve))
+    return Model(str(index), reader.json(folder.check, records.ModelCheck))
 
 
 def _baselines(reader: _Reader, names: Sequence[str]) -> dict[str, list[list[records.TrainErrors]]]:

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlpwf import __version__
+from mlpwf.calculators.registry import class_named
 from mlpwf.campaign import records
-from mlpwf.campaign.records import Settings
 from mlpwf.campaign.resolve import cycles_in_words
 from mlpwf.config.label_engines import LABEL_ENGINES, engine_title
 from mlpwf.errors import DataError
@@ -33,6 +33,7 @@ from mlpwf.figures import (
 from mlpwf.report import calibration, convergence, dynamics, label_error
 from mlpwf.report.gather import Cycle, Record
 from mlpwf.report.parts import Block, Drawing, Part, Table
+from mlpwf.units import words
 
 if TYPE_CHECKING:
     from mlpwf.tables import Columns
@@ -180,9 +181,7 @@ def what_ran(record: Record) -> Part:
     if sets:
         _, first = sets[0]
         facts["Label engine"] = f"{engine_title(first.engine)} {first.engine_version or ''}".strip()
-        facts["Functional"] = _physics(first.physics)
-        facts["Settings"] = _settings(first.physics)
-        facts["k-points"] = _kpoints(first.physics)
+        facts |= class_named(first.engine).told(first.physics)
     table = [
         (name, f"{s.requested:,}", f"{s.accepted:,}", f"{sum(s.rejected.values()):,}", f"{s.reused:,}",
          f"{s.cpu_s / 3600:,.3g}", _figures(s.label_cpu_s_mean))
@@ -191,42 +190,6 @@ def what_ran(record: Record) -> Part:
     header = ("set", "asked for", "accepted", "rejected", "found in store", "CPU-hours", "CPU-s a label")
     tables = [Table("Labels by set.", header, table)] if table else []
     return Part("ran", "What ran", facts={k: v for k, v in facts.items() if v}, tables=tables)
-
-
-def _physics(physics: Settings) -> str:
-    functional = physics.get("functional") or physics.get("input_dft")
-    if functional is None:
-        return "not recorded"
-    corrected = physics.get("dispersion")
-    dispersion, threebody = corrected if isinstance(corrected, list) else ("none", False)
-    names = {"rpbe": "RPBE", "pbe": "PBE", "revpbe": "revPBE", "blyp": "BLYP"}
-    name = names.get(str(functional).lower(), str(functional))
-    d3 = f"D3(BJ), {'two- and three-body' if threebody else 'two-body'} terms"
-    return f"{name} with {d3 if dispersion == 'd3bj' else 'no dispersion correction'}"
-
-
-def _kpoints(physics: Settings) -> str:
-    asked = physics.get("kpoints")
-    if isinstance(asked, Mapping):
-        return f"by the cell of each frame: periodic images at least {asked['image_distance_angstrom']:g} Å apart"
-    if isinstance(asked, list) and asked:
-        return f"{len(asked)} points" if isinstance(asked[0], list) else f"grid {' x '.join(map(str, asked))} through Γ"
-    return "Γ alone" if asked == "gamma" else ""
-
-
-def _settings(physics: Settings) -> str:
-    shown = {
-        k: v
-        for k, v in physics.items()
-        if isinstance(v, int | float | str) and k not in ("functional", "dispersion", "kpoints")
-    }
-    parts = []
-    for key, value in shown.items():
-        name, _, unit = words(key).partition(", ")
-        parts.append(
-            f"{name} {value:g} {unit}".strip() if isinstance(value, float) else f"{name} {value} {unit}".strip()
-        )
-    return ", ".join(parts)
 
 
 def learning(record: Record) -> Part:
@@ -601,19 +564,8 @@ def _structure_panel(columns: Columns | None) -> list[Panel]:
 
 
 DENSITY_TOLERANCE = 0.05
-UNITS = {
-    "_kelvin": "K", "_ps": "ps", "_angstrom2_per_ps": "Å²/ps", "_angstrom2": "Å²", "_angstrom": "Å",
-    "_kj_mol": "kJ/mol", "_mev_atom_ps": "meV/atom/ps", "_mev_atom": "meV/atom", "_ev_atom": "eV/atom",
-    "_ev_angstrom": "eV/Å", "_ev": "eV", "_g_cm3": "g/cm³", "_ry": "Ry", "_bar": "bar", "_fs": "fs", "_s": "s",
-}  # fmt: skip
-
-
-def words(name: str) -> str:
-    """A key such as `density_g_cm3` as words with its unit: `density, g/cm³`."""
-    for suffix in sorted(UNITS, key=len, reverse=True):
-        if name.endswith(suffix) and name != suffix:
-            return f"{name.removesuffix(suffix).replace('_', ' ')}, {UNITS[suffix]}"
-    return name.replace("_", " ")
+EARLIER_DEPLOYED = "compressed.pb"
+"""The file that runs, of records that name none."""
 
 
 def provenance(record: Record) -> Part:
@@ -649,4 +601,4 @@ def provenance(record: Record) -> Part:
 
 def _hash(check: records.ModelCheck) -> str:
     """Of the file that runs; the first characters."""
-    return (check.sha256.get("compressed.pb") or check.sha256.get("model.pb") or "–")[:16]
+    return check.sha256.get(check.files.get("deployed", EARLIER_DEPLOYED), "–")[:16]

@@ -38,7 +38,7 @@ def train_model(
     from mlpwf.config import Site, Train, load_section
     from mlpwf.files import sole_writer
     from mlpwf.potentials.registry import engine
-    from mlpwf.train.recipe import model_to_continue, recipe_of
+    from mlpwf.train.recipe import is_given, model_to_continue, recipe_of
     from mlpwf.train.training import Training, make_model
 
     settings, seed = load_section(Train, config)
@@ -53,7 +53,8 @@ def train_model(
         parent = model_to_continue(settings, by, start, final)
         given = molecules if by.of_molecules else None
         recipe = recipe_of(settings, by, seed, index, labels, parent, given)
-        make_model(Training(out, settings, place, labels, parent, recipe, given))
+        pretrained = is_given(settings, start)
+        make_model(Training(out, settings, place, labels, parent, recipe, given, pretrained))
 
 
 def _of_final_model(settings: Train, config: Path) -> Train:

@@ -8,9 +8,9 @@ from msgspec.structs import asdict, replace
 
 from mlpwf.campaign import records
 from mlpwf.errors import DataError
-from mlpwf.files import copy_whole, write_json
+from mlpwf.files import copy_whole, read_json, write_json
 from mlpwf.potentials.base import Role
-from mlpwf.potentials.record import FINAL_RECORD, ModelRecord, engine_of, model_files, sound_model
+from mlpwf.potentials.record import FINAL_RECORD, ModelRecord, engine_of, model_files, record_path, sound_model
 
 
 def final_files(model: Path) -> dict[Role, Path]:
@@ -68,4 +68,5 @@ def keep_final(model: Path, last: records.Verdict, folder: Path) -> None:
         parents={str(model): hashes[model.name]},
     )
     final = records.Final(**asdict(last), model=str(model), sha256=hashes)
-    write_json(folder / FINAL_RECORD, {**records.as_dict(final), **records.as_dict(record)})
+    whole = read_json(found) if (found := record_path(model)) else {}
+    write_json(folder / FINAL_RECORD, {**whole, **records.as_dict(final), **records.as_dict(record)})

@@ -13,10 +13,10 @@ from mlpwf.campaign import records
 from mlpwf.campaign.records import Document, Settings
 from mlpwf.config import Train
 from mlpwf.config.train import ADDED
-from mlpwf.errors import DataError
+from mlpwf.errors import ConfigError, DataError
 from mlpwf.files import sha256
 from mlpwf.potentials.base import Ability, Engine, Role
-from mlpwf.potentials.record import RECORD, ModelRecord, model_files, sound_model
+from mlpwf.potentials.record import RECORD, ModelRecord, engine_of, model_files, sound_model
 
 RECIPE = "recipe.json"
 
@@ -97,18 +97,28 @@ def model_to_continue(settings: Train, by: Engine, start: Path | None, final: bo
     final
         Whether the final model is trained, which always continues the last one.
 
+    Where `start` is that of train.start_from, it is continued in any case.
+
     Raises
     ------
     DataError
         If it is missing.
     """
-    if start is None or not by.can(Ability.CONTINUE) or not (final or settings.continue_models):
+    given = is_given(settings, start)
+    if start is None or not by.can(Ability.CONTINUE) or not (final or given or settings.continue_models):
         return None
     parent = model_files(by, start)[Role.ORIGINAL]
+    if given and (found := engine_of([parent])).name != by.name:
+        raise ConfigError(f"train.start_from: {settings.start_from} is of engine {found.name}; expected {by.name}")
     if not parent.is_file():
         remedy = "" if final else ", or train.continue_models: false"
         raise DataError(f"{parent}: no such model; expected the one to continue{remedy}")
     return parent
+
+
+def is_given(settings: Train, start: Path | None) -> bool:
+    """Whether a model's folder is that of train.start_from."""
+    return settings.start_from is not None and start is not None and start.samefile(settings.start_from.parent)
 
 
 def begun(work: Path, recipe: Recipe) -> bool:

@@ -43,6 +43,8 @@ class Training:
     recipe: Recipe
     molecules: Path | None = None
     """File with one frame of each species, where the engine needs them."""
+    pretrained: bool = False
+    """Whether `parent` is the user's, see `base.TrainingJob`."""
 
     @property
     def engine(self) -> Engine:
@@ -109,6 +111,7 @@ def _job(training: Training, frames: Sequence[Atoms]) -> TrainingJob:
         recipe.seed,
         recipe.index,
         training.parent,
+        training.pretrained,
         [] if training.molecules is None else read_frames(training.molecules),
     )
 

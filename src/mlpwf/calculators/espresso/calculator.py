@@ -65,6 +65,11 @@ class Espresso(Calculator):
         """The physics with the k-points that its rule gives in a cell."""
         return pw.kpoints_in(physics, cell)
 
+    @classmethod
+    def told(cls, physics: Mapping[str, object]) -> dict[str, str]:
+        """Functional, settings and k-points."""
+        return pw.told(physics)
+
     @property
     def numerics(self) -> Numerics:
         """Mixing, diagonalisation, steps, time and number of retries."""

@@ -22,6 +22,7 @@ from mlpwf.config.site import Site
 from mlpwf.errors import ConfigError, EngineError
 from mlpwf.process import run_engine
 from mlpwf.structures.properties import Properties
+from mlpwf.units import words
 
 _VERSION = re.compile(r"Program PWSCF v\.(\S+) starts")
 _SIGNALLED = 128  # a shell's, mpirun's and srun's exit status from here on: killed by a signal
@@ -144,6 +145,44 @@ def physics(label: Label, pseudopotentials: dict[str, str]) -> Physics:
         "convergence_ry": label.convergence_ry,
         "pseudopotentials": dict(sorted(pseudopotentials.items())),
     }
+
+
+def told(physics: Mapping[str, object]) -> dict[str, str]:
+    """A physics in words: functional with dispersion correction, settings and k-points."""
+    names = {"rpbe": "RPBE", "pbe": "PBE", "revpbe": "revPBE", "blyp": "BLYP"}
+    functional = str(physics.get("functional") or physics.get("input_dft") or "not recorded")
+    shown = {
+        words(key): value
+        for key, value in physics.items()
+        if isinstance(value, int | float) and key not in ("functional", "dispersion", "kpoints")
+    }
+    settings = [" ".join([name, f"{value:g}", *unit]) for (name, *unit), value in
+                ((key.split(", "), value) for key, value in shown.items())]  # fmt: skip
+    found = {
+        "Functional": f"{names.get(functional.lower(), functional)} with {_dispersion(physics.get('dispersion'))}",
+        "Settings": ", ".join(settings),
+        "k-points": _kpoints_told(physics.get("kpoints")),
+    }
+    return {name: text for name, text in found.items() if text}
+
+
+def _dispersion(correction: object) -> str:
+    kind, three_body = correction if isinstance(correction, list) else (correction or "none", False)
+    if kind == "none":
+        return "no dispersion correction"
+    terms = "two- and three-body" if three_body else "two-body"
+    return f"D3(BJ), {terms} terms" if kind == "d3bj" else str(kind)
+
+
+def _kpoints_told(asked: object) -> str:
+    if isinstance(asked, Mapping):
+        rule = {words(str(key)): value for key, value in asked.items()}
+        if set(asked) == {"image_distance_angstrom"}:
+            return f"by the cell of each frame: periodic images at least {asked['image_distance_angstrom']:g} Å apart"
+        return ", ".join(f"{key} {value}" for key, value in rule.items())
+    if isinstance(asked, list) and asked:
+        return f"{len(asked)} points" if isinstance(asked[0], list) else f"grid {' x '.join(map(str, asked))} through Γ"
+    return "Γ alone" if asked == "gamma" else ""
 
 
 def numerics(label: Label) -> Numerics:

@@ -35,6 +35,8 @@ class DeePMD(Engine):
     name = "deepmd"
     abilities = frozenset(Ability)
     files = {Role.ORIGINAL: FROZEN, Role.DEPLOYED: COMPRESSED}  # noqa: RUF012
+    program = "dp"
+    trial = {"cutoff_angstrom": 3.0, "embedding_neurons": [4, 8], "fitting_neurons": [8, 8], "steps": 10}  # noqa: RUF012
     packages = ("deepmd-kit", "dpdata", "numpy")
     expects = "frozen DeePMD models of the elements of this box (else train them again)"
 

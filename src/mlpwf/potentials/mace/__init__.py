@@ -27,6 +27,8 @@ class Mace(Engine):
     name = "mace"
     abilities = frozenset(Ability)
     files = {Role.ORIGINAL: ORIGINAL, Role.DEPLOYED: DEPLOYED}  # noqa: RUF012
+    program = "MACE"
+    trial = {"cutoff_angstrom": 3.0, "mace": {"channels": 4, "layers": 1, "batch": 1}, "steps": 10}  # noqa: RUF012
     packages = ("numpy",)
     expects = "MACE models of the elements of this box (else train them again)"
 

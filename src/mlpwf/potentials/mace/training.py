@@ -21,7 +21,7 @@ from mlpwf.potentials.loss import check_molecules, weights
 from mlpwf.potentials.mace import DEPLOYED, ORIGINAL, Mace
 from mlpwf.potentials.mace.potential import arrays_of
 from mlpwf.potentials.mace.program import REMEDY, VARIABLE, WORKER, interpreter, variables
-from mlpwf.potentials.record import RECORD
+from mlpwf.potentials.record import RECORD, pretrained_elements
 from mlpwf.process import run_engine
 from mlpwf.structures.molecules import scaled_arms
 from mlpwf.structures.properties import of_frame
@@ -43,8 +43,11 @@ def train(job: TrainingJob, progress: Progress) -> Trained:
     """
     folder, section = job.folder, job.section
     numbers = sorted({int(number) for atoms in job.frames for number in atoms.numbers})
-    parent = job.parent if job.parent and _fits(job.parent, section, numbers) else None
-    job = replace(job, parent=parent)
+    elements = [chemical_symbols[number] for number in numbers]
+    if job.parent and job.pretrained:
+        elements = pretrained_elements(job.parent, section, elements)
+    elif job.parent and not _fits(job.parent, section, elements):
+        job = replace(job, parent=None)
     with replacing(folder / "frames.npz") as temporary, temporary.open("wb") as sink:
         np.savez(sink, **_labels(job))
     settings = _settings(job, numbers)
@@ -65,18 +68,16 @@ def train(job: TrainingJob, progress: Progress) -> Trained:
         raise EngineError(f"the training of MACE ended with status {status}; expected 0: {_last_words(folder)}")
     copy_whole(folder / ORIGINAL, folder / DEPLOYED)
     write_text(folder / Mace.curve, curve_csv(folder / "lcurve.out"))
-    elements = [chemical_symbols[number] for number in numbers]
     details = {"steps": settings["steps"], "seed_of_weights": settings["seed"], **read_json(folder / "trained.json")}
-    return Trained(elements, section.cutoff_angstrom, parent, details)
+    return Trained(elements, section.cutoff_angstrom, job.parent, details)
 
 
-def _fits(parent: Path, section: Train, numbers: list[int]) -> bool:
+def _fits(parent: Path, section: Train, symbols: list[str]) -> bool:
     """Whether a model can be continued; if not, why is logged."""
     known = read_json(parent.with_name(RECORD))
     wanted = section.model_dump(mode="json")
     changed = [key for key in SHAPE if known["settings"].get(key) != wanted[key]]
     reason = f"train.{changed[0]} has changed" if changed else ""
-    symbols = [chemical_symbols[number] for number in numbers]
     if known["elements"] != symbols:
         reason = f"it knows {', '.join(known['elements'])}, the labels hold {', '.join(symbols)}"
     if reason:
@@ -91,6 +92,7 @@ def _settings(job: TrainingJob, numbers: list[int]) -> dict[str, Any]:
         "seed": int(np.random.SeedSequence([job.seed, job.member]).generate_state(1)[0] >> 1),
         "numbers": numbers,
         "parent": str(job.parent.resolve()) if job.parent else None,
+        "pretrained": job.pretrained,
         "shape": {"cutoff_angstrom": section.cutoff_angstrom, **section.mace.model_dump(exclude={"batch"})},
         "batch": section.mace.batch,
         "steps": section.steps_continued if continued else section.steps,

@@ -129,10 +129,10 @@ def batch_of(graphs: list[Any]) -> dict[str, torch.Tensor]:
 # ---------------------------------------------------------------- train
 
 
-def atomic_energies(frames: Frames, numbers: list[int]) -> list[float]:
-    """The energies of isolated atoms, in eV, whose sums are nearest to those of the frames, by least squares."""
+def atomic_energies(frames: Frames, numbers: list[int], energies: Any) -> list[float]:
+    """The energies of isolated atoms, in eV, whose sums are nearest to these of the frames, by least squares."""
     counts = np.array([[int(np.sum(frames.of(k, "numbers") == one)) for one in numbers] for k in range(len(frames))])
-    return [float(one) for one in np.linalg.lstsq(counts.astype(float), frames.arrays["energies"], rcond=None)[0]]
+    return [float(one) for one in np.linalg.lstsq(counts.astype(float), energies, rcond=None)[0]]
 
 
 class Loss:
@@ -198,6 +198,8 @@ class Training:
             self.frames = Frames(arrays)
         if job["parent"]:
             self.shape, self.model = opened(Path(job["parent"]))
+            if job["pretrained"] and not Path(CHECKPOINT).is_file():
+                self._settle()
         else:
             self.shape = self._shape()
             self.model = made(self.shape)
@@ -210,13 +212,30 @@ class Training:
         self.loss = Loss(job["weights"])
         self.step = self._resumed()
 
+    def _settle(self) -> None:
+        """Change the energies of isolated atoms, as little as may be, to those of the new labels."""
+        frames, numbers = self.frames, self.shape["numbers"]
+        graphs = [frames.graph(index, self.shape) for index in range(len(frames))]
+        found = [
+            self.model(batch_of(graphs[start : start + self.job["batch"]]), compute_force=False)["energy"].detach()
+            for start in range(0, len(graphs), self.job["batch"])
+        ]
+        missing = frames.arrays["energies"] - torch.cat(found).cpu().numpy()
+        change = atomic_energies(frames, numbers, missing)
+        before = self.shape["atomic_energies_ev"]
+        self.shape = {**self.shape, "atomic_energies_ev": [a + b for a, b in zip(before, change, strict=True)]}
+        weights = self.model.state_dict()
+        self.model = made(self.shape)
+        self.model.load_state_dict({name: weights[name] for name, _ in self.model.named_parameters()}, strict=False)
+        print(f"energies of isolated atoms of {numbers} changed by {[round(one, 3) for one in change]} eV", flush=True)
+
     def _shape(self) -> dict[str, Any]:
         numbers, cutoff = self.job["numbers"], self.job["shape"]["cutoff_angstrom"]
         forces = self.frames.arrays["forces"]
         shape = {
             **self.job["shape"],
             "numbers": numbers,
-            "atomic_energies_ev": atomic_energies(self.frames, numbers),
+            "atomic_energies_ev": atomic_energies(self.frames, numbers, self.frames.arrays["energies"]),
             "force_scale_ev_angstrom": float(np.sqrt(np.mean(forces**2))),
         }
         graphs = [self.frames.graph(index, shape) for index in range(len(self.frames))]

@@ -24,6 +24,7 @@ class Molecular(Engine):
     abilities = frozenset({Ability.TRAIN, Ability.DESCRIPTORS, Ability.LAMMPS})
     files = {Role.ORIGINAL: ORIGINAL, Role.DEPLOYED: DEPLOYED}  # noqa: RUF012
     curve = CURVE
+    program = "force field"
     of_molecules = True
     packages = ("numpy", "scipy")
     expects = "a force field of these molecules, atom by atom"

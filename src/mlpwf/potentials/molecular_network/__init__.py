@@ -53,6 +53,7 @@ class MolecularDeePMD(MolecularNetwork):
 
     name = "molecular_deepmd"
     network = DeePMD()
+    program, trial = DeePMD.program, DeePMD.trial
     files = {**DeePMD.files, Role.BASELINE: DEPLOYED}  # noqa: RUF012
     packages = (*DeePMD.packages, "scipy")
     expects = f"{Molecular.expects}, and {DeePMD.expects}"
@@ -63,6 +64,7 @@ class MolecularMace(MolecularNetwork):
 
     name = "molecular_mace"
     network = Mace()
+    program, trial = Mace.program, Mace.trial
     files = {**Mace.files, Role.BASELINE: DEPLOYED}  # noqa: RUF012
     packages = (*Mace.packages, "scipy")
     expects = f"{Molecular.expects}, and {Mace.expects}"
