@@ -25,6 +25,7 @@ include: "workflow/rules/report.smk"
 localrules:
     all,
     simulate_collect,
+    validate_verdict,
 
 
 rule all:
@@ -41,7 +42,9 @@ onstart:
 
 onsuccess:
     if Path(PATHS.report.page).is_file():
-        print(f"mlpwf: {CAMPAIGN.name} is complete; open {PATHS.report.page}")
+        print(
+            f"mlpwf: {CAMPAIGN.name} is complete; {said_of_potential()}open {PATHS.report.page}"
+        )
 
 
 onerror:

@@ -76,7 +76,7 @@ def _register() -> None:
     app.add_typer(train.app, name="train")
     app.command("explore")(explore.explore)
     app.command("select")(select.select)
-    app.command("validate")(validate.validate)
+    app.add_typer(validate.app, name="validate")
     app.add_typer(simulate.app, name="simulate")
     app.command("analyse")(analyse.analyse)
     app.command("report")(report.report)

@@ -98,6 +98,10 @@ def write_json_if_changed(target: Path | str, document: Any) -> bool:
     return True
 
 
+REMEDY = "if a stage of a campaign made it, remove it and run again"
+"""For a file that cannot be read: it may be a user's own, which nobody should be told to delete."""
+
+
 def read_json(source: Path | str) -> Any:
     """Read a JSON file.
 
@@ -111,7 +115,7 @@ def read_json(source: Path | str) -> Any:
     except FileNotFoundError:
         raise DataError(f"{source}: no such file") from None
     except (ValueError, UnicodeDecodeError) as error:
-        raise DataError(f"{source}: not a JSON file ({error}); delete it and run again") from None
+        raise DataError(f"{source}: not a JSON file ({error}); expected one that mlpwf wrote; {REMEDY}") from None
 
 
 def sha256(source: Path | str) -> str:

@@ -6,7 +6,6 @@ import csv
 
 import numpy as np
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from killing import kill_once
@@ -14,12 +13,10 @@ from mlpwf.campaign.paths import Validate
 from mlpwf.errors import ConfigError, DataError
 from mlpwf.files import read_json, write_json
 from mlpwf.structures.frames import write_frames
-from mlpwf.validate.command import validate
+from mlpwf.validate.command import app
 from mlpwf.validate.runs import run_files
 from toy_water import DENSITY, SYSTEM, WATER, labelled_boxes
 
-app = typer.Typer()
-app.command("validate")(validate)
 SETTINGS = {"molecules": 12, "nve_ps": 0.2, "nvt_ps": 0.2, "npt_ps": 0.2}
 
 
@@ -42,11 +39,11 @@ def run(tmp_path, water_models):
             "molecules": "molecules.extxyz",
         }
         files |= {"test-labels": "labels.extxyz", "out": out}
-        words = [word for key, name in files.items() for word in (f"--{key}", str(tmp_path / name))]
+        words = ["model", *(word for key, name in files.items() for word in (f"--{key}", str(tmp_path / name)))]
         words += ["--model", str(model), *map(str, more)]
         if killed_when:
-            code = "import typer, mlpwf.validate.runs as r; from mlpwf.validate.command import validate; "
-            code += "r.CHECKPOINT_S = 0; typer.run(validate)"
+            code = "import mlpwf.validate.runs as r; from mlpwf.validate.command import app; "
+            code += "r.CHECKPOINT_S = 0; app()"
             kill_once(code, words, tmp_path / out / "work", killed_when)
             return tmp_path / out
         result = CliRunner().invoke(app, words)

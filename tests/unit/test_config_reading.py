@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from mlpwf.config import Select, load_campaign, load_section, load_site, read_yaml
-from mlpwf.errors import ConfigError
+from mlpwf.config import Label, Report, Select, Site, Validate, load_campaign, load_section, load_site, read_yaml
+from mlpwf.config.label import DEFAULT_PSEUDOPOTENTIALS
+from mlpwf.errors import ConfigError, MlpwfError
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n" for before, name in zip("abcdefg", "bcdefgh", strict=True)
@@ -138,3 +139,27 @@ def test_a_resolved_section_of_the_version_before_is_read_without_a_word(tmp_pat
     file.write_text(json.dumps({"arms": ["diversity"], "seed": 1}))
     assert load_section(Select, file)[0].baselines == ["diversity"]
     assert not caplog.records
+
+
+def test_a_verb_takes_the_campaigns_own_file_where_it_takes_a_resolved_section(tmp_path):
+    campaign = tmp_path / "water.yaml"
+    campaign.write_text(
+        "name: x\nseed: 7\nsystem: {molecules: {water: {smiles: O, count: 4}}, density_g_cm3: 1}\n"
+        "label: {cutoff_ry: 40, pseudopotentials: {Cl: Cl.upf}}\nvalidate: {nve_ps: 3}\n"
+    )
+    label, seed = load_section(Label, campaign)
+    assert (label.cutoff_ry, seed) == (40, 7)
+    assert label.pseudopotentials == {**DEFAULT_PSEUDOPOTENTIALS, "Cl": "Cl.upf"}
+    assert load_section(Validate, campaign)[0].nve_ps == 3
+    assert load_section(Report, campaign)[0].title == "x"
+    (tmp_path / "site.yaml").write_text("md_threads: 3\n")
+    assert load_section(Site, tmp_path / "site.yaml")[0].md_threads == 3
+
+
+def test_no_message_asks_to_delete_a_users_own_file(tmp_path):
+    mine = tmp_path / "mine.json"
+    for text, said in (("name: x", "not a JSON file"), ("[1]", "no resolved section; expected results/NAME/config")):
+        mine.write_text(text)
+        with pytest.raises(MlpwfError, match=said) as caught:
+            load_section(Label, mine)
+        assert "delete" not in str(caught.value)

@@ -78,6 +78,29 @@ def test_an_edited_config_repeats_no_cycle_that_another_follows(tiny_water, tmp_
         assert not any("/label/" in name for name in cycles)
 
 
+def test_without_anyway_production_waits_for_a_good_potential(tiny_water, tmp_path):
+    """The demonstration ends at its limit of cycles: not good, so a further temperature is run only when asked for."""
+    found = read(tiny_water / "validate" / "verdict.json")
+    assert found["verdict"] in ("not yet", "broken")
+    assert found["reasons"]
+    terminal = (tiny_water.parents[1] / "terminal.log").read_text()
+    assert f"its potential is {found['verdict']}" in terminal
+    assert f"The potential is {found['verdict']}" in (tiny_water / "report" / "report.html").read_text()
+    shutil.copytree(tiny_water, tmp_path / "results" / "tiny_water")
+    shutil.copytree(tiny_water.parents[1] / ".snakemake" / "metadata", tmp_path / ".snakemake" / "metadata")
+    values = yaml.safe_load((PROJECT / "config" / "systems" / "tiny_water.yaml").read_text())
+    values["simulate"]["temperatures_kelvin"].append(280)
+    system = tmp_path / "edited.yaml"
+    for anyway in (True, False):
+        values["simulate"]["anyway"] = anyway
+        system.write_text(yaml.safe_dump(values))
+        done = plan(tmp_path, system, options=("--cores", "2", "--rerun-triggers", "mtime", "input"))
+        assert done.returncode == 0, done.stderr
+        planned = planned_files(done.stdout.splitlines())
+        assert any("/simulate/280K/" in name for name in planned) is anyway, planned
+        assert any(name.endswith("report.html") for name in planned)
+
+
 def wait_for(condition, process, seconds=900):
     end = time.time() + seconds
     while not condition():

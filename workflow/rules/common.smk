@@ -64,6 +64,9 @@ LABEL_ERROR = (
     else []
 )
 
+# A campaign begun before production waited for a verdict has no such key, and goes on as it is.
+GATED = "anyway" in json.loads(Path(PATHS.config("simulate")).read_text())
+
 if workflow.remote_exec or workflow.subprocess_exec:  # the Snakemake of a cluster's job
     book_snakemake(C, int(os.environ.get("SLURM_CPUS_ON_NODE", 0)))
 
@@ -177,6 +180,16 @@ def final_model(wildcards):
     kept = isinstance(json.loads(final.read_text())["sha256"], str)
     ended_anew = status.stat().st_mtime > final.stat().st_mtime
     return str(earlier if kept and not ended_anew else deployed)
+
+
+def said_of_potential():
+    """The verdict on the potential, for the last line of the terminal."""
+    if FORCE_FIELD or not Path(PATHS.validate.verdict).is_file():
+        return ""
+    found = json.loads(Path(PATHS.validate.verdict).read_text())["verdict"]
+    without = found != "good" and not CAMPAIGN.simulate.anyway
+    remedy = "no production, which `simulate: {anyway: true}` would run; "
+    return f"its potential is {found}; {remedy if without else ''}"
 
 
 def baseline_errors(wildcards):

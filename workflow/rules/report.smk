@@ -5,12 +5,22 @@ OUTPUTS  C/report/report.html
 """
 
 
+def production(wildcards):
+    """The analysis of production, where the final model is good, or a user runs it anyway."""
+    if FORCE_FIELD or PLAN or not GATED or CAMPAIGN.simulate.anyway:
+        return PATHS.analyse.summary
+    verdict = checkpoints.validate_verdict.get().output.verdict
+    found = json.loads(Path(verdict).read_text())["verdict"]
+    return PATHS.analyse.summary if found == "good" else []
+
+
 rule report_page:
     """One self-contained page."""
     input:
         final=[] if FORCE_FIELD else PATHS.final.record,
         errors=[] if FORCE_FIELD else PATHS.validate.errors,
-        dynamics=PATHS.analyse.summary,
+        verdict=[] if FORCE_FIELD or not GATED else PATHS.validate.verdict,
+        dynamics=production,
         label_error=LABEL_ERROR,
         baselines=[] if FORCE_FIELD else baseline_errors,
         config=PATHS.config("report"),

@@ -2,7 +2,8 @@
 
 INPUTS   the model, held-out labels, C/build/molecules.extxyz, C/config/{validate,system,site}.json (a cycle's:
          C/config/cycle/NNN/validate.json)
-OUTPUTS  C/validate/{errors.json,parity.csv,runs.json,nve.csv,rdf.csv,liquid.json}, C/cycle/NNN/validate/… alike
+OUTPUTS  C/validate/{errors.json,parity.csv,runs.json,nve.csv,rdf.csv,liquid.json}, C/cycle/NNN/validate/… alike;
+         C/validate/verdict.json: production waits for it, and there is none if it is not good
 """
 
 
@@ -41,7 +42,7 @@ rule validate_cycle:
         out=str(CYCLE.validate),
         cycle=lambda wildcards: int(wildcards.cycle),
     shell:
-        "mlpwf --log {log:q} validate --config {input.config:q} --site {input.site:q} --system {input.system:q}"
+        "mlpwf --log {log:q} validate model --config {input.config:q} --site {input.site:q} --system {input.system:q}"
         " --model {input.model:q} --molecules {input.molecules:q} --test-labels {input.test:q}"
         " --cycle {params.cycle} --out {params.out:q}"
 
@@ -78,6 +79,23 @@ rule validate_model:
             else []
         ),
     shell:
-        "mlpwf --log {log:q} validate --config {input.config:q} --site {input.site:q} --system {input.system:q}"
+        "mlpwf --log {log:q} validate model --config {input.config:q} --site {input.site:q} --system {input.system:q}"
         " --model {input.model:q} --molecules {input.molecules:q} --test-labels {input.test:q} {params.known:q}"
         " --out {params.out:q}"
+
+
+checkpoint validate_verdict:
+    """Is the final model fit for production?"""
+    input:
+        final=PATHS.final.record,
+        runs=PATHS.validate.runs,
+    output:
+        verdict=PATHS.validate.verdict,
+    log:
+        f"{LOGS}/validate/verdict.log",
+    resources:
+        **SITE.resources("validate"),
+        mem_mb=memory("validate", 1000),
+        runtime=minutes("validate", 30),
+    shell:
+        "mlpwf --log {log:q} validate verdict --final {input.final:q} --runs {input.runs:q} --out {output.verdict:q}"

@@ -215,6 +215,11 @@ class Validate(Folder):
         return self / "runs.json"
 
     @property
+    def verdict(self) -> Path:
+        """Whether the model is fit for production."""
+        return self / "verdict.json"
+
+    @property
     def nve(self) -> Path:
         """Energies of the run at constant energy."""
         return self / "nve.csv"

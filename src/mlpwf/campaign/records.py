@@ -509,6 +509,8 @@ class RunEnd(Record, frozen=True, kw_only=True, omit_defaults=True):
     reason: str
     intact: bool | None = None
     """Whether every molecule was whole at the end; None: not known."""
+    broken: str = ""
+    """The first bond that broke, and when."""
     steps: int | None = None
 
 
@@ -564,6 +566,17 @@ class ValidateRuns(ValidateAsked, frozen=True, kw_only=True):
     def asked(self) -> ValidateAsked:
         """What the runs are of."""
         return ValidateAsked(**{name: getattr(self, name) for name in ValidateAsked.__struct_fields__})
+
+
+class ValidateVerdict(Document, frozen=True, kw_only=True):
+    """validate/verdict.json: whether the final model is fit for production."""
+
+    seed: int
+    model_sha256: str
+    verdict: str
+    """`good`, `not yet` or `broken`."""
+    reasons: list[str]
+    """Why it is not good; none if it is."""
 
 
 class LiquidSamples(Document, frozen=True, kw_only=True):

@@ -67,6 +67,8 @@ class Simulate(Keys, frozen=True, kw_only=True):
 
     force_field: dict[str, str] | None = None
     """Files of a classical force field, by what they hold."""
+    anyway: bool = False
+    """Whether production runs with a potential that is not good."""
     temperatures_kelvin: list[float] = msgspec.field(default_factory=list)
     length_ps: float | list[float] | None = None
 

@@ -54,7 +54,7 @@ def production_settings(simulate: Simulate, system: System, temperature: float) 
     Its length is not among them, nor are the other states: a run may be
     prolonged, and a state added, while what is done stays what it is. A force field counts by its content, elsewhere.
     """
-    left_out = {"temperatures_kelvin", "length_ps", "checkpoint_min", "force_field"}
+    left_out = {"anyway", "temperatures_kelvin", "length_ps", "checkpoint_min", "force_field"}
     kept = simulate.model_dump(mode="json", exclude=left_out, exclude_none=True)
     return {
         "temperature_kelvin": temperature,

@@ -165,9 +165,31 @@ def load_site(source: Path | str) -> Site:
 
 
 def load_section(model: type[S], source: Path | str) -> tuple[S, int]:
-    """Read a resolved section, as the workflow writes it, and its seed."""
+    """Read a section and its seed: a resolved one, as the workflow writes it, or that of a campaign's YAML file.
+
+    Raises
+    ------
+    ConfigError
+        If it is none, with the key, the value found and what is expected.
+    DataError
+        If the file is missing or is not JSON.
+    """
     from mlpwf.files import read_json
 
+    if Path(source).suffix in (".yaml", ".yml"):
+        return _of_campaign(model, source)
     values = read_json(source)
+    if not isinstance(values, dict) or "seed" not in values:
+        raise ConfigError(f"{source}: no resolved section; expected results/NAME/config/*.json, or a campaign's YAML")
     seed = values.pop("seed")
     return parse(model, values, source, written_by_hand=False), seed
+
+
+def _of_campaign(model: type[S], source: Path | str) -> tuple[S, int]:
+    """A section of a campaign's YAML file, or a site, which a YAML file of its own holds."""
+    if issubclass(model, Site):
+        return load_yaml(model, source), Campaign.model_fields["seed"].default
+    campaign = load_campaign(source)
+    name = next(field.alias or key for key, field in Campaign.model_fields.items() if field.annotation is model)
+    values = campaign.sections()[name]
+    return parse(model, {key: value for key, value in values.items() if key != "seed"}, source), campaign.seed

@@ -78,7 +78,9 @@ class Label(Section):
     smearing_width_ry: float = Field(0.01, gt=0, le=0.2, description="smearing width (degauss) in Ry")
     convergence_ry: float = Field(1e-7, gt=0, le=1e-5, description="SCF threshold (conv_thr) in Ry")
     pseudopotentials: dict[Element, FileName] = Field(
-        DEFAULT_PSEUDOPOTENTIALS, description="pseudopotential file by element, below the site's folder"
+        DEFAULT_PSEUDOPOTENTIALS,
+        description="pseudopotential file by element, below the site's folder; what is given here adds to the default "
+        "table, or replaces its file of an element",
     )
     pseudopotential_sums: dict[str, Md5] = Field(
         {}, description="MD5 sum the file of an element must have (`mlpwf label pseudopotentials` prints them)"
@@ -122,6 +124,11 @@ class Label(Section):
         if value not in LABEL_ENGINES:
             raise ValueError(f"expected one of {', '.join(LABEL_ENGINES)}")
         return value
+
+    @field_validator("pseudopotentials", mode="before")
+    @classmethod
+    def _added(cls, value: Any) -> Any:
+        return {**DEFAULT_PSEUDOPOTENTIALS, **value} if isinstance(value, dict) else value
 
     @field_validator("kpoints", mode="wrap")
     @classmethod

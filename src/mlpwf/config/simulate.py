@@ -26,6 +26,11 @@ class Simulate(Section):
     force_field: ForceField | None = Field(
         None, description="classical force field that moves the molecules; unset: the campaign's own model"
     )
+    anyway: bool = Field(
+        False,
+        description="run production with a potential that validate does not find good; the report says so. "
+        "false: there is no production then",
+    )
     molecules: int = Field(512, ge=1, le=MOST_MOLECULES, description="molecules in the production box")
     temperatures_kelvin: Annotated[list[Temperature], EachOnce] = Field(
         [380.0, 340.0, 300.0, 270.0, 240.0], min_length=1, description="temperatures in K"

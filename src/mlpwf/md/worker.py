@@ -39,7 +39,7 @@ from mlpwf.potentials.base import NAN, Spread
 from mlpwf.potentials.committee import Committee
 from mlpwf.potentials.registry import engine
 from mlpwf.structures.frames import quantised, read_frames
-from mlpwf.structures.molecules import centres_of_mass, intact, molecules_in_cell
+from mlpwf.structures.molecules import broken_bond, centres_of_mass, molecules_in_cell
 
 Array = NDArray[np.float64]
 EQUILIBRATED, PHASES = Path("equilibrated.bin"), Path("phases.json")
@@ -188,8 +188,8 @@ def _verdict(box: RunningBox, job: WalkerJob, row: _Row, atoms: Atoms | None, fa
     if not row.temperature <= HOT * job.temperature_kelvin:
         hot = f"{HOT:g} x {job.temperature_kelvin:g} K"
         return "blew up", f"temperature {row.temperature:.4g} K; expected less than {hot}"
-    if not intact(atoms, box.bonded):
-        return "broken", "a molecule is broken"
+    if broken := broken_bond(atoms, box.bonded):
+        return "broken", f"a molecule is broken: {broken}"
     return "finished", ""
 
 
@@ -256,7 +256,9 @@ class _Validation:
         except BlowUpError as error:
             reason = str(error)
         samples.save(None)
-        return RunEnd(stable=not reason, reason=reason, intact=samples.whole, steps=self.step)
+        return RunEnd(
+            stable=not reason, reason=reason, intact=samples.whole, broken=samples.broken, steps=self.step
+        )  # fmt: skip
 
     def _sample(self, samples: _Samples, motion: str, steps: int, *, fresh: bool) -> None:
         """Move, and take a sample every `sample_steps`, from the last one there is."""
@@ -307,6 +309,7 @@ class _Samples:
         self.centres: list[Array] = []
         self.cells: list[Array] = []
         self.whole = True
+        self.broken = ""
 
     def restart(self) -> str | None:
         """Take up what a killed run left; its restart file, or None if it left none."""
@@ -317,6 +320,7 @@ class _Samples:
                 return None
             self.rows, self.centres, self.cells = (list(kept[key]) for key in ("thermo", "centres", "cells"))
             self.whole = bool(kept["whole"])
+            self.broken = str(kept["broken"]) if "broken" in kept else ""
             target = Path(f"{self.name}.bin")
             target.write_bytes(kept["restart"].tobytes())
         return str(target)
@@ -333,7 +337,8 @@ class _Samples:
         self.rows.append([time_ps, temperature, *energies])
         self.centres.append(centres_of_mass(atoms.positions, self.masses, self.molecule))
         self.cells.append(atoms.cell.array)
-        self.whole = self.whole and intact(atoms, box.bonded)
+        if self.whole and (broken := broken_bond(atoms, box.bonded)):
+            self.whole, self.broken = False, f"{broken}, after {time_ps:.3g} ps"
 
     def save(self, restart: bytes | None) -> None:
         """Write all samples and, in a checkpoint, LAMMPS' restart file."""
@@ -345,6 +350,7 @@ class _Samples:
                 cells=np.array(self.cells),
                 mass=self.masses.sum(),
                 whole=self.whole,
+                broken=self.broken,
                 restart=np.frombuffer(restart or b"", dtype=np.uint8),
             )
 

@@ -83,6 +83,7 @@ class Validation:
     errors: records.ValidateErrors | None
     parity: Columns | None
     runs: records.ValidateRuns | None
+    verdict: records.ValidateVerdict | None
     nve: Columns | None
     rdf: Columns | None
 
@@ -272,6 +273,7 @@ def _validation(reader: _Reader) -> Validation:
         errors=reader.json(validate.errors, records.ValidateErrors),
         parity=reader.csv(validate.parity, needs=PARITY),
         runs=reader.json(validate.runs, records.ValidateRuns),
+        verdict=records.read_known(validate.verdict, records.ValidateVerdict),
         nve=reader.csv(validate.nve),
         rdf=reader.csv(validate.rdf),
     )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mlpwf import __version__
 from mlpwf.calculators.registry import class_named
 from mlpwf.campaign import records
+from mlpwf.campaign.judgement import BROKEN, GOOD, NAMES, breaks, doubts_of
 from mlpwf.campaign.resolve import cycles_in_words
 from mlpwf.config.label_engines import LABEL_ENGINES, engine_title
 from mlpwf.errors import DataError
@@ -122,6 +123,11 @@ def verdict(record: Record) -> tuple[str, str, str]:
     """Kind, sentence and reason of how the campaign ended, or stands."""
     if record.classical:
         return "open", "Production by a given force field", "Nothing was labelled, trained or validated."
+    if judged := record.validation.verdict:
+        reason = " ".join(map(_sentence, judged.reasons))
+        anyway = " Production was run all the same (simulate.anyway)." if record.sections.simulate.anyway else ""
+        kind = {GOOD: "converged", BROKEN: "broken"}.get(judged.verdict, "limit")
+        return kind, f"The potential is {judged.verdict}", reason + (anyway if judged.verdict != GOOD else "")
     source = record.final or next((c.status for c in reversed(record.cycles) if c.status), None)
     if source is None:
         return "open", "No verdict yet", "No cycle has been through selection."
@@ -505,7 +511,7 @@ def _runs(record: Record) -> list[tuple[str, records.RunEnd]]:
     runs = record.validation.runs
     if runs is None:
         return []
-    return [("constant N, V, E", runs.nve), ("constant N, V, T", runs.nvt), ("constant N, p, T", runs.npt)]
+    return [(title, getattr(runs, name)) for name, title in NAMES.items()]
 
 
 def _quantities(run: records.RunEnd) -> Iterable[tuple[str, str]]:
@@ -521,28 +527,13 @@ def _quantities(run: records.RunEnd) -> Iterable[tuple[str, str]]:
 
 
 def _unsound(record: Record) -> list[str]:
-    """A sentence for each validation run that blew up, broke molecules, or has another density than is stated."""
-    found = []
-    for title, run in _runs(record):
-        if not run.stable:
-            found.append(f"The run at {title} blew up: {run.reason or 'no reason recorded'}.")
-        elif run.intact is False:
-            found.append(f"Molecules broke in the run at {title}: this model is not ready for production.")
+    """A sentence for each validation run that blew up, broke molecules, drifts, or has another density than stated."""
     runs = record.validation.runs
-    return found if runs is None else [*found, *_other_density(runs.npt)]
+    return [] if runs is None else [_sentence(reason) for reason in (*breaks(runs), *doubts_of(runs))]
 
 
-def _other_density(run: records.Npt) -> Iterable[str]:
-    """A sentence if the density is not the stated one: by more than its error, and by so much that it matters."""
-    density, error, stated = run.density_g_cm3, run.density_error_g_cm3, run.density_expected_g_cm3
-    if density is None or error is None or abs(density - stated) < max(3 * error, DENSITY_TOLERANCE * stated):
-        return
-    word = "less" if density < stated else "more"
-    yield (
-        f"The density at constant N, p, T is {density:.3f} ± {error:.3f} g/cm³, "
-        f"{abs(density / stated - 1):.0%} {word} than the {stated:g} of the system: too few labels, the functional, or "
-        "a run that is too short."
-    )
+def _sentence(reason: str) -> str:
+    return f"{reason[:1].upper()}{reason[1:].removesuffix('.')}."
 
 
 def _energy_panel(columns: Columns | None) -> list[Panel]:
@@ -563,7 +554,6 @@ def _structure_panel(columns: Columns | None) -> list[Panel]:
     return [Panel("Structure: centres of mass", "r, Å", "g(r)", [curve])]
 
 
-DENSITY_TOLERANCE = 0.05
 EARLIER_DEPLOYED = "compressed.pb"
 """The file that runs, of records that name none."""
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mlpwf.campaign import records
 from mlpwf.campaign.accounting import read_costs
+from mlpwf.campaign.judgement import GOOD
 from mlpwf.campaign.paths import Campaign, Cycle, Label, State
 from mlpwf.campaign.records import read_known
 from mlpwf.campaign.sections import Sections, read_sections
@@ -118,18 +119,23 @@ def read_status(folder: Path | str) -> Status:
     cycles = campaign.cycles
     sections = read_sections(campaign, tolerant=True)
     final = read_known(campaign.final.record, records.Final)
-    verdict = final or _last_verdict(campaign)
+    ended = final or _last_verdict(campaign)
+    verdict, reason = (ended.verdict, ended.reason) if ended else (None, None)
+    judged = read_known(campaign.validate.verdict, records.ValidateVerdict)
+    if judged:
+        verdict, reason = judged.verdict, "; ".join(judged.reasons)
+    halted = judged is not None and judged.verdict != GOOD and not sections.simulate.anyway
     page = campaign.report.page
     production = _production(campaign, sections)
     return Status(
         campaign=sections.report.title or campaign.path.resolve().name,
         folder=str(campaign),
-        stage=_stage(campaign, sections, final is not None, production),
+        stage=_stage(campaign, sections, final is not None, halted, production),
         cycle=cycles[-1][0] if cycles else None,
         labels=_labels(campaign),
         errors=tuple(error for number, cycle in cycles if (error := _errors(number, cycle))),
-        verdict=verdict.verdict if verdict else None,
-        reason=verdict.reason if verdict else None,
+        verdict=verdict,
+        reason=reason,
         walkers=_walkers(cycles[-1][1]) if cycles else {},
         production=production,
         cpu_hours=_cpu_hours(campaign),
@@ -143,14 +149,18 @@ def _last_verdict(campaign: Campaign) -> records.Verdict | None:
     return next((verdict for verdict in found if verdict), None)
 
 
-def _stage(campaign: Campaign, sections: Sections, final: bool, production: tuple[RunProgress, ...]) -> str:
-    """The first stage whose result is not there."""
+def _stage(
+    campaign: Campaign, sections: Sections, final: bool, halted: bool, production: tuple[RunProgress, ...]
+) -> str:
+    """The first stage whose result is not there; of a potential that is `halted` there is no production."""
     if campaign.report.page.is_file():
         return "done"
     if sections.classical:
         if not campaign.build.molecules.is_file():
             return "build"
         return _last_stages(campaign, production)
+    if final and halted:
+        return "report"
     if final:
         if not production or not all(run.finished for run in production):
             return "simulate" if campaign.validate.runs.is_file() else "validate and simulate"

@@ -12,7 +12,7 @@ import numpy as np
 from ase import Atoms
 
 from mlpwf.errors import DataError
-from mlpwf.files import replacing
+from mlpwf.files import REMEDY, replacing
 from mlpwf.structures.neighbours import pairs_within
 
 RESOLUTION_ANGSTROM = 1e-6
@@ -57,7 +57,7 @@ def read_frames(source: Path | str) -> list[Atoms]:
         with path.open() as handle:  # of a path, ASE takes what follows an @ for an index
             return list(ase.io.read(handle, index=":", format="extxyz"))
     except Exception as error:
-        raise DataError(f"{path}: not an extended XYZ file ({error}); delete it and run again") from None
+        raise DataError(f"{path}: not an extended XYZ file ({error}); expected one; {REMEDY}") from None
 
 
 def minimum_distance(atoms: Atoms) -> float:

@@ -170,7 +170,12 @@ def closest_contacts(frames: Iterable[Atoms]) -> dict[tuple[str, str], float]:
 
 
 def intact(atoms: Atoms, bonded: NDArray[np.int64], tolerance: float = 1.3) -> bool:
-    """Whether every bond of the reference is still shorter than `tolerance` covalent sums.
+    """Whether every bond of the reference is still shorter than `tolerance` covalent sums."""
+    return not broken_bond(atoms, bonded, tolerance)
+
+
+def broken_bond(atoms: Atoms, bonded: NDArray[np.int64], tolerance: float = 1.3) -> str:
+    """The bond that is longest beside `tolerance` covalent sums, in words; empty: none is longer.
 
     At 1.3 (C-C 1.98, C-H 1.39, O-H 1.26 Å) a bond is close to the greatest force it can take, and breaking is what
     closed shells do not describe. Thermal motion stays below: 1.12 in 54 frames of toluene at up to 500 K, 1.19 where
@@ -179,13 +184,20 @@ def intact(atoms: Atoms, bonded: NDArray[np.int64], tolerance: float = 1.3) -> b
     from ase.data import covalent_radii
 
     if len(bonded) == 0:
-        return True
+        return ""
     vectors = atoms.positions[bonded[:, 0]] - atoms.positions[bonded[:, 1]]
     fractional = vectors @ np.linalg.inv(atoms.cell.array)
     vectors = (fractional - np.round(fractional)) @ atoms.cell.array
     limit = tolerance * (covalent_radii[atoms.numbers[bonded[:, 0]]] + covalent_radii[atoms.numbers[bonded[:, 1]]])
     distances = np.linalg.norm(vectors, axis=1)
-    return bool(np.all(np.isfinite(distances)) and np.all(distances < limit))
+    beyond = np.where(np.isfinite(distances), distances / limit, np.inf)
+    worst = int(np.argmax(beyond))
+    if beyond[worst] < 1:
+        return ""
+    one, other = bonded[worst].tolist()
+    names = f"{atoms.symbols[one]}{one + 1}–{atoms.symbols[other]}{other + 1}"
+    where = f" of molecule {int(atoms.arrays['molecule'][one]) + 1}" if "molecule" in atoms.arrays else ""
+    return f"{names}{where} is {distances[worst]:.2f} Å long; expected less than {limit[worst]:.2f}"
 
 
 def species_numbers(atoms: Atoms, references: Sequence[Atoms]) -> NDArray[np.int64]:

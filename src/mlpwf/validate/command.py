@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from mlpwf.campaign.records import Errors
 
 log = logging.getLogger(__name__)
+app = typer.Typer(help="Errors of a model, its runs, and the verdict on it.", no_args_is_help=True)
 
 
-def validate(
+@app.command("model")
+def validate_model(
     config: Annotated[Path, typer.Option(help="Resolved section: C/config/validate.json.")],
     site: Annotated[Path, typer.Option(help="Resolved site: C/config/site.json.")],
     system: Annotated[Path, typer.Option(help="Resolved section: C/config/system.json.")],
@@ -58,6 +60,24 @@ def validate(
         runs = None if known is None else taken_over(paths.Validate(known), asked, files)
         records.write(files.runs, runs or validate_runs(validation, cycle))
         forget_work(validation)
+
+
+@app.command("verdict")
+def validate_verdict(
+    final: Annotated[Path, typer.Option(help="Record of the final model: C/train/final/final.json.")],
+    runs: Annotated[Path, typer.Option(help="Its runs: C/validate/runs.json.")],
+    out: Annotated[Path, typer.Option(help="File of the verdict: C/validate/verdict.json.")],
+) -> None:
+    """Say whether the final model is fit for production: good, not yet or broken, and why."""
+    from mlpwf.campaign import records
+    from mlpwf.campaign.accounting import accounted
+    from mlpwf.campaign.judgement import judge
+    from mlpwf.files import sole_writer
+
+    with sole_writer(out.parent), accounted(out.parent, "validate"):
+        found = judge(records.read(final, records.Verdict), records.read(runs, records.ValidateRuns))
+        records.write(out, found)
+    log.info("validate: %s", "; ".join([found.verdict, *found.reasons]))
 
 
 def _log_errors(overall: Errors) -> None:
