@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from mlpwf.report.command import report
+from mlpwf.report.dynamics import activation_energy
 from mlpwf.report.gather import gather
 from mlpwf.report.page import provenance
 from mlpwf.report.parts import Drawing
@@ -308,6 +309,23 @@ def test_another_density_than_is_stated_is_said_on_the_page(tmp_path: Path) -> N
         warnings = " ".join(re.findall(r'<p class="warning">(.*?)</p>', _make(root), flags=re.DOTALL))
         assert (f"is {density:.3f} ± {error:.3f} g/cm³" in warnings) is said
     assert "7% more than the 0.867 of the system" in warnings
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "shown"), [(28.4, 1.9, "28.4 ± 1.9"), (0.404, 1.8, "–"), (12.0, float("nan"), "–")]
+)
+def test_an_activation_energy_within_its_error_is_no_number(value: float, error: float, shown: str) -> None:
+    row = {
+        "quantity": "tau_overlap",
+        "definition": "E_app(T) = R d ln τ/d(1/T)",
+        "law": "Arrhenius",
+        "molecules": "all",
+    }
+    numbers = {"temperature_kelvin": 300.0, "energy_kj_mol": value, "energy_error_kj_mol": error}
+    table = {name: np.array([one]) for name, one in (row | numbers).items()}
+    found, about = activation_energy({"energies": table})
+    assert found == shown
+    assert ("too short to tell" in about) is (shown == "–")
 
 
 def test_a_campaign_that_has_only_begun_has_a_page(tmp_path: Path) -> None:

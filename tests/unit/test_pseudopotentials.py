@@ -167,7 +167,7 @@ def test_a_file_with_another_sum_is_refused_by_the_check_and_by_the_labels(tmp_p
 def test_missing_files_and_elements(tmp_path):
     label = Label(pseudopotentials={"O": "O.UPF"})
     assert "no file" in check("O", label, tmp_path).findings[0][1]
-    assert "no file is named" in check("H", label, tmp_path).findings[0][1]
+    assert "no file is named" in check("Xe", label, tmp_path).findings[0][1]
 
 
 @pytest.mark.parametrize("sums", [{"O": "abc"}, {"O": "g" * 32}, {"Xe": "0" * 32}])

@@ -35,6 +35,10 @@ def dynamics(record: Record) -> Part:
     return Part("dynamics", "Dynamics of the liquid", drawings=drawings, tables=shown, warnings=_warnings(record))
 
 
+UNKNOWN = 0.5
+"""A quantity whose standard error is more than this part of it is not shown as known."""
+
+
 def activation_energy(tables: Mapping[str, Columns]) -> tuple[str, str]:
     """The headline: E_app of the first correlator that has it at the coldest such state, and what it is."""
     energies = tables.get("energies")
@@ -55,9 +59,10 @@ def activation_energy(tables: Mapping[str, Columns]) -> tuple[str, str]:
         mine = np.flatnonzero(known & (energies["quantity"] == quantity))
         if len(mine):
             k = mine[np.argmin(energies["temperature_kelvin"][mine])]
-            error = float(energies["energy_error_kj_mol"][k])
-            text = f"{float(energies['energy_kj_mol'][k]):#.3g}".rstrip(".")
-            text += f" ± {error:.2g}" if np.isfinite(error) else ""
+            value, error = float(energies["energy_kj_mol"][k]), float(energies["energy_error_kj_mol"][k])
+            if not error <= UNKNOWN * abs(value):
+                return "–", "kJ/mol, not known: the runs are too short to tell"
+            text = f"{value:#.3g}".rstrip(".") + f" ± {error:.2g}"
             at = f"{float(energies['temperature_kelvin'][k]):g} K"
             return (
                 text,
