@@ -185,6 +185,7 @@ def test_a_campaign_that_ended_with_one_final_model_goes_on_as_it_is(tmp_path):
         write_verdict(campaign, cycle, verdict)
     for summary in campaign.glob("simulate/*/segment/000/summary.json"):
         summary.write_text(json.dumps({"stable": True, "end_ps": 2.0}))
+    (campaign / "validate" / "verdict.json").write_text(json.dumps({"verdict": "not yet", "reasons": ["limit"]}))
     site = PROJECT / "config" / "sites" / "local.yaml"
     command = [*SNAKEMAKE, "--cores", "1", "--directory", str(tmp_path), "--touch"]
     subprocess.run([*command, "--config", f"system={system}", f"site={site}"], capture_output=True, check=True)

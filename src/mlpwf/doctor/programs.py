@@ -90,6 +90,7 @@ def training(train: Train, site: Site, folder: Path, elements: list[str]) -> Ite
 def dynamics(train: Train, site: Site, folder: Path, elements: list[str]) -> Iterator[Finding]:
     """A few steps of LAMMPS under the model `training` has left in `folder`."""
     from mlpwf.md.lammps import WalkerJob, describe_exit, last_words, run_worker
+    from mlpwf.potentials.base import Role
     from mlpwf.potentials.record import model_files
     from mlpwf.potentials.registry import engine
     from mlpwf.structures.frames import quantised, write_frames
@@ -102,7 +103,7 @@ def dynamics(train: Train, site: Site, folder: Path, elements: list[str]) -> Ite
     for name in ("box", "references"):
         write_frames(work / f"{name}.extxyz", [quantised(atoms)])
     job = WalkerJob(
-        engine=by.name, models=[[str(file.resolve())] for file in model_files(by, folder).values()],
+        engine=by.name, models=2 * [[str(model_files(by, folder)[Role.DEPLOYED].resolve())]],
         box=str((work / "box.extxyz").resolve()), references=str((work / "references.extxyz").resolve()), seed=1,
         temperature_kelvin=100.0, pressure_bar=None, timestep_fs=0.5, steps=STEPS, steps_between_frames=STEPS,
         blow_up_ev_angstrom=1e6, state="doctor", walker=0,
