@@ -45,6 +45,10 @@ onsuccess:
         print(
             f"mlpwf: {CAMPAIGN.name} is complete; {said_of_potential()}open {PATHS.report.page}"
         )
+        if not FORCE_FIELD:
+            print(
+                f"mlpwf: to use the potential: mlpwf model show {PATHS.final / DEPLOYED}"
+            )
 
 
 onerror:

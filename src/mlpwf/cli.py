@@ -62,6 +62,7 @@ def _register() -> None:
     from mlpwf.doctor import command as doctor
     from mlpwf.explore import command as explore
     from mlpwf.label import commands as label
+    from mlpwf.model import command as model
     from mlpwf.plan import command as plan
     from mlpwf.report import command as report
     from mlpwf.select import command as select
@@ -80,6 +81,7 @@ def _register() -> None:
     app.add_typer(simulate.app, name="simulate")
     app.command("analyse")(analyse.analyse)
     app.command("report")(report.report)
+    app.add_typer(model.app, name="model")
     app.command("status")(status.status)
     app.command("plan")(plan.plan)
     app.command("doctor")(doctor.doctor)

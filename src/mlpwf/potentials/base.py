@@ -292,5 +292,8 @@ class Potential(ABC):
     def calculator(self) -> Calculator:
         """The potential as an ASE calculator."""
         from mlpwf.potentials.calculator import PotentialCalculator
+        from mlpwf.structures.molecules import numbered
 
-        return PotentialCalculator(self.predict)
+        if not self.engine.of_molecules:
+            return PotentialCalculator(self.predict)
+        return PotentialCalculator(lambda frames: self.predict([numbered(atoms) for atoms in frames]))

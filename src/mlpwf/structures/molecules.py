@@ -135,6 +135,31 @@ def fragments(atoms: Atoms) -> int:
     return int(connected_components(graph, directed=False, return_labels=False))
 
 
+def numbered(atoms: Atoms) -> Atoms:
+    """A copy whose array `molecule` numbers its molecules from 0: that which it has, or what bonds hold together.
+
+    Raises
+    ------
+    DataError
+        If the atoms of a molecule do not follow one another.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    copy: Atoms = atoms.copy()
+    if "molecule" in copy.arrays:
+        return copy
+    copy.arrays["molecule"] = np.zeros(len(copy), dtype=int)
+    pairs = bonds(copy)
+    graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(copy), len(copy)))
+    _, pieces = connected_components(graph, directed=False)
+    begins = np.flatnonzero(np.diff(pieces, prepend=-1))
+    if len(begins) > len(np.unique(pieces)):
+        raise DataError("atoms of a molecule do not follow one another; expected molecule after molecule: sort them")
+    copy.arrays["molecule"] = np.searchsorted(begins, np.arange(len(copy)), side="right") - 1
+    return copy
+
+
 def contacts(atoms: Atoms, reach_angstrom: float = 3.0) -> dict[tuple[str, str], float]:
     """How close two molecules, or a molecule and its own image, come.
 
