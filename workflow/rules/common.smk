@@ -115,10 +115,12 @@ def previous(cycle):
 
 
 def repeated(flag, name):
-    """A params function: `flag` before each file of the named input."""
+    """A params function: `flag` before each file of the named input, which may be one, or none."""
 
     def words(wildcards, input):
-        return [word for path in input.get(name) for word in (flag, path)]
+        found = input.get(name) or []
+        files = [found] if isinstance(found, str) else found
+        return [word for path in files for word in (flag, path)]
 
     return words
 

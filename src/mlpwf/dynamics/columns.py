@@ -21,6 +21,7 @@ TRUE = ("True", "1", "1.0")  # however a table's true was read
 UNIT = re.compile(r"(_per)?_(kelvin|ps|angstrom2?|kj_mol|ev|mpa_s)(?=_|$)")
 """A unit in a column's name; in reduced units there is none."""
 ALL = "all"
+NO_ERROR = "too short for an error"
 
 
 def quantity_name(name: str) -> str:
@@ -186,12 +187,19 @@ def number_text(table: Columns, k: int, name: str) -> str:
 
 
 def cell(table: Columns, k: int, value: str, error: str, verdict: str) -> str:
-    """A number of a row as the report tells it: with its error, and its verdict where that is not ok."""
+    """A number of a row as the report tells it: with its error, and its verdict where that is not ok.
+
+    A number whose error the runs are too short to tell is none.
+    """
     found: Any = table[value][k] if value in table else float("nan")
     if isinstance(found, str):
         return found
-    text = f"{found:.4g}" if np.isfinite(found) else "–"
-    if error in table and table[error].dtype.kind == "f" and np.isfinite(table[error][k]):
-        text += f" ± {table[error][k]:.2g}"
     word = str(table[verdict][k]) if verdict in table else OK
-    return text if word in (OK, "nan", "") else f"{text} ({word})"
+    word = "" if word in (OK, "nan") else word
+    text = f"{found:.4g}" if np.isfinite(found) else "–"
+    if error in table and table[error].dtype.kind == "f":
+        if np.isfinite(table[error][k]):
+            text += f" ± {table[error][k]:.2g}"
+        elif np.isfinite(found):
+            text, word = "–", word or NO_ERROR
+    return f"{text} ({word})" if word else text
