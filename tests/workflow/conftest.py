@@ -18,6 +18,7 @@ CORES = max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("PYTEST_XDIST_
 # Each stage does what it does in the shipped campaign, on a quarter of the labels and steps.
 SMALL_TOLUENE = {
     "build": {"bulk_frames": 8, "test_frames": 3, "density_scales": [0.94, 1.0], "steps_between_frames": 4},
+    "label": {"error_frames": 0},
     "train": {"steps": 400, "steps_continued": 300, "steps_final": 100},
     "explore": {"walkers": 1, "steps": 400},
     "select": {"budget": 4},

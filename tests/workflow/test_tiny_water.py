@@ -84,8 +84,8 @@ def test_without_anyway_production_waits_for_a_good_potential(tiny_water, tmp_pa
     assert found["verdict"] in ("not yet", "broken")
     assert found["reasons"]
     terminal = (tiny_water.parents[1] / "terminal.log").read_text()
-    assert f"its potential is {found['verdict']}" in terminal
-    assert f"The potential is {found['verdict']}" in (tiny_water / "report" / "report.html").read_text()
+    assert f"the verdict on its potential is '{found['verdict']}'" in terminal
+    assert f"Verdict on the potential: {found['verdict']}" in (tiny_water / "report" / "report.html").read_text()
     shutil.copytree(tiny_water, tmp_path / "results" / "tiny_water")
     shutil.copytree(tiny_water.parents[1] / ".snakemake" / "metadata", tmp_path / ".snakemake" / "metadata")
     values = yaml.safe_load((PROJECT / "config" / "systems" / "tiny_water.yaml").read_text())

@@ -191,7 +191,7 @@ def said_of_potential():
     found = json.loads(Path(PATHS.validate.verdict).read_text())["verdict"]
     without = found != "good" and not CAMPAIGN.simulate.anyway
     remedy = "no production, which `simulate: {anyway: true}` would run; "
-    return f"its potential is {found}; {remedy if without else ''}"
+    return f"the verdict on its potential is '{found}'; {remedy if without else ''}"
 
 
 def baseline_errors(wildcards):

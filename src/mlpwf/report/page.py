@@ -127,7 +127,7 @@ def verdict(record: Record) -> tuple[str, str, str]:
         reason = " ".join(map(_sentence, judged.reasons))
         anyway = " Production was run all the same (simulate.anyway)." if record.sections.simulate.anyway else ""
         kind = {GOOD: "converged", BROKEN: "broken"}.get(judged.verdict, "limit")
-        return kind, f"The potential is {judged.verdict}", reason + (anyway if judged.verdict != GOOD else "")
+        return kind, f"Verdict on the potential: {judged.verdict}", reason + (anyway if judged.verdict != GOOD else "")
     source = record.final or next((c.status for c in reversed(record.cycles) if c.status), None)
     if source is None:
         return "open", "No verdict yet", "No cycle has been through selection."
