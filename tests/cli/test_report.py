@@ -328,6 +328,18 @@ def test_an_activation_energy_within_its_error_is_no_number(value: float, error:
     assert ("too short to tell" in about) is (shown == "–")
 
 
+@pytest.mark.usefixtures("drawn")
+def test_the_verdict_on_the_potential_is_the_first_line(tmp_path: Path) -> None:
+    root = campaign(tmp_path, cycles=1)
+    verdict = {"mlpwf": "1", "seed": 1, "model_sha256": "ab", "verdict": "broken", "reasons": ["it blew up", "too few"]}
+    (root / "validate" / "verdict.json").write_text(json.dumps(verdict))
+    head = _make(root).split("<section", maxsplit=1)[0]
+    assert "<b>Verdict on the potential: broken.</b> It blew up. Too few. There is no production;" in head
+    verdict |= {"verdict": "good", "reasons": []}
+    (root / "validate" / "verdict.json").write_text(json.dumps(verdict))
+    assert "<b>Verdict on the potential: good.</b>" in _make(root)
+
+
 def test_a_campaign_that_has_only_begun_has_a_page(tmp_path: Path) -> None:
     root = campaign(tmp_path, cycles=1)
     for path in root.iterdir():

@@ -58,7 +58,8 @@ def test_a_sound_potential_of_a_converged_campaign_is_good():
         ),
         (
             Verdict(cycle=1, verdict="limit", reason="too few"),
-            {"npt": Npt(stable=True, reason="", intact=False, density_expected_g_cm3=1.0,
+            {"npt": Npt(stable=True, reason="", intact=False, density_expected_g_cm3=1.0, density_g_cm3=1.0,
+                        density_error_g_cm3=0.01,
                         broken="C1–H8 of molecule 3 is 1.61 Å long; expected less than 1.39, after 0.4 ps")},
             "broken", "molecules broke in the run at constant N, p, T: C1–H8 of molecule 3 is 1.61 Å long",
         ),
@@ -69,6 +70,19 @@ def test_what_is_wrong_is_said(last: Verdict, changes: dict, verdict: str, said:
     assert found.verdict == verdict
     assert said in found.reasons[0]
     assert len(found.reasons) == 1 + (verdict == "broken" and last.verdict != "converged")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"nve": Nve(stable=True, reason="", intact=True)}, "the drift of the energy is not known"),
+        ({"npt": Npt(stable=True, reason="", density_expected_g_cm3=1.0)}, "the density is not known: the run is too"),
+    ],
+)
+def test_what_is_not_known_is_not_good(changes: dict, said: str):
+    found = judge(CONVERGED, runs(**changes))
+    assert found.verdict == "not yet"
+    assert said in found.reasons[0]
 
 
 def test_differences_within_their_errors_are_no_reason():

@@ -25,7 +25,7 @@ def test_its_model_is_stable_and_accurate_for_its_few_labels(small_toluene):
     assert nvt["intact"] is True, nvt
     errors = read(small_toluene / "validate" / "errors.json")["overall"]
     assert errors["force_rmse_ev_angstrom"] < 0.15, errors
-    assert errors["force_inter_rmse_ev_angstrom"] < 0.2, errors
+    assert errors["force_inter_rmse_ev_angstrom"] < 0.3, errors
 
 
 @pytest.mark.long

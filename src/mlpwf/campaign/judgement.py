@@ -63,9 +63,11 @@ def _of_cycles(last: Verdict) -> Iterator[str]:
 
 
 def _drifts(run: Nve) -> Iterator[str]:
-    """A sentence if the energy drifts: by more than its error, and by so much that it matters."""
+    """A sentence if the drift of the energy is not known, or there: beyond its error, and by enough to matter."""
     drift, error = run.drift_mev_atom_ps, run.drift_error_mev_atom_ps
-    if drift is not None and error is not None and abs(drift) > max(SURE * error, DRIFT_TOLERANCE_MEV_ATOM_PS):
+    if run.stable and (drift is None or error is None):
+        yield "the drift of the energy is not known: the run is too short; make validate.nve_ps longer"
+    elif drift is not None and error is not None and abs(drift) > max(SURE * error, DRIFT_TOLERANCE_MEV_ATOM_PS):
         yield (
             f"the energy drifts by {drift:+.3f} ± {error:.3f} meV/atom/ps; expected at most "
             f"{DRIFT_TOLERANCE_MEV_ATOM_PS:g}: a shorter validate.timestep_fs, or more labels"
@@ -73,9 +75,13 @@ def _drifts(run: Nve) -> Iterator[str]:
 
 
 def _other_density(run: Npt) -> Iterator[str]:
-    """A sentence if the density is not the stated one: by more than its error, and by so much that it matters."""
+    """A sentence if the density is not known, or not the stated one: beyond its error, and by enough to matter."""
     density, error, stated = run.density_g_cm3, run.density_error_g_cm3, run.density_expected_g_cm3
-    if density is None or error is None or abs(density - stated) < max(SURE * error, DENSITY_TOLERANCE * stated):
+    if density is None or error is None:
+        if run.stable:
+            yield "the density is not known: the run is too short; make validate.npt_ps longer"
+        return
+    if abs(density - stated) < max(SURE * error, DENSITY_TOLERANCE * stated):
         return
     word = "less" if density < stated else "more"
     yield (

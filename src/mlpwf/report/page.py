@@ -125,9 +125,12 @@ def verdict(record: Record) -> tuple[str, str, str]:
         return "open", "Production by a given force field", "Nothing was labelled, trained or validated."
     if judged := record.validation.verdict:
         reason = " ".join(map(_sentence, judged.reasons))
-        anyway = " Production was run all the same (simulate.anyway)." if record.sections.simulate.anyway else ""
+        if judged.verdict != GOOD:
+            anyway = "Production was run all the same, for simulate.anyway is true."
+            without = "There is no production; simulate.anyway: true would run it."
+            reason += f" {anyway if record.sections.simulate.anyway else without}"
         kind = {GOOD: "converged", BROKEN: "broken"}.get(judged.verdict, "limit")
-        return kind, f"Verdict on the potential: {judged.verdict}", reason + (anyway if judged.verdict != GOOD else "")
+        return kind, f"Verdict on the potential: {judged.verdict}", reason
     source = record.final or next((c.status for c in reversed(record.cycles) if c.status), None)
     if source is None:
         return "open", "No verdict yet", "No cycle has been through selection."
