@@ -341,7 +341,7 @@ def test_the_set_is_checked_before_any_job(study):
     table = {"H": "HUSPBE.RRKJ3", "C": "C.pbe-van_bm.UPF", "O": "O.pbe-rrkjus.UPF"}
     study.configure([], pseudopotentials=table)
     printed = study.run("pseudopotentials")
-    rows = {line.split()[0]: line.split() for line in printed.splitlines()[1:4]}
+    rows = {line.split()[0]: line.split() for line in printed.splitlines()[1:5]}
     assert rows["H"][1:5] == ["HUSPBE.RRKJ3", "US", "1", "PBE"]
     assert rows["C"][-1] == "note"
     assert "C, note: made with PBE for calculations with RPBE" in printed

@@ -127,6 +127,9 @@ def _read_set(source: Path, settings: Label) -> Label:
             f"{source}: found {type(files).__name__}; expected a line such as 'H: H.pbe-kjpaw.UPF' for each element"
         )
     try:
-        return Label.model_validate({**settings.model_dump(), "pseudopotentials": files, "pseudopotential_sums": {}})
+        found = Label.model_validate({**settings.model_dump(), "pseudopotentials": files, "pseudopotential_sums": {}})
     except ValidationError as error:
         raise ConfigError(f"{source}: {one_line(error)}") from None
+    # a set stands for itself: what it lacks is not filled in from the default table
+    own = {element: name for element, name in found.pseudopotentials.items() if element in files}
+    return found.model_copy(update={"pseudopotentials": own})
