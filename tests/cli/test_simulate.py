@@ -117,10 +117,10 @@ def runs_of_forces_from_outside(tmp_path_factory):
     folder = tmp_path_factory.mktemp("outside")
     place = Place(folder, train_mace(folder / "model", "molecular"))
     changes = {
-        "stress_interval_fs": 5,
-        "linear_interval_ps": 0.025,
-        "length_ps": 0.15,
-        "equilibration_ps": 0.05,
+        "stress_interval_fs": 10,
+        "linear_interval_ps": 0.05,
+        "length_ps": 0.3,
+        "equilibration_ps": 0.1,
     }
     return cut_and_killed(place, **changes)
 

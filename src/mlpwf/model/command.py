@@ -14,7 +14,7 @@ app = typer.Typer(help="A trained potential: what it is, and how to use it.", no
 
 @app.command("show")
 def show(
-    model: Annotated[Path, typer.Argument(help="deployed file of a model, such as C/train/final/compressed.pb")],
+    model: Annotated[Path, typer.Argument(help="deployed file of a model, in C/train/final")],
 ) -> None:
     """Say what a potential is, how good it was found, and how ASE and LAMMPS use it."""
     from mlpwf.model.about import facts, use
@@ -27,7 +27,7 @@ def show(
 
 @app.command("export")
 def export(
-    model: Annotated[Path, typer.Argument(help="deployed file of a model, such as C/train/final/compressed.pb")],
+    model: Annotated[Path, typer.Argument(help="deployed file of a model, in C/train/final")],
     box: Annotated[Path, typer.Option(help="a periodic box, in any format ASE reads; of several frames the first")],
     out: Annotated[Path, typer.Option(help="a new folder for LAMMPS' files")],
     molecules: Annotated[
