@@ -13,7 +13,8 @@ from mlpwf.campaign.records import Errors
 from mlpwf.config import Site, Train, load_campaign
 from mlpwf.config.train import Mace
 from mlpwf.errors import ConfigError, MlpwfError
-from mlpwf.potentials.mace import DEPLOYED
+from mlpwf.potentials.base import TrainingJob
+from mlpwf.potentials.mace import DEPLOYED, ORIGINAL
 from mlpwf.potentials.metrics import errors_by_state
 from mlpwf.potentials.registry import engine
 from mlpwf.structures.frames import write_frames
@@ -66,6 +67,12 @@ def errors(folder: Path, frames: list[Atoms]) -> Errors:
     return errors_by_state(frames, [of_frame(atoms) for atoms in frames], predicted, [""] * len(frames)).overall
 
 
+def _energy(job: TrainingJob) -> float:
+    """Of the first frame, by the model of a training."""
+    engine("mace").train(job, lambda *_: None)
+    return engine("mace").open([job.folder / DEPLOYED]).predict(job.frames[:1])[0].energy
+
+
 @pytest.mark.engine
 def test_it_learns_faster_and_finds_its_energies(tmp_path: Path):
     needs_mace()
@@ -79,6 +86,13 @@ def test_it_learns_faster_and_finds_its_energies(tmp_path: Path):
     assert tuned.force_rmse_ev_angstrom < 0.6 * fresh.force_rmse_ev_angstrom
     assert tuned.energy_rmse_mev_atom < 50
     assert engine("mace").open([tmp_path / "tuned" / DEPLOYED]).elements == ["H", "C", "O"]
+
+    section = SECTION.model_copy(update={"start_from": given})
+    again = TrainingJob(tmp_path / "again", new, section, Site(), 1, 0, first / ORIGINAL, True)
+    again.folder.mkdir()
+    whole, resumed = (_energy(again) for _ in range(2))
+    assert (again.folder / "checkpoint.pt").is_file(), "the second training goes on from it"
+    assert resumed == pytest.approx(whole, abs=1e-3)
 
     narrow = tmp_path / "fresh"
     with pytest.raises(ConfigError, match=r"it knows H, O, and the labels hold C; expected a train\.start_from"):

@@ -56,12 +56,17 @@ def test_production_is_readable_and_analysed(tiny_water):
     assert sorted(table["temperature_kelvin"]) == [300, 325, 350]
 
 
+def copied(campaign, folder):
+    """A finished campaign in another folder, with what Snakemake knows of it."""
+    shutil.copytree(campaign, folder / "results" / campaign.name)
+    shutil.copytree(campaign.parents[1] / ".snakemake" / "metadata", folder / ".snakemake" / "metadata")
+
+
 def test_an_edited_config_repeats_no_cycle_that_another_follows(tiny_water, tmp_path):
     """Only what follows the edit is planned: the last cycle anew, none of its labels, none before it."""
     last = read(tiny_water / "train" / "final" / "final.json")["cycle"]
     assert last >= 1
-    shutil.copytree(tiny_water, tmp_path / "results" / "tiny_water")
-    shutil.copytree(tiny_water.parents[1] / ".snakemake" / "metadata", tmp_path / ".snakemake" / "metadata")
+    copied(tiny_water, tmp_path)
     values = yaml.safe_load((PROJECT / "config" / "systems" / "tiny_water.yaml").read_text())
     system = tmp_path / "edited.yaml"
     options = ("--cores", "2", "--rerun-triggers", "mtime", "input")
@@ -86,8 +91,7 @@ def test_without_anyway_production_waits_for_a_good_potential(tiny_water, tmp_pa
     terminal = (tiny_water.parents[1] / "terminal.log").read_text()
     assert f"the verdict on its potential is '{found['verdict']}'" in terminal
     assert f"Verdict on the potential: {found['verdict']}" in (tiny_water / "report" / "report.html").read_text()
-    shutil.copytree(tiny_water, tmp_path / "results" / "tiny_water")
-    shutil.copytree(tiny_water.parents[1] / ".snakemake" / "metadata", tmp_path / ".snakemake" / "metadata")
+    copied(tiny_water, tmp_path)
     values = yaml.safe_load((PROJECT / "config" / "systems" / "tiny_water.yaml").read_text())
     values["simulate"]["temperatures_kelvin"].append(280)
     system = tmp_path / "edited.yaml"

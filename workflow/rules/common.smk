@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mlpwf.campaign.accounting import book_snakemake
 from mlpwf.campaign import paths
+from mlpwf.campaign.judgement import GOOD
 from mlpwf.campaign.resolve import cycle_section
 from mlpwf.campaign.run import only_looks, open_run
 from mlpwf.config.label_engines import Capability
@@ -184,12 +185,17 @@ def final_model(wildcards):
     return str(earlier if kept and not ended_anew else deployed)
 
 
+def verdict_on_potential():
+    """What validate found of the final model."""
+    return json.loads(Path(PATHS.validate.verdict).read_text())["verdict"]
+
+
 def said_of_potential():
     """The verdict on the potential, for the last line of the terminal."""
     if FORCE_FIELD or not Path(PATHS.validate.verdict).is_file():
         return ""
-    found = json.loads(Path(PATHS.validate.verdict).read_text())["verdict"]
-    without = found != "good" and not CAMPAIGN.simulate.anyway
+    found = verdict_on_potential()
+    without = found != GOOD and not CAMPAIGN.simulate.anyway
     remedy = "no production, which `simulate: {anyway: true}` would run; "
     return f"the verdict on its potential is '{found}'; {remedy if without else ''}"
 

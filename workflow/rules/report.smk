@@ -9,9 +9,8 @@ def production(wildcards):
     """The analysis of production, where the final model is good, or a user runs it anyway."""
     if FORCE_FIELD or PLAN or not GATED or CAMPAIGN.simulate.anyway:
         return PATHS.analyse.summary
-    verdict = checkpoints.validate_verdict.get().output.verdict
-    found = json.loads(Path(verdict).read_text())["verdict"]
-    return PATHS.analyse.summary if found == "good" else []
+    checkpoints.validate_verdict.get()
+    return PATHS.analyse.summary if verdict_on_potential() == GOOD else []
 
 
 rule report_page:

@@ -25,13 +25,11 @@ def training_labels(cycle, line="cycle"):
 
 def start_of(wildcards):
     """The record of the model that a model starts from: the one before, or in the first cycle that of a user."""
-    if wildcards.cycle == "000" and CAMPAIGN.train.start_from:
-        return str(record_path(CAMPAIGN.train.start_from) or CAMPAIGN.train.start_from)
-    if (
-        wildcards.cycle == "000"
-        or not settings("train", wildcards.cycle).continue_models
-        or not ENGINE.can(Ability.CONTINUE)
-    ):
+    if wildcards.cycle == "000":
+        given = CAMPAIGN.train.start_from
+        return str(record_path(given) or given) if given else []
+    continued = settings("train", wildcards.cycle).continue_models
+    if not continued or not ENGINE.can(Ability.CONTINUE):
         return []
     files = models_of(previous(wildcards.cycle), RECORD, wildcards.line)
     return files[int(wildcards.index) : int(wildcards.index) + 1]

@@ -59,6 +59,7 @@ class RunningBox:
         self.factors = {"pe": units.ev, "etotal": units.ev, "press": units.bar}
         fast = self.potential.fast
         self.inner_steps = fast.steps(job.timestep_fs) if fast else 1
+        self.levels = fast.style(job.timestep_fs) if fast else []
         self.rebuild = rebuild_steps(job.timestep_fs, interval_steps, self.potential.rebuild_fs)
         _, self.rotation = box_matrix(self.template.cell.array)
         self.lammps = open_lammps("log.lammps")
@@ -83,17 +84,12 @@ class RunningBox:
             f"neighbor {potential.skin_angstrom} bin",
             f"neigh_modify every {self.rebuild} delay 0 check no",
             f"timestep {self.time(self.timestep_ps)}",
-            *self._levels(),
+            *self.levels,
             "thermo_style custom step temp pe etotal press vol",
             "thermo_modify lost error norm no",
         )
         if potential.outside is not None:
             self.outside = Outside(self.lammps, self.template, potential)
-
-    def _levels(self) -> list[str]:
-        """The command that gives the fast forces shorter steps, if they need them."""
-        fast = self.potential.fast
-        return [f"run_style respa 2 {self.inner_steps} {fast.levels}"] if fast and self.inner_steps > 1 else []
 
     def time(self, ps: float) -> str:
         """A time in ps as LAMMPS is told it."""

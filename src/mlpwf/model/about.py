@@ -34,6 +34,12 @@ def campaign_of(model: Path) -> Campaign | None:
     return next(found, None)
 
 
+def molecules_of(model: Path) -> Path | None:
+    """The molecules of the campaign a model belongs to; None: it belongs to none, or they are gone."""
+    campaign = campaign_of(model)
+    return campaign.build.molecules if campaign and campaign.build.molecules.is_file() else None
+
+
 def facts(model: Path) -> list[tuple[str, str]]:
     """Names and values in words.
 
@@ -69,8 +75,7 @@ def _of_campaign(campaign: Campaign) -> list[tuple[str, str]]:
     if labels:
         told = class_named(labels.engine).told(labels.physics)
         found += [(f"labels: {name.lower()}", value) for name, value in told.items()]
-        if "disp" in " ".join(told.values()).lower() or "D3" in " ".join(told.values()):
-            found.append(("dispersion", "is in the labels and so in the potential: add none"))
+        found.append(("dispersion", "what the labels have of it is in the potential: do not add it again"))
     if errors := records.read_known(campaign.validate.errors, records.ValidateErrors):
         one = errors.overall
         found.append((

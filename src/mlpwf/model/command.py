@@ -36,17 +36,9 @@ def export(
     ] = None,
 ) -> None:
     """Write a folder that LAMMPS runs alone: the box, the potential, an input, and run.sh."""
+    from mlpwf.model.about import molecules_of
     from mlpwf.model.export import export_lammps, read_box
 
-    reference = molecules or beside(model)
-    atoms, references = read_box(box, reference)
+    atoms, references = read_box(box, molecules or molecules_of(model))
     export_lammps(model, atoms, references, out)
     log.info("model: %s holds %d atoms and the potential; run it: sh %s/run.sh", out, len(atoms), out)
-
-
-def beside(model: Path) -> Path | None:
-    """The molecules of the campaign a model belongs to; None: it belongs to none."""
-    from mlpwf.model.about import campaign_of
-
-    campaign = campaign_of(model)
-    return campaign.build.molecules if campaign and campaign.build.molecules.is_file() else None

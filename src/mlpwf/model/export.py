@@ -81,9 +81,6 @@ def _copied(path: Path) -> None:
 
 def _input(export: LammpsExport, commands: list[str]) -> str:
     """An input of LAMMPS: the potential, and a short run at constant energy."""
-    fast = export.fast
-    steps = fast.steps(1e3 * TIMESTEP_PS) if fast else 1
-    levels = [f"run_style respa 2 {steps} {fast.levels}"] if fast and steps > 1 else []
     lines = [
         *(line for line in export.opening() if line != "clear"),
         "box tilt large",
@@ -92,7 +89,7 @@ def _input(export: LammpsExport, commands: list[str]) -> str:
         f"neighbor {export.skin_angstrom} bin",
         "neigh_modify every 1 delay 0 check yes",
         f"timestep {TIMESTEP_PS * export.units.ps:g}",
-        *levels,
+        *(export.fast.style(1e3 * TIMESTEP_PS) if export.fast else []),
         "thermo_style custom step temp pe etotal press vol",
         "thermo 10",
         "",
@@ -107,7 +104,11 @@ def _input(export: LammpsExport, commands: list[str]) -> str:
 def _start(variables: dict[str, str]) -> str:
     """A shell script that starts LAMMPS where its plugins and libraries are found."""
     settings = [f"export {name}={shlex.quote(value)}" for name, value in variables.items() if value]
-    command = 'exec ${LAMMPS:-lmp} -in in.lammps "$@"'
-    return (
-        "\n".join(["#!/bin/sh", "# LAMMPS=… names another LAMMPS", 'cd "$(dirname "$0")"', *settings, command]) + "\n"
-    )
+    lines = [
+        "#!/bin/sh",
+        "# LAMMPS=… names another LAMMPS",
+        'cd "$(dirname "$0")"',
+        *settings,
+        f'exec ${{LAMMPS:-lmp}} -in {INPUT} "$@"',
+    ]
+    return "\n".join(lines) + "\n"

@@ -60,6 +60,11 @@ class FastForces:
         """Short steps in one time step of the rest."""
         return ceil(timestep_fs / self.longest_fs - 1e-9)
 
+    def style(self, timestep_fs: float) -> list[str]:
+        """The command that gives these forces shorter steps, if they need them."""
+        steps = self.steps(timestep_fs)
+        return [f"run_style respa 2 {steps} {self.levels}"] if steps > 1 else []
+
 
 @dataclass(frozen=True)
 class LammpsExport:

@@ -127,12 +127,17 @@ def bonds(atoms: Atoms, tolerance: float = 1.25) -> NDArray[np.int64]:
 
 def fragments(atoms: Atoms) -> int:
     """Number of pieces that `bonds` hold together."""
+    return len(np.unique(_pieces(atoms)))
+
+
+def _pieces(atoms: Atoms) -> NDArray[np.int64]:
+    """A number for each atom, the same for all that `bonds` hold together."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
     pairs = bonds(atoms)
     graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(atoms), len(atoms)))
-    return int(connected_components(graph, directed=False, return_labels=False))
+    return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
 
 
 def numbered(atoms: Atoms) -> Atoms:
@@ -143,16 +148,11 @@ def numbered(atoms: Atoms) -> Atoms:
     DataError
         If the atoms of a molecule do not follow one another.
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     copy: Atoms = atoms.copy()
     if "molecule" in copy.arrays:
         return copy
     copy.arrays["molecule"] = np.zeros(len(copy), dtype=int)
-    pairs = bonds(copy)
-    graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(copy), len(copy)))
-    _, pieces = connected_components(graph, directed=False)
+    pieces = _pieces(copy)
     begins = np.flatnonzero(np.diff(pieces, prepend=-1))
     if len(begins) > len(np.unique(pieces)):
         raise DataError("atoms of a molecule do not follow one another; expected molecule after molecule: sort them")

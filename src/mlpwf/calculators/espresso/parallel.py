@@ -259,9 +259,8 @@ def peak_memory() -> Iterator[dict[int, float]]:
     def look() -> None:
         while not ended.wait(0.05):
             for pid, used in memory_below_mib().items():
-                if pid in others:
-                    continue
-                peaks[pid] = max(used, peaks.get(pid, 0.0))
+                if pid not in others:
+                    peaks[pid] = max(used, peaks.get(pid, 0.0))
 
     watcher = threading.Thread(target=look, daemon=True)
     watcher.start()

@@ -151,13 +151,11 @@ def told(physics: Mapping[str, object]) -> dict[str, str]:
     """A physics in words: functional with dispersion correction, settings and k-points."""
     names = {"rpbe": "RPBE", "pbe": "PBE", "revpbe": "revPBE", "blyp": "BLYP"}
     functional = str(physics.get("functional") or physics.get("input_dft") or "not recorded")
-    shown = {
-        words(key): value
-        for key, value in physics.items()
-        if isinstance(value, int | float) and key not in ("functional", "dispersion", "kpoints")
-    }
-    settings = [" ".join([name, f"{value:g}", *unit]) for (name, *unit), value in
-                ((key.split(", "), value) for key, value in shown.items())]  # fmt: skip
+    settings = []
+    for key, value in physics.items():
+        if isinstance(value, int | float):
+            name, _, unit = words(key).partition(", ")
+            settings.append(f"{name} {value:g} {unit}".strip())
     found = {
         "Functional": f"{names.get(functional.lower(), functional)} with {_dispersion(physics.get('dispersion'))}",
         "Settings": ", ".join(settings),
@@ -176,10 +174,9 @@ def _dispersion(correction: object) -> str:
 
 def _kpoints_told(asked: object) -> str:
     if isinstance(asked, Mapping):
-        rule = {words(str(key)): value for key, value in asked.items()}
         if set(asked) == {"image_distance_angstrom"}:
             return f"by the cell of each frame: periodic images at least {asked['image_distance_angstrom']:g} Å apart"
-        return ", ".join(f"{key} {value}" for key, value in rule.items())
+        return ", ".join(f"{words(str(key))} {value}" for key, value in asked.items())
     if isinstance(asked, list) and asked:
         return f"{len(asked)} points" if isinstance(asked[0], list) else f"grid {' x '.join(map(str, asked))} through Γ"
     return "Γ alone" if asked == "gamma" else ""

@@ -198,12 +198,12 @@ class Training:
             self.frames = Frames(arrays)
         if job["parent"]:
             self.shape, self.model = opened(Path(job["parent"]))
-            if job["pretrained"] and not Path(CHECKPOINT).is_file():
-                self._settle()
         else:
             self.shape = self._shape()
             self.model = made(self.shape)
         self.graphs = [self.frames.graph(index, self.shape) for index in range(len(self.frames))]
+        if job["pretrained"]:
+            self._settle()
         alone = dict(zip(self.shape["numbers"], self.shape["atomic_energies_ev"], strict=True))
         atoms = [sum(alone[one] for one in self.frames.of(k, "numbers").tolist()) for k in range(len(self.frames))]
         self.bound = self.frames.arrays["energies"] - np.array(atoms)
@@ -214,8 +214,7 @@ class Training:
 
     def _settle(self) -> None:
         """Change the energies of isolated atoms, as little as may be, to those of the new labels."""
-        frames, numbers = self.frames, self.shape["numbers"]
-        graphs = [frames.graph(index, self.shape) for index in range(len(frames))]
+        frames, numbers, graphs = self.frames, self.shape["numbers"], self.graphs
         found = [
             self.model(batch_of(graphs[start : start + self.job["batch"]]), compute_force=False)["energy"].detach()
             for start in range(0, len(graphs), self.job["batch"])
