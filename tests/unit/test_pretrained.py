@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -87,13 +89,6 @@ def test_it_learns_faster_and_finds_its_energies(tmp_path: Path):
     assert tuned.energy_rmse_mev_atom < 50
     assert engine("mace").open([tmp_path / "tuned" / DEPLOYED]).elements == ["H", "C", "O"]
 
-    section = SECTION.model_copy(update={"start_from": given})
-    again = TrainingJob(tmp_path / "again", new, section, Site(), 1, 0, first / ORIGINAL, True)
-    again.folder.mkdir()
-    whole, resumed = (_energy(again) for _ in range(2))
-    assert (again.folder / "checkpoint.pt").is_file(), "the second training goes on from it"
-    assert resumed == pytest.approx(whole, abs=1e-3)
-
     narrow = tmp_path / "fresh"
     with pytest.raises(ConfigError, match=r"it knows H, O, and the labels hold C; expected a train\.start_from"):
         made(tmp_path / "unknown", [with_carbon(known[0])], narrow, start_from=narrow / DEPLOYED)
@@ -102,6 +97,23 @@ def test_it_learns_faster_and_finds_its_energies(tmp_path: Path):
     asked = SECTION.model_copy(update={"start_from": given, "baseline": "molecular"})
     with pytest.raises(ConfigError, match=r"train\.start_from: .* is of engine mace; expected molecular_mace"):
         model_to_continue(asked, engine("molecular_mace"), first, False)
+
+
+@pytest.mark.engine
+def test_a_training_that_goes_on_from_its_checkpoint_keeps_the_energies(tmp_path: Path):
+    needs_mace()
+    known = labelled_boxes(1, 2, 400, np.random.default_rng(5))
+    first = made(tmp_path / "first", known, steps=10)
+    job = TrainingJob(
+        tmp_path / "whole", [shifted(atoms) for atoms in known], SECTION, Site(), 1, 0, first / ORIGINAL, True
+    )  # fmt: skip
+    job.folder.mkdir()
+    whole = _energy(job)
+    resumed = replace(job, folder=tmp_path / "resumed")  # of another name: models are kept by theirs
+    resumed.folder.mkdir()
+    shutil.copy(job.folder / "checkpoint.pt", resumed.folder)
+    shutil.copy(job.folder / "lcurve.out", resumed.folder)
+    assert _energy(resumed) == pytest.approx(whole, abs=1e-3)
 
 
 CAMPAIGN = """
